@@ -1,0 +1,191 @@
+"""The settings of a working directory: written once, compared ever after.
+
+Results that were computed under different settings must not end up in one
+file. Every long run therefore claims its directory: the first run writes down
+what it does, and every later one either does exactly the same or is refused.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_SEED_BITS = 32  # jax.random.key drops higher bits unless 64-bit mode is on
+
+
+class SettingsMismatch(ValueError):
+  """A directory holds results of other settings than those asked for."""
+
+
+def fresh_seed() -> int:
+  """Returns a seed for `jax.random.key` from the system's entropy."""
+  return secrets.randbits(_SEED_BITS)
+
+
+def check_seed(seed: int) -> int:
+  """Returns `seed`; ValueError where `jax.random.key` would cut it."""
+  if not 0 <= seed < 2**_SEED_BITS:
+    raise ValueError(
+      f'seed must be in [0, 2**{_SEED_BITS}), got {seed}: jax.random.key would'
+      ' silently drop its upper bits'
+    )
+  return seed
+
+
+def write_atomic(path: str | os.PathLike, text: str) -> None:
+  """Replaces the contents of a file, durably, so that no reader sees a part.
+
+  When the call returns, the text survives a crash of the process and of the
+  machine; when it is interrupted, the file is as it was before.
+
+  Args:
+    path: the file to write. Its directory is created if it is missing.
+    text: the new contents.
+  """
+  path = pathlib.Path(path)
+  with _durable_temporary(path, text) as temporary:
+    os.replace(temporary, path)
+  sync_directory(path.parent)
+
+
+def claim(
+  path: str | os.PathLike,
+  settings: Mapping[str, Any],
+  *,
+  once: Mapping[str, Any] | None = None,
+  advisory: Collection[str] = (),
+) -> dict[str, Any]:
+  """Makes a directory belong to these settings, or refuses.
+
+  The first claim writes the settings durably. Later claims compare: results
+  of different settings never mix. Two processes that claim at the same moment
+  agree on one of them.
+
+  Args:
+    path: the JSON file that records the settings.
+    settings: what identifies the run; anything that JSON can express.
+    once: further values that are taken from the first claim ever after, such
+      as a seed that was drawn for it; never compared.
+    advisory: names in `settings` whose difference is only logged, such as
+      library versions. The file keeps what it says.
+
+  Returns:
+    The settings in force: those of the file.
+
+  Raises:
+    SettingsMismatch: a value differs from the recorded one; every differing
+      name is given with both values.
+    ValueError: the file is not a JSON object.
+  """
+  path = pathlib.Path(path)
+  wanted = _as_json(settings)
+  if not path.exists() and _create(path, {**wanted, **_as_json(once or {})}):
+    return {**wanted, **_as_json(once or {})}
+  recorded = read(path)
+  compared = {k: v for k, v in recorded.items() if k not in (once or {})}
+  differences = {}
+  for name, values in _differences(compared, wanted):
+    if name.split('.')[0] in advisory:
+      recorded_value, value = values
+      logger.warning(
+        '%s was written with %s = %s, now it is %s',
+        path,
+        name,
+        recorded_value,
+        value,
+      )
+    else:
+      differences[name] = values
+  if differences:
+    listing = '; '.join(
+      f'{name} is {old} there and {new} here'
+      for name, (old, new) in differences.items()
+    )
+    raise SettingsMismatch(
+      f'{path.parent} belongs to another configuration: {listing}'
+    )
+  missing = {k: v for k, v in (once or {}).items() if k not in recorded}
+  if missing:
+    raise SettingsMismatch(f'{path} does not record {", ".join(missing)}')
+  return recorded
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+  """Returns the settings in a file; ValueError if it holds no JSON object."""
+  try:
+    settings = json.loads(pathlib.Path(path).read_text())
+  except ValueError as error:
+    raise ValueError(f'{path} is not a settings file: {error}') from error
+  if not isinstance(settings, dict):
+    raise ValueError(f'{path} is not a settings file: no JSON object')
+  return settings
+
+
+def sync_directory(path: str | os.PathLike) -> None:
+  """Makes the names of the files in a directory survive a machine crash."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _durable_temporary(path: pathlib.Path, text: str) -> Iterator[pathlib.Path]:
+  """Writes text beside `path`; removes it unless it was renamed meanwhile."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
+  try:
+    with temporary.open('x', encoding='utf-8') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    yield temporary
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
+  """Writes the file unless it exists; says whether it did."""
+  text = json.dumps(settings, indent=2) + '\n'
+  with _durable_temporary(path, text) as temporary:
+    try:
+      os.link(temporary, path)  # fails if somebody was faster
+    except FileExistsError:
+      return False
+    except OSError:  # a file system without hard links
+      os.replace(temporary, path)
+  sync_directory(path.parent)
+  return True
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+  return json.loads(json.dumps(settings))
+
+
+def _differences(
+  recorded: Any, wanted: Any, name: str = ''
+) -> Iterator[tuple[str, tuple[str, str]]]:
+  """Yields (dotted name, (recorded text, wanted text)) of what differs."""
+  if isinstance(recorded, dict) and isinstance(wanted, dict):
+    for key in [*wanted, *(k for k in recorded if k not in wanted)]:
+      yield from _differences(
+        recorded.get(key, _MISSING),
+        wanted.get(key, _MISSING),
+        f'{name}.{key}' if name else key,
+      )
+  elif recorded != wanted:
+    yield name, (_show(recorded), _show(wanted))
+
+
+_MISSING = object()
+
+
+def _show(value: Any) -> str:
+  return 'not set' if value is _MISSING else json.dumps(value)
