@@ -1,0 +1,70 @@
+"""Network architectures, by name."""
+
+import difflib
+from typing import Any, TypeVar
+
+from flax import nnx
+
+from dualrs_jax.models.cnn import CNN as CNN
+
+_ARCHITECTURES = {'cnn': CNN}
+
+Module = TypeVar('Module', bound=nnx.Module)
+
+
+def create(
+  name: str,
+  *,
+  num_classes: int,
+  image_shape: tuple[int, int, int],
+  seed: int,
+  **sizes: Any,
+) -> nnx.Module:
+  """A network with fresh weights.
+
+  Args:
+    name: the architecture; 'cnn' is `models.cnn.CNN`.
+    num_classes: number of logits: the classes of a classifier, the noise
+      levels of an estimator.
+    image_shape: height, width and channels of an image.
+    seed: of the initial weights.
+    **sizes: the architecture's own sizes.
+
+  Returns:
+    The network, in training mode if it has one.
+
+  Raises:
+    ValueError: an unknown architecture, or sizes that do not fit together.
+  """
+  if name not in _ARCHITECTURES:
+    nearest = difflib.get_close_matches(name, _ARCHITECTURES, n=1, cutoff=0)
+    raise ValueError(
+      f'unknown architecture {name!r}; did you mean {nearest[0]!r}?'
+    )
+  return _ARCHITECTURES[name](
+    num_classes=num_classes,
+    image_shape=image_shape,
+    rngs=nnx.Rngs(seed),
+    **sizes,
+  )
+
+
+def inference_view(model: Module) -> Module:
+  """The same weights in inference mode: no dropout, stored statistics.
+
+  A certificate needs votes that are independent and do not change with their
+  batch companions, so every vote is cast by such a view.
+
+  Args:
+    model: a network in any mode. It is left as it is.
+
+  Returns:
+    A network that shares the model's parameters. One without dropout or batch
+    statistics computes what the model computes.
+  """
+  return nnx.view(
+    model,
+    deterministic=True,
+    use_running_average=True,
+    raise_if_not_found=False,
+  )
