@@ -1,0 +1,177 @@
+"""Rows of text, appended one at a time, that survive any crash.
+
+A shard is a text file: one header line, then one line per result. A row is on
+the disk before `append` returns. Whatever kills the process, or the machine,
+can only damage the last line; opening the shard again drops that line and
+hands back all the others.
+"""
+
+import logging
+import os
+import pathlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from dualrs_jax.runtime import settings
+
+try:
+  import fcntl
+except ImportError:  # not a POSIX system: no lock
+  fcntl = None
+
+logger = logging.getLogger(__name__)
+
+Row = TypeVar('Row')
+
+
+class CorruptShard(ValueError):
+  """A shard is damaged in a way that no crash explains."""
+
+
+class ShardInUse(RuntimeError):
+  """Another process is writing to the shard."""
+
+
+def read(
+  path: str | os.PathLike, header: str, parse: Callable[[str], Row]
+) -> list[Row]:
+  """Reads a shard without changing it, as it may still be written to.
+
+  Args:
+    path: the file.
+    header: the expected first line, without its line end.
+    parse: turns one line into a row; raises ValueError if it cannot.
+
+  Returns:
+    The rows in the order of the file; a torn last line is left out.
+
+  Raises:
+    CorruptShard: the header is another one, or a line that is not the last
+      one cannot be parsed. The message names the line.
+  """
+  rows, _ = _scan(pathlib.Path(path), header, parse)
+  return rows
+
+
+class Shard(Generic[Row]):
+  """An append-only file of rows, opened by one process at a time.
+
+  Attributes:
+    rows: what the file held when it was opened, in its order.
+
+  Example:
+    >>> import tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / 'squares.tsv'
+    >>> with Shard(path, 'square', int) as shard:
+    ...   shard.append('16')
+    >>> with Shard(path, 'square', int) as shard:
+    ...   print(shard.rows)
+    [16]
+  """
+
+  def __init__(
+    self,
+    path: str | os.PathLike,
+    header: str,
+    parse: Callable[[str], Row],
+  ):
+    """Opens a shard, or creates it; a torn last line is cut off.
+
+    Args:
+      path: the file. Its directory is created if it is missing.
+      header: the first line, without its line end.
+      parse: turns one line into a row; raises ValueError if it cannot.
+
+    Raises:
+      CorruptShard: see `read`. The file is left as it is.
+      ShardInUse: another process has opened the shard.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._file = path.open('ab')
+    try:
+      _lock(self._file, path)
+      self.rows, good = _scan(path, header, parse)
+      self._file.truncate(good)
+      if good == 0:
+        self.append(header)
+        settings.sync_directory(path.parent)
+    except BaseException:
+      self._file.close()
+      raise
+
+  def append(self, line: str) -> None:
+    """Writes one line durably.
+
+    Args:
+      line: the row, without its line end.
+
+    Raises:
+      ValueError: the text holds a line end.
+    """
+    if '\n' in line or '\r' in line:
+      raise ValueError(f'a row must be a single line, got {line!r}')
+    self._file.write(f'{line}\n'.encode())
+    self._file.flush()
+    os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    """Closes the file and lets other processes open it."""
+    self._file.close()
+
+  def __enter__(self) -> 'Shard[Row]':
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
+    self.close()
+
+
+def _scan(
+  path: pathlib.Path, header: str, parse: Callable[[str], Row]
+) -> tuple[list[Row], int]:
+  """Returns the rows and the number of bytes up to the last good line."""
+  *lines, torn = path.read_bytes().split(b'\n')
+  if not lines and header.encode().startswith(torn):
+    return [], 0
+  if not lines or lines[0] != header.encode():
+    raise CorruptShard(
+      f'{path}, line 1: expected the header {header!r}, found'
+      f' {(lines or [torn])[0][:200].decode(errors="replace")!r}'
+    )
+  rows = []
+  good = len(lines[0]) + 1
+  dropped = torn or None
+  for number, line in enumerate(lines[1:], start=2):
+    try:
+      rows.append(parse(line.decode()))
+    except ValueError as error:
+      if number < len(lines) or torn:
+        raise CorruptShard(f'{path}, line {number}: {error}') from error
+      dropped = line
+    else:
+      good += len(line) + 1
+  if dropped is not None:
+    logger.warning(
+      '%s: dropping its last line, which is damaged or incomplete: %r',
+      path,
+      dropped[:200].decode(errors='replace'),
+    )
+  return rows, good
+
+
+def _lock(file, path: pathlib.Path) -> None:
+  """Takes the file for this process until it is closed."""
+  if fcntl is None:
+    return
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    raise ShardInUse(f'another process is writing to {path}') from error
+  except OSError as error:  # a file system without locks
+    logger.warning('%s cannot be locked: %s', path, error)
