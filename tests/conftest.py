@@ -1,0 +1,17 @@
+"""Strict JAX on eight virtual CPU devices, for every test.
+
+The options must be set before JAX starts its backend, so they are set here, at
+import. `JAX_PLATFORMS` in the environment wins, for a run of the tests on
+another kind of device. With `JAX_COMPILATION_CACHE_DIR` set (JAX reads it
+itself) a second run of the tests compiles less.
+"""
+
+import os
+
+import jax
+
+if 'JAX_PLATFORMS' not in os.environ:
+  jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 8)
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_numpy_rank_promotion', 'raise')
