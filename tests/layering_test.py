@@ -1,0 +1,160 @@
+"""An import only goes down: the table of CONTRIBUTING.md, read from the code.
+
+Every module of the package has a place in `MAY_IMPORT`; a new module fails
+here until it is given one. Imports inside functions count like any other.
+"""
+
+import ast
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'dualrs_jax'
+
+THEORY = {
+  'base',
+  'confidence',
+  'dual',
+  'metrics',
+  'noise',
+  'sharding',
+  'smoothing',
+  'validation',
+  'voting',
+}
+FOUNDATIONS = {'models', 'data', 'checkpoints', 'runtime'}
+
+#: What each module, or each package as a whole, may import from outside
+#: itself. Modules of one package may import each other.
+MAY_IMPORT = {
+  # 0
+  'base': set(),
+  # 1
+  'confidence': {'base'},
+  'metrics': {'base', 'confidence'},
+  'noise': {'base'},
+  'sharding': {'base'},
+  'validation': {'base', 'confidence'},
+  'voting': {'base', 'noise', 'sharding', 'validation'},
+  'smoothing': {
+    'base',
+    'confidence',
+    'noise',
+    'sharding',
+    'validation',
+    'voting',
+  },
+  'dual': THEORY - {'dual', 'metrics'},
+  # 2a
+  'models': {'base'},
+  'data': {'base'},
+  'checkpoints': {'base', 'runtime'},
+  'runtime': {'base'},
+  # 2b
+  'training': THEORY | FOUNDATIONS,
+  'evaluation': THEORY | FOUNDATIONS,
+  # the door of the package opens on the theory alone
+  '': THEORY,
+}
+
+#: Level 3: these join stages and practice, and they alone receive `config`.
+LOOPS = {
+  'training.loop': {'evaluation'},
+  'evaluation.certify_dataset': {'training'},
+}
+
+#: Installed packages that the theory may use.
+THEORY_REQUIRES = {'chex', 'jax', 'jaxtyping', 'numpy', 'scipy'}
+
+
+def module_name(path: pathlib.Path) -> str:
+  parts = path.relative_to(PACKAGE).with_suffix('').parts
+  return '.'.join(part for part in parts if part != '__init__')
+
+
+MODULES = {module_name(path): path for path in PACKAGE.rglob('*.py')}
+
+
+def imported(path: pathlib.Path) -> set[str]:
+  """Full names of the modules that a file imports, lazily or not."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f'{path}: imports are absolute here'
+      for alias in node.names:
+        full = f'{node.module}.{alias.name}'
+        inside = full.removeprefix('dualrs_jax.')
+        is_module = full != inside and inside in MODULES
+        names.add(full if is_module else str(node.module))
+  return names
+
+
+def home(name: str) -> str:
+  """The row of the table: the top-level module or the package."""
+  return name.split('.')[0]
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_imports_only_go_down(name):
+  assert home(name) in MAY_IMPORT, f'give {name} a place in the table'
+  allowed = MAY_IMPORT[home(name)] | {home(name)} | LOOPS.get(name, set())
+  for target in imported(MODULES[name]):
+    if home(target) == 'dualrs_jax':
+      inside = target.removeprefix('dualrs_jax').removeprefix('.')
+      assert inside or not name, f'{name} imports the door of the package'
+      assert home(inside) in allowed, f'{name} must not import {target}'
+
+
+@pytest.mark.parametrize('name', sorted(THEORY & set(MODULES)))
+def test_theory_needs_few_packages(name):
+  outside = {home(target) for target in imported(MODULES[name])}
+  outside -= set(sys.stdlib_module_names) | {'dualrs_jax'}
+  assert outside <= THEORY_REQUIRES
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_command_line_packages_stay_at_the_top(name):
+  outside = {home(target) for target in imported(MODULES[name])}
+  assert not outside & {'absl', 'ml_collections'}
+  if home(name) != 'evaluation':
+    assert 'matplotlib' not in outside
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_configuration_stops_at_the_loops(name):
+  for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    if isinstance(node, ast.FunctionDef):
+      arguments = {argument.arg for argument in node.args.args}
+      arguments |= {argument.arg for argument in node.args.kwonlyargs}
+      if 'config' in arguments:
+        assert name in LOOPS, f'{name}.{node.name} receives `config`'
+
+
+def test_packages_of_the_distribution_are_all_listed():
+  settings = tomllib.loads((ROOT / 'pyproject.toml').read_text())
+  found = {
+    '.'.join(path.parent.relative_to(ROOT).parts)
+    for path in PACKAGE.rglob('*.py')
+  }
+  assert set(settings['tool']['setuptools']['packages']) == found
+
+
+def test_importing_the_library_is_light():
+  heavy = ['flax', 'orbax', 'tensorflow_datasets', 'matplotlib', 'tensorboardX']
+  code = (
+    f'import sys, dualrs_jax; print([m for m in {heavy} if m in sys.modules])'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  assert result.stdout.strip() == '[]'
