@@ -1,0 +1,118 @@
+"""The nouns that every layer shares: classifiers, vote counts, certificates."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+#: The prediction of a smoothed classifier that declines to answer.
+ABSTAIN = -1
+
+
+class Classifier(Protocol):
+  """A base classifier f, as a callable pytree.
+
+  Pass it to jitted functions as an argument; a closure would bake its weights
+  into the compiled program. A row of the result may depend on its own image
+  and sigma alone: no batch statistics, no dropout. A Flax NNX module, an
+  Equinox module and `jax.tree_util.Partial(linen_module.apply, variables)`
+  all qualify; `dualrs_jax.ignore_sigma` wraps a model of images alone.
+  """
+
+  def __call__(
+    self,
+    images: Float[Array, 'batch *image'],
+    sigma: Float[Array, 'batch'],
+  ) -> Float[Array, 'batch classes']:
+    """Returns the logits of each noisy image.
+
+    Args:
+      images: Noisy images, in pixel units (a clean image lies in [0, 1]).
+      sigma: The standard deviation of the noise on each image.
+    """
+
+
+class Counts(NamedTuple):
+  """Votes per class, in two disjoint samples.
+
+  A vote whose logits hold a NaN is *invalid*: it is in no class, so the
+  number of invalid votes is the sample's size minus the sum of the counts.
+
+  Attributes:
+    selection: Votes that choose what is to be certified, shape [..., classes].
+    estimation: Fresh votes that bound its probability, shape [..., classes].
+  """
+
+  selection: Int[Array | np.ndarray, '*batch classes']
+  estimation: Int[Array | np.ndarray, '*batch classes']
+
+
+class Certificate(NamedTuple):
+  """The answer of a smoothed classifier at one noise level.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    radius: The certified l2 radius in pixel units; 0 for an abstention.
+    counts: The votes from which both follow.
+  """
+
+  prediction: Int[Array | np.ndarray, '*batch']
+  radius: Float[Array | np.ndarray, '*batch']
+  counts: Counts
+
+
+class DualCertificate(NamedTuple):
+  """The answer of a dual smoothed classifier.
+
+  Only `radius` belongs to the guarantee of the composition rule in full. The
+  two stage radii are each valid at the level that the rule gave them, one at
+  a time, and are there to show which stage limits the result.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    radius: The certified l2 radius in pixel units; 0 for an abstention.
+    sigma_index: The selected noise level, an index into `sigmas`.
+    estimator_radius: Within it the estimator keeps that level; infinite for
+      a single level, and 0 where this is undecided.
+    classifier_radius: Within it the classifier at that level keeps its class;
+      0 where this is undecided.
+    estimator_counts: Votes over the noise levels, arrays of shape [..., K].
+    classifier_counts: Votes over the classes at each level, arrays of shape
+      [..., K, classes]; all zero at a level that was not sampled.
+  """
+
+  prediction: Int[Array | np.ndarray, '*batch']
+  radius: Float[Array | np.ndarray, '*batch']
+  sigma_index: Int[Array | np.ndarray, '*batch']
+  estimator_radius: Float[Array | np.ndarray, '*batch']
+  classifier_radius: Float[Array | np.ndarray, '*batch']
+  estimator_counts: Counts
+  classifier_counts: Counts
+
+
+class Prediction(NamedTuple):
+  """A prediction of a smoothed classifier, without a radius.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    counts: The votes per class, shape [..., classes].
+  """
+
+  prediction: Int[Array | np.ndarray, '*batch']
+  counts: Int[Array | np.ndarray, '*batch classes']
+
+
+class DualPrediction(NamedTuple):
+  """A prediction of a dual smoothed classifier, without a radius.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    sigma_index: The predicted noise level, or `ABSTAIN`.
+    estimator_counts: Votes over the noise levels, shape [..., K].
+    classifier_counts: Votes over the classes at that level, [..., classes].
+  """
+
+  prediction: Int[Array | np.ndarray, '*batch']
+  sigma_index: Int[Array | np.ndarray, '*batch']
+  estimator_counts: Int[Array | np.ndarray, '*batch levels']
+  classifier_counts: Int[Array | np.ndarray, '*batch classes']

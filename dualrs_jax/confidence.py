@@ -1,0 +1,205 @@
+"""Exact binomial bounds, computed in NumPy float64, rounded to the safe side.
+
+Everything is expressed as a z-score: a probability p and its z = Phi^-1(p)
+order the same way, and certified radii are linear in z. A float32 p close to 1
+would round its z upwards by far more than a float32 z does, so p itself never
+appears. Bounds are computed from the count on the failure side, where float64
+keeps its relative precision.
+"""
+
+import functools
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import special
+
+#: Relative margin by which every bound is moved to the safe side. It covers
+#: the error of the special functions (below 1e-12, checked against mpmath).
+_MARGIN = 1e-10
+
+
+def check_alpha(alpha: float) -> None:
+  """Raises ValueError unless the failure probability lies in (0, 1)."""
+  if not 0 < alpha < 1:
+    raise ValueError(
+      f'alpha is a failure probability in (0, 1), not {alpha!r}.'
+    )
+
+
+def check_possible(n: int, alpha: float) -> None:
+  """Raises ValueError where no vote count could ever certify.
+
+  With n unanimous votes the lower bound is alpha**(1/n); it must exceed 1/2.
+
+  Args:
+    n: Number of estimation votes.
+    alpha: Failure probability of the bound.
+
+  Raises:
+    ValueError: If alpha is outside (0, 1), n < 1, or alpha**(1/n) <= 1/2.
+  """
+  check_alpha(alpha)
+  if n < 1:
+    raise ValueError(f'n must be at least 1, not {n}.')
+  if not lower_z(n, alpha)[n] > 0:
+    fewest = int(np.floor(np.log(alpha) / np.log(0.5))) + 1
+    raise ValueError(
+      f'n = {n} votes can never certify at alpha = {alpha:g}, not even when'
+      f' all agree; at least {fewest} are needed.'
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def lower_z(n: int, alpha: float) -> np.ndarray:
+  """One-sided Clopper-Pearson lower bounds, as z-scores.
+
+  Guarantee: for c ~ Binomial(n, p), P[Phi(lower_z[c]) > p] <= alpha.
+
+  Args:
+    n: Number of votes.
+    alpha: Failure probability, in (0, 1).
+
+  Returns:
+    Read-only float64 array of length n + 1, increasing, -inf at count 0.
+
+  References:
+    Clopper and Pearson (1934), The use of confidence or fiducial limits.
+  """
+  check_alpha(alpha)
+  successes = np.arange(1, n + 1, dtype=np.float64)
+  # The upper bound of the failure probability 1 - p, precise where p is
+  # close to 1.
+  failure = special.betainccinv(n - successes + 1, successes, alpha)
+  z = -special.ndtri(failure)
+  table = np.concatenate([[-np.inf], z - _MARGIN * np.maximum(np.abs(z), 1.0)])
+  table.flags.writeable = False
+  return table
+
+
+@functools.lru_cache(maxsize=64)
+def upper_z(n: int, alpha: float) -> np.ndarray:
+  """One-sided Clopper-Pearson upper bounds, as z-scores.
+
+  Guarantee: for c ~ Binomial(n, p), P[Phi(upper_z[c]) < p] <= alpha.
+
+  Args:
+    n: Number of votes.
+    alpha: Failure probability, in (0, 1).
+
+  Returns:
+    Read-only float64 array of length n + 1, increasing, +inf at count n.
+  """
+  table = -lower_z(n, alpha)[::-1]
+  table.flags.writeable = False
+  return table
+
+
+@functools.lru_cache(maxsize=64)
+def fewest_wins(n: int, alpha: float) -> np.ndarray:
+  """The decision of PREDICT: how many votes the winner needs.
+
+  Of m votes for the two leading classes together, the winner is predicted if
+  an exact two-sided binomial test rejects p = 1/2 at level alpha.
+
+  Guarantee: a class that is not the most probable one is predicted with
+  probability at most alpha (Cohen et al. 2019, proposition 2; Hung and Fithian
+  2019 for the choice of the leading two on the same votes).
+
+  Args:
+    n: Largest m.
+    alpha: Failure probability, in (0, 1).
+
+  Returns:
+    Read-only int32 array: entry m is the smallest number of wins out of m that
+    suffices, m + 1 where none does.
+  """
+  check_alpha(alpha)
+  trials = np.arange(n + 1)
+  # P[wins or more | m, 1/2], two-sided, falls in `wins`: bisect for the first
+  # number of wins at which it is at most alpha.
+  low, high = trials // 2, trials + 1
+  while np.any(high - low > 1):
+    middle = (low + high) // 2
+    p_value = 2 * special.betainc(middle, trials - middle + 1.0, 0.5)
+    rejects = (middle > low) & (p_value <= alpha * (1 - _MARGIN))
+    high = np.where(rejects, middle, high)
+    low = np.where(rejects | (middle <= low), low, middle)
+  table = high.astype(np.int32)
+  table.flags.writeable = False
+  return table
+
+
+def predicted_lower_z(p: np.ndarray, n: int, alpha: float) -> np.ndarray:
+  """The lower bound that n votes would be expected to give.
+
+  No guarantee: this is for training targets and plans, where p is estimated.
+
+  Args:
+    p: Vote probabilities, any shape.
+    n: The number of votes of the planned certification.
+    alpha: Its failure probability.
+
+  Returns:
+    Float64 z-scores of the shape of p.
+  """
+  counts = np.clip(np.floor(np.asarray(p) * n), 0, n).astype(np.int64)
+  return lower_z(n, alpha)[counts]
+
+
+def namespace(array: Any) -> ModuleType:
+  """`jax.numpy` for JAX arrays and tracers, `numpy` for everything else."""
+  return jnp if isinstance(array, jax.Array) else np
+
+
+def lookup(
+  table: np.ndarray, counts: Int[Array | np.ndarray, '...']
+) -> Float[Array | np.ndarray, '...']:
+  """Reads lower bounds from a table, never one too large.
+
+  Upper bounds are read as `-lookup(-table[::-1], n - counts)`.
+
+  Args:
+    table: Increasing float64 lower bounds, one per count.
+    counts: NumPy counts are looked up in float64. JAX counts are looked up in
+      the table rounded down to float32, and one out of range, which a plain
+      gather under jit would clip to the largest bound, gets -inf.
+
+  Raises:
+    IndexError: If a NumPy count is out of range.
+  """
+  if namespace(counts) is np:
+    if np.any(np.asarray(counts) < 0):
+      raise IndexError('Vote counts cannot be negative.')
+    return table[counts]
+  narrow = jnp.asarray(round_down_to_float32(table))
+  bounds = narrow.at[counts].get(mode='fill', fill_value=-jnp.inf)
+  return jnp.where(counts >= 0, bounds, -jnp.inf)
+
+
+def round_down_to_float32(values: np.ndarray) -> np.ndarray:
+  """The largest float32 values that are not above the given float64 ones."""
+  narrow = np.asarray(values).astype(np.float32)
+  below = np.nextafter(narrow, np.float32(-np.inf))
+  return np.where(narrow > values, below, narrow)
+
+
+def scale_down(factor: Any, values: Any) -> Any:
+  """The product of a positive factor and bounds, rounded down."""
+  xp = namespace(values)
+  product = factor * values
+  return xp.nextafter(product, xp.asarray(-xp.inf, product.dtype))
+
+
+def level_like(sigma: Any, values: Any) -> Any:
+  """The noise level as it was sampled, in the precision of the bounds.
+
+  Noise is scaled by a float32 sigma, so the radius is for that number also
+  where it is computed in float64.
+  """
+  if namespace(values) is np:
+    return np.asarray(sigma, np.float32).astype(np.float64)
+  return jnp.asarray(sigma, values.dtype)

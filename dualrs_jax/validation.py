@@ -1,0 +1,96 @@
+"""Checks of what a caller passes, each failing in one sentence.
+
+Values can only be checked when they are concrete; under a trace a NaN or a
+non-positive sigma makes the certificate abstain instead.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualrs_jax import confidence
+
+
+def _concrete(*values) -> bool:
+  return not any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def check_image(image) -> None:
+  """Raises ValueError unless the image is floating point and in [0, 1]."""
+  if not jnp.issubdtype(jnp.result_type(image), jnp.floating):
+    raise ValueError(
+      f'Images are floating point in [0, 1], not {jnp.result_type(image)};'
+      ' scale 8-bit images with image / 255.'
+    )
+  if _concrete(image):
+    pixels = np.asarray(image)
+    if np.isnan(pixels).any():
+      raise ValueError('The image holds NaN.')
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
+      raise ValueError(
+        'Images lie in [0, 1], so that sigma and radius are in pixel units;'
+        f' this one spans [{pixels.min():g}, {pixels.max():g}].'
+      )
+
+
+def check_sigma(sigma, name: str = 'sigma') -> None:
+  """Raises ValueError unless every noise level is positive and finite."""
+  if _concrete(sigma):
+    levels = np.asarray(sigma)
+    if not (np.isfinite(levels).all() and (levels > 0).all()):
+      raise ValueError(f'{name} must be positive and finite, not {levels}.')
+
+
+def check_scalar_sigma(sigma, name: str = 'sigma') -> None:
+  """Raises unless the noise level is a positive scalar."""
+  if jnp.ndim(sigma) != 0:
+    raise ValueError(
+      f'{name} is one noise level, a scalar, not an array of shape'
+      f' {jnp.shape(sigma)}; use jax.vmap for several.'
+    )
+  check_sigma(sigma, name)
+
+
+def check_key(key) -> None:
+  """Raises ValueError unless the key is one threefry key.
+
+  The other generators of JAX change their draws with the batch or the mesh,
+  so vote j would not be the same vote everywhere.
+  """
+  if not jnp.issubdtype(getattr(key, 'dtype', None), jax.dtypes.prng_key):
+    raise ValueError('The key must be typed: use jax.random.key(seed).')
+  if key.shape != ():
+    raise ValueError(
+      f'One image takes one key, not an array of shape {key.shape}.'
+    )
+  implementation = str(jax.random.key_impl(key))
+  if 'threefry' not in implementation and implementation != 'fry':
+    raise ValueError(
+      f'The noise of a vote is only reproducible with threefry keys, not with'
+      f' {implementation!r}.'
+    )
+
+
+def check_votes(n0: int, n: int, alpha: float, chunk_size: int) -> None:
+  """Raises ValueError unless votes of these numbers can certify at alpha."""
+  if n0 < 1:
+    raise ValueError(f'n0 must be at least 1, not {n0}.')
+  check_chunk_size(chunk_size)
+  confidence.check_possible(n, alpha)
+
+
+def check_chunk_size(chunk_size: int) -> None:
+  """Raises ValueError unless the chunk holds at least one vote."""
+  if chunk_size < 1:
+    raise ValueError(f'chunk_size must be at least 1, not {chunk_size}.')
+
+
+def check_levels(sigmas, estimator_sigma) -> None:
+  """Raises ValueError unless the noise levels of both stages make sense."""
+  if len(np.shape(sigmas)) != 1 or np.shape(sigmas)[0] == 0:
+    raise ValueError(
+      'sigmas is a list of at least one noise level, not an array of shape'
+      f' {np.shape(sigmas)}.'
+    )
+  check_sigma(sigmas, 'sigmas')
+  check_scalar_sigma(estimator_sigma, 'estimator_sigma')

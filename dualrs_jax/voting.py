@@ -1,0 +1,258 @@
+"""Votes of a base classifier on noisy copies of one image."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dualrs_jax import noise as noise_lib
+from dualrs_jax import sharding
+from dualrs_jax.base import Classifier, Counts
+
+#: How far logits may move when their batch companions change: the rounding
+#: of kernels, relative to the largest logit.
+_COMPANION_TOLERANCE = 1e-5
+
+
+def _images_only(model, images, sigma):
+  del sigma
+  return model(images)
+
+
+def ignore_sigma(model: Callable[[Array], Array]) -> Classifier:
+  """Makes a model of images alone a `Classifier`, which is also given sigma.
+
+  Args:
+    model: `logits = model(images)`: a callable pytree, or a plain function.
+
+  Returns:
+    A callable pytree `classifier(images, sigma)`.
+  """
+  return jax.tree_util.Partial(_images_only, as_pytree(model))
+
+
+def as_pytree(function: Any) -> Any:
+  """Lets a plain function pass where jit wants a pytree.
+
+  A function that is made afresh for every call is compiled for every call.
+  """
+  if callable(function) and jax.tree_util.all_leaves([function]):
+    return jax.tree_util.Partial(function)
+  return function
+
+
+def num_classes(
+  classifier: Classifier, image: Float[Array | np.ndarray, '*image']
+) -> int:
+  """The width of the classifier's logits, found without computing them.
+
+  Raises:
+    ValueError: If the classifier does not map a batch of images and a batch
+      of noise levels to an array [batch, classes].
+  """
+  batch = 2
+  logits = jax.eval_shape(
+    as_pytree(classifier),
+    jax.ShapeDtypeStruct((batch, *jnp.shape(image)), jnp.result_type(image)),
+    jax.ShapeDtypeStruct((batch,), jnp.result_type(image)),
+  )
+  shape = getattr(logits, 'shape', None)
+  if shape is None or len(shape) != 2 or shape[0] != batch or shape[1] < 1:
+    raise ValueError(
+      'A classifier maps images [batch, *image] and sigma [batch] to logits'
+      f' [batch, classes]; given a batch of {batch}, this one returns'
+      f' {logits}.'
+    )
+  return shape[1]
+
+
+def winners(
+  logits: Float[Array, 'batch classes'],
+) -> Int[Array, 'batch']:
+  """The class that each row votes for, or `classes` where the row has a NaN.
+
+  `argmax` alone would let a NaN win.
+  """
+  invalid = jnp.isnan(logits).any(axis=-1)
+  return jnp.where(invalid, logits.shape[-1], jnp.argmax(logits, axis=-1))
+
+
+def count_votes(
+  classifier: Classifier,
+  image: Float[Array | np.ndarray, '*image'],
+  sigma: Float[Array | np.ndarray, ''] | float,
+  key: PRNGKeyArray,
+  *,
+  n0: int,
+  n: int,
+  chunk_size: int,
+  noise: Any = noise_lib.gaussian,
+  mesh: Mesh | None = None,
+) -> Counts:
+  """Counts the votes of a classifier on noisy copies of one image.
+
+  One pass over n0 + n votes, in chunks of equal size, so that memory does not
+  grow with n. The padding of the last chunk is never counted.
+
+  Args:
+    classifier: The base classifier.
+    image: One image, shape [*image].
+    sigma: The noise level, a scalar in pixel units. It may be traced: other
+      levels do not recompile.
+    key: The key of this image, see `noise.image_key`.
+    n0: Number of selection votes; may be 0.
+    n: Number of estimation votes.
+    chunk_size: Noisy copies per device and forward pass, at most. It moves
+      no noise, and no vote either but for the rounding of kernels between
+      batch shapes.
+    noise: The sampler of noisy images.
+    mesh: Spreads the votes over these devices, see `sharding.votes_mesh`. The
+      shape of a device's batch, and so its votes, are those of one device.
+
+  Returns:
+    The valid votes per class in both splits, int32 arrays [classes].
+  """
+  return _count_votes(
+    as_pytree(classifier),
+    jnp.asarray(image),
+    jnp.asarray(sigma, jnp.result_type(image)),
+    key,
+    as_pytree(noise),
+    n0=n0,
+    n=n,
+    chunk_size=chunk_size,
+    mesh=mesh,
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('n0', 'n', 'chunk_size', 'mesh'))
+def _count_votes(
+  classifier, image, sigma, key, noise, *, n0, n, chunk_size, mesh
+):
+  total = n0 + n
+  chunks = -(-total // chunk_size)
+  chunk = -(-total // chunks)
+  classes = num_classes(classifier, image)
+  devices = 1 if mesh is None else mesh.size
+
+  def tally(classifier, image, sigma, key, noise):
+    device = 0 if mesh is None else lax.axis_index(sharding.VOTES)
+
+    def add_chunk(step, counts):
+      votes = (step * devices + device) * chunk + jnp.arange(chunk)
+      selects = votes < n0
+      noisy = noisy_copies(
+        image,
+        sigma,
+        key,
+        jnp.where(selects, noise_lib.SELECTION, noise_lib.ESTIMATION),
+        jnp.where(selects, votes, votes - n0),
+        noise=noise,
+      )
+      logits = classifier(noisy, jnp.broadcast_to(sigma, (chunk,)))
+      ballots = winners(logits)[:, None] == jnp.arange(classes)
+      estimates = ~selects & (votes < total)
+      splits = jnp.stack([selects, estimates])
+      return counts + jnp.sum(
+        splits[:, :, None] & ballots, axis=1, dtype=jnp.int32
+      )
+
+    start = jnp.zeros((2, classes), jnp.int32)
+    if mesh is None:
+      return lax.fori_loop(0, chunks, add_chunk, start)
+    start = lax.pcast(start, sharding.VOTES, to='varying')
+    counts = lax.fori_loop(0, -(-chunks // devices), add_chunk, start)
+    return lax.psum(counts, sharding.VOTES)
+
+  if mesh is not None:
+    tally = jax.shard_map(
+      tally,
+      mesh=mesh,
+      in_specs=(PartitionSpec(),) * 5,
+      out_specs=PartitionSpec(),
+    )
+  selection, estimation = tally(classifier, image, sigma, key, noise)
+  return Counts(selection, estimation)
+
+
+def noisy_copies(
+  image: Float[Array, '*image'],
+  sigma: Float[Array, ''],
+  key: PRNGKeyArray,
+  splits: Int[Array, 'votes'],
+  votes: Int[Array, 'votes'],
+  *,
+  noise: Any = noise_lib.gaussian,
+) -> Float[Array, 'votes *image']:
+  """The noisy images on which the given votes are cast.
+
+  Args:
+    image: One image, shape [*image].
+    sigma: The noise level, a scalar in pixel units.
+    key: The key of this image.
+    splits: Of each vote, `noise.SELECTION` or `noise.ESTIMATION`.
+    votes: The number of each vote within its split.
+    noise: The sampler of noisy images.
+  """
+  keys = jax.vmap(noise_lib.vote_key, in_axes=(None, 0, 0))(key, splits, votes)
+  return jax.vmap(noise, in_axes=(0, None, None))(keys, image, sigma)
+
+
+def check_batch_independence(
+  classifier: Classifier,
+  image: Float[Array | np.ndarray, '*image'],
+  sigma: Float[Array | np.ndarray, ''] | float,
+  key: PRNGKeyArray,
+  *,
+  chunk_size: int,
+  noise: Any = noise_lib.gaussian,
+) -> None:
+  """Refuses a classifier whose votes depend on their batch companions.
+
+  Votes of such a classifier are not independent draws, and every bound on
+  them is void. Batch normalisation in training mode is the usual cause, and it
+  raises nothing by itself. The check computes the same noisy copies in two
+  batches, at other positions and among other companions.
+
+  Args:
+    classifier: The base classifier.
+    image: One image, shape [*image].
+    sigma: The noise level, a scalar.
+    key: A key; its votes are not counted anywhere.
+    chunk_size: The batch in which votes will be cast; at least 2 are used.
+    noise: The sampler of noisy images.
+
+  Raises:
+    ValueError: If the logits of a copy change with its companions or its
+      place in the batch by more than rounding.
+  """
+  classifier, image = as_pytree(classifier), jnp.asarray(image)
+  level = jnp.asarray(sigma, image.dtype)
+  half = max(1, chunk_size // 2)
+
+  def copies(image, level, first):
+    votes = first + jnp.arange(half)
+    splits = jnp.full(half, noise_lib.SELECTION)
+    return noisy_copies(image, level, key, splits, votes, noise=noise)
+
+  own = copies(image, level, 0)
+  others = copies(image, level, half), copies(1 - image, 2 * level, 2 * half)
+  apply = jax.jit(lambda f, images, levels: f(images, levels))
+  levels = jnp.full(2 * half, level)
+  before = apply(classifier, jnp.concatenate([own, others[0]]), levels)[:half]
+  after = apply(classifier, jnp.concatenate([others[1], own]), levels)[half:]
+  scale = jnp.maximum(1.0, jnp.nanmax(jnp.abs(before), initial=0.0))
+  same = jnp.abs(before - after) <= _COMPANION_TOLERANCE * scale
+  same |= jnp.isnan(before) & jnp.isnan(after)
+  if not bool(same.all()):
+    raise ValueError(
+      'The votes of this classifier depend on their batch companions, so no'
+      ' bound on them would hold; put batch normalisation and dropout into'
+      ' inference mode (models.inference_view for Flax NNX).'
+    )
