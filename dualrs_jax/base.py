@@ -30,6 +30,7 @@ class Classifier(Protocol):
       images: Noisy images, in pixel units (a clean image lies in [0, 1]).
       sigma: The standard deviation of the noise on each image.
     """
+    ...
 
 
 class Counts(NamedTuple):

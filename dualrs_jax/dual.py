@@ -71,6 +71,7 @@ class CompositionRule(Protocol):
       n: Number of estimation votes of every sampled stage and level.
       alpha: Failure probability of the composed certificate.
     """
+    ...
 
 
 def paper(
@@ -418,7 +419,7 @@ def _certify_dual(
   if certificate in _SELECTED_LEVEL_ONLY:
     return compose(_put(counts, selected, count_level(selected)))
 
-  def may_help(counts: Counts, level, waiting) -> Array:
+  def may_help(counts: Counts, level, waiting):
     """Whether unanimous votes at this level could enlarge the radius."""
     label = jnp.argmax(counts.selection[selected])
     best = jax.nn.one_hot(label, classes, dtype=jnp.int32)
@@ -462,9 +463,7 @@ def _count_expert(experts, level, count, image, sigma, key) -> Counts:
 
 
 def _put(counts: Counts, level, row: Counts) -> Counts:
-  return Counts(
-    *(split.at[level].set(new) for split, new in zip(counts, row, strict=True))
-  )
+  return jax.tree.map(lambda table, new: table.at[level].set(new), counts, row)
 
 
 def predict_dual(

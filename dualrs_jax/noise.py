@@ -27,6 +27,7 @@ class Noise(Protocol):
     sigma: Float[Array, ''],
   ) -> Float[Array, '*image']:
     """Returns one noisy copy of `image`."""
+    ...
 
 
 def image_key(run_key: PRNGKeyArray, index: int | Int[Array, '']):

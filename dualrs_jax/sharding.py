@@ -1,6 +1,7 @@
 """Where votes are computed: a mesh with the one axis over which they spread."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from jax.sharding import AxisType, Mesh
 VOTES = 'votes'
 
 
-def votes_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def votes_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   """A mesh that spreads votes over devices.
 
   Args:

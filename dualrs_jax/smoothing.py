@@ -283,7 +283,7 @@ def _count_array_votes(
 ) -> Counts:
   total = n0 + n
   chunk = -(-total // -(-total // chunk_size))
-  tally = 0
+  tally = np.zeros((), np.int64)
   for first in range(0, total, chunk):
     votes = first + np.arange(chunk)
     selects = votes < n0
@@ -304,7 +304,7 @@ def _count_array_votes(
     ballots = np.argmax(logits, axis=1)[:, None] == np.arange(logits.shape[1])
     ballots &= ~np.isnan(logits).any(axis=1)[:, None]
     estimates = ~selects & (votes < total)
-    tally += np.stack(
+    tally = tally + np.stack(
       [ballots[selects].sum(axis=0), ballots[estimates].sum(axis=0)]
     )
-  return Counts(*np.asarray(tally))
+  return Counts(*tally)

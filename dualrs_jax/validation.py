@@ -7,12 +7,13 @@ non-positive sigma makes the certificate abstain instead.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dualrs_jax import confidence
 
 
 def _concrete(*values) -> bool:
-  return not any(isinstance(value, jax.core.Tracer) for value in values)
+  return not any(isinstance(value, Tracer) for value in values)
 
 
 def check_image(image) -> None:
@@ -57,7 +58,8 @@ def check_key(key) -> None:
   The other generators of JAX change their draws with the batch or the mesh,
   so vote j would not be the same vote everywhere.
   """
-  if not jnp.issubdtype(getattr(key, 'dtype', None), jax.dtypes.prng_key):
+  dtype = getattr(key, 'dtype', np.dtype(object))
+  if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
     raise ValueError('The key must be typed: use jax.random.key(seed).')
   if key.shape != ():
     raise ValueError(
