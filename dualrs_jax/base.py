@@ -1,6 +1,6 @@
 """The nouns that every layer shares: classifiers, vote counts, certificates."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 ABSTAIN = -1
 
 
+@runtime_checkable
 class Classifier(Protocol):
   """A base classifier f, as a callable pytree.
 

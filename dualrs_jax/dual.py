@@ -19,7 +19,7 @@ References:
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ from dualrs_jax.base import (
 AGREEMENT_SHARES = (0.5, 0.05, 0.45)
 
 
+@runtime_checkable
 class CompositionRule(Protocol):
   """How the votes of both stages become one certificate."""
 

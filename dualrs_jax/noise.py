@@ -6,7 +6,7 @@ noise, scaled by their sigma. That is allowed: the certificates hold for any
 dependence between stages (docs/theory.md).
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -17,6 +17,7 @@ SELECTION = 0
 ESTIMATION = 1
 
 
+@runtime_checkable
 class Noise(Protocol):
   """A sampler of noisy images, as a callable pytree."""
 

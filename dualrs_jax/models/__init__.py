@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
+from dualrs_jax.models.cifar_resnet import CIFARResNet as CIFARResNet
 from dualrs_jax.models.cnn import CNN as CNN
 
-_ARCHITECTURES = {'cnn': CNN}
+_ARCHITECTURES = {'cifar_resnet': CIFARResNet, 'cnn': CNN}
 
 Module = TypeVar('Module', bound=nnx.Module)
 
@@ -23,7 +24,7 @@ def create(
   """A network with fresh weights.
 
   Args:
-    name: the architecture; 'cnn' is `models.cnn.CNN`.
+    name: the architecture: 'cifar_resnet' or 'cnn'.
     num_classes: number of logits: the classes of a classifier, the noise
       levels of an estimator.
     image_shape: height, width and channels of an image.
