@@ -1,5 +1,6 @@
 """Randomized smoothing with input-dependent noise, in JAX."""
 
+from dualrs_jax.arrays import certify_array as certify_array
 from dualrs_jax.base import ABSTAIN as ABSTAIN
 from dualrs_jax.base import Certificate as Certificate
 from dualrs_jax.base import Classifier as Classifier
@@ -7,16 +8,15 @@ from dualrs_jax.base import Counts as Counts
 from dualrs_jax.base import DualCertificate as DualCertificate
 from dualrs_jax.base import DualPrediction as DualPrediction
 from dualrs_jax.base import Prediction as Prediction
-from dualrs_jax.dual import agreement as agreement
+from dualrs_jax.composition import agreement as agreement
+from dualrs_jax.composition import minimum as minimum
+from dualrs_jax.composition import paper as paper
 from dualrs_jax.dual import certify_dual as certify_dual
-from dualrs_jax.dual import minimum as minimum
-from dualrs_jax.dual import paper as paper
 from dualrs_jax.dual import predict_dual as predict_dual
 from dualrs_jax.noise import gaussian as gaussian
 from dualrs_jax.noise import image_key as image_key
 from dualrs_jax.sharding import votes_mesh as votes_mesh
 from dualrs_jax.smoothing import certify as certify
-from dualrs_jax.smoothing import certify_array as certify_array
 from dualrs_jax.smoothing import predict as predict
 from dualrs_jax.voting import (
   check_batch_independence as check_batch_independence,

@@ -9,10 +9,8 @@ References:
   randomized smoothing, https://arxiv.org/abs/1902.02918
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -207,104 +205,3 @@ def prediction_of_counts(
   table = xp.asarray(confidence.fewest_wins(n, alpha))
   decided = wins >= table[wins + rival + invalid]
   return Prediction(xp.where(decided, top, ABSTAIN), counts)
-
-
-def certify_array(
-  model: Callable[[np.ndarray], Any],
-  images: np.ndarray,
-  sigma: float,
-  key: PRNGKeyArray,
-  *,
-  n0: int,
-  n: int,
-  alpha: float,
-  chunk_size: int,
-  noise: Any = noise_lib.gaussian,
-) -> Certificate:
-  """Certifies any function of images, from any framework, array to array.
-
-  The model is called with NumPy arrays of one fixed batch shape, so that it
-  need not be traceable by JAX. Image i sees the same noise as
-  `certify(..., key=noise.image_key(key, i))`.
-
-  Guarantee: that of `certify`, for each image by itself.
-
-  Args:
-    model: Maps float32 images [chunk, *image] to logits [chunk, classes], each
-      row from its own image alone.
-    images: Images in [0, 1], shape [batch, *image].
-    sigma: The noise level, in pixel units.
-    key: The key of the run.
-    n0: Number of votes that select the class.
-    n: Number of fresh votes that bound its probability.
-    alpha: Failure probability.
-    chunk_size: Noisy copies per call of the model, at most.
-    noise: The sampler of noisy images.
-
-  Returns:
-    A certificate of NumPy arrays: `prediction` [batch], `radius` [batch] in
-    float64, counts [batch, classes].
-
-  Raises:
-    ValueError: If an argument is invalid, see `certify`.
-  """
-  images = np.asarray(images)
-  if images.ndim < 2:
-    raise ValueError(
-      f'images is a batch [batch, *image], not of shape {images.shape}.'
-    )
-  validation.check_scalar_sigma(sigma)
-  validation.check_key(key)
-  validation.check_votes(n0, n, alpha, chunk_size)
-  for image in images:
-    validation.check_image(image)
-  counts = [
-    _count_array_votes(
-      model,
-      image.astype(np.float32),
-      np.float32(sigma),
-      noise_lib.image_key(key, index),
-      n0=n0,
-      n=n,
-      chunk_size=chunk_size,
-      noise=noise,
-    )
-    for index, image in enumerate(images)
-  ]
-  stacked = Counts(*(np.stack(split) for split in zip(*counts, strict=True)))
-  return certificate_of_counts(stacked, sigma, n=n, alpha=alpha)
-
-
-_noisy_copies = jax.jit(voting.noisy_copies)
-
-
-def _count_array_votes(
-  model, image, sigma, key, *, n0, n, chunk_size, noise
-) -> Counts:
-  total = n0 + n
-  chunk = -(-total // -(-total // chunk_size))
-  tally = np.zeros((), np.int64)
-  for first in range(0, total, chunk):
-    votes = first + np.arange(chunk)
-    selects = votes < n0
-    noisy = _noisy_copies(
-      image,
-      sigma,
-      key,
-      np.where(selects, noise_lib.SELECTION, noise_lib.ESTIMATION),
-      np.where(selects, votes, votes - n0),
-      noise=voting.as_pytree(noise),
-    )
-    logits = np.asarray(model(np.asarray(noisy)))
-    if logits.ndim != 2 or logits.shape[0] != chunk:
-      raise ValueError(
-        f'The model maps images [{chunk}, *image] to logits'
-        f' [{chunk}, classes], not to an array of shape {logits.shape}.'
-      )
-    ballots = np.argmax(logits, axis=1)[:, None] == np.arange(logits.shape[1])
-    ballots &= ~np.isnan(logits).any(axis=1)[:, None]
-    estimates = ~selects & (votes < total)
-    tally = tally + np.stack(
-      [ballots[selects].sum(axis=0), ballots[estimates].sum(axis=0)]
-    )
-  return Counts(*tally)

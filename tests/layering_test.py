@@ -16,7 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'dualrs_jax'
 
 THEORY = {
+  'arrays',
   'base',
+  'composition',
   'confidence',
   'dual',
   'metrics',
@@ -35,6 +37,7 @@ MAY_IMPORT = {
   'base': set(),
   # 1
   'confidence': {'base'},
+  'composition': {'base', 'confidence'},
   'metrics': {'base', 'confidence'},
   'noise': {'base'},
   'sharding': {'base'},
@@ -48,7 +51,8 @@ MAY_IMPORT = {
     'validation',
     'voting',
   },
-  'dual': THEORY - {'dual', 'metrics'},
+  'arrays': {'base', 'noise', 'smoothing', 'validation', 'voting'},
+  'dual': THEORY - {'arrays', 'dual', 'metrics'},
   # 2a
   'models': {'base'},
   'data': {'base'},
