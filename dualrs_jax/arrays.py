@@ -107,7 +107,7 @@ def _count_array_votes(
       )
     classes = np.arange(logits.shape[1])
     ballots = np.equal.outer(np.argmax(logits, axis=1), classes)
-    ballots &= ~np.isnan(logits).any(axis=1)[:, None]
+    ballots &= ~np.any(np.isnan(logits), axis=1, keepdims=True)
     estimates = ~selects & (votes < total)
     tally = tally + np.stack(
       [ballots[selects].sum(axis=0), ballots[estimates].sum(axis=0)]
