@@ -48,7 +48,7 @@ def main() -> list[tuple[float, drs.Certificate]]:
     (sigma, certify_batch(model, IMAGES, sigma, keys))
     for sigma in (0.1, 0.25, 0.5)
   ]
-  columns = [np.asarray(answer.radius) for _, answer in answers]
+  columns = [np.floor(1e3 * answer.radius) / 1e3 for _, answer in answers]
   print('true   ' + '  '.join(f's={sigma:<4}' for sigma, _ in answers))
   for truth, *radii in zip(true_radii(IMAGES), *columns, strict=True):
     print(f'{truth:.3f}  ' + '  '.join(f'{radius:.3f} ' for radius in radii))

@@ -8,6 +8,8 @@ composed system, no matter how good the router is.
   python examples/experts.py
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -62,9 +64,10 @@ def main() -> list[drs.DualCertificate]:
       certificate=drs.agreement,
       chunk_size=1_000,
     )
+    radius = math.floor(1e3 * float(answer.radius)) / 1e3  # never up
     print(
       f'label {label}  predicted {int(answer.prediction):2d}'
-      f'  expert {int(answer.sigma_index)}  radius {answer.radius:.3f}'
+      f'  expert {int(answer.sigma_index)}  radius {radius:.3f}'
     )
     answers.append(answer)
   return answers
