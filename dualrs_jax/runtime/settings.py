@@ -59,6 +59,7 @@ def claim(
   settings: Mapping[str, Any],
   *,
   once: Mapping[str, Any] | None = None,
+  latest: Mapping[str, Any] | None = None,
   advisory: Collection[str] = (),
 ) -> dict[str, Any]:
   """Makes a directory belong to these settings, or refuses.
@@ -72,6 +73,8 @@ def claim(
     settings: what identifies the run; anything that JSON can express.
     once: further values that are taken from the first claim ever after, such
       as a seed that was drawn for it; never compared.
+    latest: further values that the file takes over from every claim, such as
+      how many results were asked for; never compared.
     advisory: names in `settings` whose difference is only logged, such as
       library versions. The file keeps what it says.
 
@@ -84,36 +87,40 @@ def claim(
     ValueError: the file is not a JSON object.
   """
   path = pathlib.Path(path)
-  wanted = _as_json(settings)
-  if not path.exists() and _create(path, {**wanted, **_as_json(once or {})}):
-    return {**wanted, **_as_json(once or {})}
+  wanted, drawn = _as_json(settings), _as_json(once or {})
+  current = _as_json(latest or {})
+  first = {**wanted, **drawn, **current}
+  if not path.exists() and _create(path, first):
+    return first
   recorded = read(path)
-  compared = {k: v for k, v in recorded.items() if k not in (once or {})}
-  differences = {}
-  for name, values in _differences(compared, wanted):
-    if name.split('.')[0] in advisory:
-      recorded_value, value = values
-      logger.warning(
-        '%s was written with %s = %s, now it is %s',
-        path,
-        name,
-        recorded_value,
-        value,
-      )
-    else:
-      differences[name] = values
-  if differences:
-    listing = '; '.join(
-      f'{name} is {old} there and {new} here'
-      for name, (old, new) in differences.items()
-    )
-    raise SettingsMismatch(
-      f'{path.parent} belongs to another configuration: {listing}'
-    )
-  missing = {k: v for k, v in (once or {}).items() if k not in recorded}
-  if missing:
-    raise SettingsMismatch(f'{path} does not record {", ".join(missing)}')
-  return recorded
+  kept = {name: recorded[name] for name in drawn if name in recorded}
+  if len(kept) < len(drawn):
+    raise SettingsMismatch(f'{path} does not record {", ".join(drawn)}')
+  identity = {
+    name: value
+    for name, value in recorded.items()
+    if name not in drawn and name not in current
+  }
+  _compare(path, identity, wanted, advisory)
+  if any(recorded.get(name) != value for name, value in current.items()):
+    write_atomic(path, _dump({**recorded, **current}))
+  return {**recorded, **current}
+
+
+def verify(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+  """Raises SettingsMismatch where a recorded value differs from these.
+
+  Names that the file does not record are not compared, nor are those that it
+  records beyond `settings`. See `claim` for what else can be raised.
+  """
+  recorded, wanted = read(path), _as_json(settings)
+  shared = [name for name in wanted if name in recorded]
+  _compare(
+    pathlib.Path(path),
+    {name: recorded[name] for name in shared},
+    {name: wanted[name] for name in shared},
+    advisory=(),
+  )
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
@@ -153,8 +160,7 @@ def _durable_temporary(path: pathlib.Path, text: str) -> Iterator[pathlib.Path]:
 
 def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
   """Writes the file unless it exists; says whether it did."""
-  text = json.dumps(settings, indent=2) + '\n'
-  with _durable_temporary(path, text) as temporary:
+  with _durable_temporary(path, _dump(settings)) as temporary:
     try:
       os.link(temporary, path)  # fails if somebody was faster
     except FileExistsError:
@@ -163,6 +169,30 @@ def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
       os.replace(temporary, path)
   sync_directory(path.parent)
   return True
+
+
+def _compare(
+  path: pathlib.Path,
+  recorded: Mapping[str, Any],
+  wanted: Mapping[str, Any],
+  advisory: Collection[str],
+) -> None:
+  different = []
+  for name, (there, here) in _differences(recorded, wanted):
+    if name.split('.')[0] in advisory:
+      logger.warning(
+        '%s was written with %s = %s, now it is %s', path, name, there, here
+      )
+    else:
+      different.append(f'{name} is {there} there and {here} here')
+  if different:
+    raise SettingsMismatch(
+      f'{path.parent} belongs to another configuration: {"; ".join(different)}'
+    )
+
+
+def _dump(settings: Mapping[str, Any]) -> str:
+  return json.dumps(settings, indent=2) + '\n'
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:

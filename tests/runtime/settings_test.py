@@ -145,3 +145,23 @@ def test_fresh_seeds_differ_and_are_valid_keys():
 def test_seeds_that_jax_would_cut_are_refused(seed):
   with pytest.raises(ValueError, match=f'got {seed}'):
     settings.check_seed(seed)
+
+
+def test_latest_values_follow_the_claims_and_are_never_compared(tmp_path):
+  path = tmp_path / 'settings.json'
+  for images in (100, 500, 500):
+    claimed = settings.claim(path, {'n': 1}, latest={'images': images})
+    assert claimed == settings.read(path) == {'n': 1, 'images': images}
+  with pytest.raises(settings.SettingsMismatch, match='n is 1 there'):
+    settings.claim(path, {'n': 2}, latest={'images': 7})
+  assert settings.read(path)['images'] == 500
+
+
+def test_verify_compares_what_both_name(tmp_path):
+  path = tmp_path / 'settings.json'
+  settings.claim(path, {'sigmas': [1.0], 'steps': 5})
+  settings.verify(path, {'sigmas': (1.0,), 'alpha': 0.1})
+  with pytest.raises(
+    settings.SettingsMismatch, match=r'sigmas is \[1\.0\] there and \[2\.0\]'
+  ):
+    settings.verify(path, {'sigmas': (2.0,)})

@@ -1,0 +1,1 @@
+"""Evaluation of trained models: certified data sets, tables, figures."""

@@ -1,0 +1,252 @@
+"""Certification of a data set by the networks of a working directory."""
+
+import difflib
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from dualrs_jax import checkpoints, data, models
+from dualrs_jax.base import Classifier
+from dualrs_jax.data import Source
+from dualrs_jax.evaluation import certify_source, records
+from dualrs_jax.runtime import settings
+
+#: Folder of a working directory with one folder for each certification.
+FOLDER = 'certify'
+
+_CHOICES = {
+  'task': ('certify', 'predict'),
+  'smoothing': ('dual', 'single'),
+  'protocol': ('fixed', 'paper'),
+  'certificate': tuple(records.RULES),
+}
+
+
+def certify_dataset(config: Any, workdir: str | os.PathLike):
+  """Certifies images of a data set, as `config.certify` says.
+
+  `smoothing='dual'` certifies the dual classifier by the rule `certificate`,
+  or by that of the paper where `protocol='paper'`. `smoothing='single'` runs
+  plain smoothing of the classifier at each of `sigmas`, one file for each; a
+  classifier that was trained at one noise level (a stage 'single-<sigma>') at
+  that level only. `task='predict'` predicts without radii.
+
+  Rows are kept in `workdir/certify/<label>/rows.tsv` and settings beside it,
+  see `certify_source`. An interrupted call goes on where it was.
+
+  Args:
+    config: The configuration, see configs/digits.py.
+    workdir: Where the training of this configuration left its checkpoints.
+
+  Returns:
+    The rows of the images asked for; with `smoothing='single'` those of one
+    sigma after the other.
+
+  Raises:
+    CheckpointError: If a network is missing, damaged, or another one.
+    SettingsMismatch: If the directory is that of another configuration, or
+      holds rows of other settings.
+    ValueError: If an option is invalid; see `certify_source`.
+  """
+  options = config.certify
+  _check_options(options)
+  workdir = pathlib.Path(workdir)
+  _check_workdir(config, workdir)
+  source = load_source(config)
+  chosen = subset(
+    len(source),
+    start=options.start,
+    stride=options.stride,
+    count=options.count,
+  )
+  classifier = _load(
+    workdir,
+    _classifier_stage(config),
+    config.model.classifier,
+    source,
+    num_classes=source.num_classes,
+  )
+  estimator = None
+  if options.smoothing == 'dual':
+    estimator = _load(
+      workdir,
+      _estimator_stage(config),
+      config.model.estimator,
+      source,
+      num_classes=len(config.sigmas),
+    )
+  return [
+    row
+    for run in runs(config)
+    for row in certify_source.certify_source(
+      estimator,
+      classifier,
+      source,
+      workdir / FOLDER / label(config, run),
+      settings=run,
+      seed=options.seed,
+      chunk_size=options.chunk_size,
+      positions=chosen,
+      report_radii=_shown_radii(options),
+    )
+  ]
+
+
+def load_source(config: Any) -> Source:
+  """The images that `config.certify` is about."""
+  options = {**config.data}
+  return data.load(options.pop('name'), config.certify.split, **options)
+
+
+def subset(
+  images: int, *, start: int, stride: int, count: int
+) -> Int[np.ndarray, ' chosen']:
+  """Positions of a subset: every `stride`-th image from `start` on.
+
+  Args:
+    images: Number of images there are.
+    start: Position of the first one.
+    stride: Distance from one to the next.
+    count: How many, at most; 0 for all.
+
+  Raises:
+    ValueError: If an option is out of range, or there is no such image.
+  """
+  if start < 0 or stride < 1 or count < 0:
+    raise ValueError(
+      'certify.start and certify.count must not be negative and'
+      f' certify.stride must be positive, not {start}, {count}, {stride}'
+    )
+  chosen = np.arange(images)[start::stride][: count or None]
+  if not len(chosen):
+    raise ValueError(
+      f'certify.start = {start} leaves none of the {images} images'
+    )
+  return chosen
+
+
+def runs(config: Any) -> list[dict[str, Any]]:
+  """The settings of each certification that `config.certify` asks for."""
+  options = config.certify
+  classifier, estimator = _classifier_stage(config), _estimator_stage(config)
+  paper = options.protocol == 'paper'
+  common = {
+    'task': options.task,
+    'smoothing': options.smoothing,
+    'n0': options.n0 if options.task == 'certify' else None,
+    'n': options.n,
+    'alpha': options.alpha,
+    'data': {**config.data},
+    'split': options.split,
+  }
+  if options.smoothing == 'dual':
+    certificate = 'paper' if paper else options.certificate
+    return [
+      common
+      | {
+        'certificate': certificate if options.task == 'certify' else None,
+        'sigmas': list(config.sigmas),
+        'estimator_sigma': config.estimator_sigma,
+        'stages': {'classifier': classifier, 'estimator': estimator},
+      }
+    ]
+  return [
+    common
+    | {
+      'certificate': None,
+      'sigmas': [sigma],
+      'estimator_sigma': None,
+      'stages': {'classifier': classifier, 'estimator': None},
+    }
+    for sigma in config.sigmas
+    if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
+  ]
+
+
+def label(config: Any, run: Mapping[str, Any]) -> str:
+  """The name of a certification, and of its folder.
+
+  It tells apart what one working directory may hold side by side: the method,
+  the split if it is not 'test', the stages if they are not the last ones.
+  """
+  parts = ['predict'] if run['task'] == 'predict' else []
+  parts.append(run['smoothing'])
+  if run['smoothing'] == 'single':
+    parts.append(f'{run["sigmas"][0]:g}')
+  elif run['certificate']:
+    parts.append(run['certificate'])
+  if run['split'] != 'test':
+    parts.append(run['split'])
+  for role, stage in run['stages'].items():
+    if stage not in (None, f'{role}-{config.rounds}'):
+      parts.append(f'of-{stage}')
+  return '-'.join(parts)
+
+
+def _classifier_stage(config: Any) -> str:
+  return config.certify.classifier or f'classifier-{config.rounds}'
+
+
+def _estimator_stage(config: Any) -> str:
+  return config.certify.estimator or f'estimator-{config.rounds}'
+
+
+def _load(
+  workdir: pathlib.Path,
+  stage: str,
+  architecture: Mapping[str, Any],
+  source: Source,
+  *,
+  num_classes: int,
+) -> Classifier:
+  """The network of a stage, ready for votes."""
+  sizes = {**architecture}
+  model = models.create(
+    sizes.pop('name'),
+    num_classes=num_classes,
+    image_shape=source.image_shape,
+    seed=0,
+    **sizes,
+  )
+  model = checkpoints.load_model(workdir / 'checkpoints' / stage, model)
+  return models.inference_view(model)
+
+
+def _check_options(options: Any) -> None:
+  for name, choices in _CHOICES.items():
+    value = options[name]
+    if value not in choices:
+      nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0)[0]
+      raise ValueError(
+        f'certify.{name} must be one of {", ".join(choices)}, not {value!r};'
+        f' did you mean {nearest!r}?'
+      )
+  if options.seed < -1:
+    raise ValueError(
+      f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
+    )
+
+
+def _check_workdir(config: Any, workdir: pathlib.Path) -> None:
+  """Raises SettingsMismatch if something else was trained there."""
+  if (workdir / 'settings.json').exists():
+    settings.verify(
+      workdir / 'settings.json',
+      {
+        'data': {**config.data},
+        'sigmas': list(config.sigmas),
+        'estimator_sigma': config.estimator_sigma,
+        'model': {role: {**sizes} for role, sizes in config.model.items()},
+      },
+    )
+
+
+def _shown_radii(options: Any) -> Sequence[float]:
+  """Radii of the progress bar: 0, and the middle one of the report."""
+  if options.task == 'predict' or not options.radii:
+    return (0.0,)
+  return tuple({0.0: None, options.radii[len(options.radii) // 2]: None})

@@ -1,0 +1,184 @@
+"""Result rows as text: tab-separated files that old scripts can read.
+
+The first columns are those of locuslab/smoothing, so its `analyze.py` and
+everything built on it reads our files. The columns after them hold the radius
+in full and the vote counts.
+
+References:
+  Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via
+  randomized smoothing, https://github.com/locuslab/smoothing.
+"""
+
+import datetime as dt
+import decimal
+import math
+import os
+from collections.abc import Sequence
+
+from dualrs_jax.evaluation.records import STATUSES, Record, Votes
+from dualrs_jax.runtime import shards
+
+_COUNTS = (
+  'estimator_selection',
+  'estimator_estimation',
+  'classifier_selection',
+  'classifier_estimation',
+)
+_COLUMNS = {
+  'certify': (
+    *('idx', 'label', 'predict', 'radius', 'correct', 'time'),
+    *('sigma', 'sigma_index', 'estimator_radius', 'classifier_radius'),
+    'radius_full',
+    *_COUNTS,
+    'status',
+  ),
+  'predict': (
+    *('idx', 'label', 'predict', 'correct', 'time'),
+    *('sigma', 'sigma_index', 'estimator_estimation', 'classifier_estimation'),
+    'status',
+  ),
+}
+
+
+def header(task: str) -> str:
+  """The first line of a file of rows: of a 'certify' or a 'predict' task."""
+  return '\t'.join(_COLUMNS[task])
+
+
+def to_line(record: Record, task: str) -> str:
+  """A row as text, without its line end."""
+  return '\t'.join(_text(record, name) for name in _COLUMNS[task])
+
+
+def from_line(line: str, task: str) -> Record:
+  """Reads a row.
+
+  Raises:
+    ValueError: If the line is not one that `to_line` could have written.
+  """
+  fields = line.split('\t')
+  columns = _COLUMNS[task]
+  if len(fields) != len(columns):
+    raise ValueError(f'{len(fields)} columns instead of {len(columns)}')
+  texts = dict(zip(columns, fields, strict=True))
+  values = {
+    'radius': 0.0,
+    'estimator_radius': 0.0,
+    'classifier_radius': 0.0,
+    'estimator_selection': (),
+    'classifier_selection': {},
+  }
+  for name, text in texts.items():
+    if name in _READERS:
+      values[name] = _READERS[name](text)
+  if 'radius_full' in texts:
+    values['radius'] = float(texts['radius_full'])
+  record = Record(**values)
+  for name, text in texts.items():
+    if _text(record, name) != text:
+      raise ValueError(
+        f'{name} is {text!r} where the rest of the row makes it'
+        f' {_text(record, name)!r}'
+      )
+  return record
+
+
+def read(path: str | os.PathLike, task: str) -> list[Record]:
+  """Reads a file of rows, which may still be written to.
+
+  Raises:
+    CorruptShard: If a line is damaged, or an image is in two rows.
+  """
+  rows = shards.read(path, header(task), lambda line: from_line(line, task))
+  check_unique(rows, path)
+  return rows
+
+
+def check_unique(rows: Sequence[Record], path: str | os.PathLike) -> None:
+  """Raises CorruptShard if an image is in two rows."""
+  lines: dict[int, int] = {}
+  for number, row in enumerate(rows, start=2):
+    if row.idx in lines:
+      raise shards.CorruptShard(
+        f'{path}, line {number}: image {row.idx} is already in line'
+        f' {lines[row.idx]}'
+      )
+    lines[row.idx] = number
+
+
+def round_down(radius: float) -> str:
+  """Three significant digits that are never above the radius.
+
+  Rounding to nearest would print .49953 as 0.5 and claim what was not
+  certified.
+
+  Example:
+    >>> round_down(0.49953), round_down(1.2999), round_down(0.0)
+    ('0.499', '1.29', '0.0')
+  """
+  exact = decimal.Decimal(radius)
+  if not exact:
+    return '0.0'
+  last_digit = decimal.Decimal(1).scaleb(exact.adjusted() - 2)
+  return str(float(exact.quantize(last_digit, decimal.ROUND_DOWN)))
+
+
+def _text(record: Record, name: str) -> str:
+  if name == 'radius':
+    return round_down(record.radius)
+  if name == 'radius_full':
+    return repr(record.radius)
+  if name == 'time':
+    return str(dt.timedelta(seconds=record.time))
+  value = getattr(record, name)
+  if isinstance(value, tuple):
+    return _votes_text(value)
+  if isinstance(value, dict):
+    return ';'.join(f'{k}:{_votes_text(v)}' for k, v in value.items())
+  return str(value)
+
+
+def _votes_text(votes: Votes) -> str:
+  return ','.join(map(str, votes))
+
+
+def _read_votes(text: str) -> Votes:
+  return tuple(int(count) for count in text.split(',')) if text else ()
+
+
+def _read_levels(text: str) -> dict[int, Votes]:
+  levels = {}
+  for part in text.split(';') if text else ():
+    level, votes = part.split(':')
+    levels[int(level)] = _read_votes(votes)
+  return levels
+
+
+def _read_float(text: str) -> float:
+  value = float(text)
+  return math.nan if math.isnan(value) else value  # one object, equal to itself
+
+
+def _read_status(text: str) -> str:
+  if text not in STATUSES:
+    raise ValueError(f'status {text!r} is none of {STATUSES}')
+  return text
+
+
+def _read_time(text: str) -> float:
+  hours, minutes, seconds = text.split(':')
+  return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+_READERS = {
+  **dict.fromkeys(('idx', 'label', 'predict', 'sigma_index'), int),
+  **dict.fromkeys(
+    ('sigma', 'estimator_radius', 'classifier_radius'), _read_float
+  ),
+  **dict.fromkeys(('estimator_selection', 'estimator_estimation'), _read_votes),
+  **dict.fromkeys(
+    ('classifier_selection', 'classifier_estimation'), _read_levels
+  ),
+  'time': _read_time,
+  'status': _read_status,
+}

@@ -1,0 +1,325 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dualrs_jax
+from dualrs_jax import data
+from dualrs_jax.evaluation import certify_source as module
+from dualrs_jax.evaluation import records, tsv
+from dualrs_jax.runtime import settings as settings_lib
+from dualrs_jax.runtime import shards
+
+ALL = np.arange(12)
+
+
+@pytest.fixture
+def certify(estimator, classifier, source, settings, tmp_path):
+  """certify_source with defaults for everything but what a test changes."""
+
+  def run(directory='run', positions=ALL, **changes):
+    networks = {
+      'estimator': changes.pop('estimator', estimator),
+      'classifier': changes.pop('classifier', classifier),
+    }
+    arguments = {
+      'settings': settings,
+      'seed': 11,
+      'chunk_size': 60,
+      'report_radii': (0.0, 0.5),
+      'devices': jax.local_devices()[:1],
+      **changes,
+    }
+    return module.certify_source(
+      *networks.values(),
+      source,
+      tmp_path / directory,
+      positions=positions,
+      **arguments,
+    )
+
+  return run
+
+
+def timeless(rows):
+  return [row._replace(time=0.0) for row in rows]
+
+
+def written(directory, task='certify'):
+  return tsv.read(directory / module.ROWS, task)
+
+
+def test_rows_are_the_certificates_of_the_images(
+  certify, estimator, classifier, source, settings, tmp_path
+):
+  rows = certify(positions=ALL[:3])
+  for position, row in enumerate(rows):
+    expected = dualrs_jax.certify_dual(
+      estimator,
+      classifier,
+      data.to_unit(source.images[position]),
+      jnp.asarray(settings['sigmas']),
+      0.5,
+      jax.random.fold_in(jax.random.key(11), source.indices[position]),
+      n0=20,
+      n=100,
+      alpha=0.01,
+      certificate=dualrs_jax.agreement,
+      chunk_size=60,
+    )
+    assert row.idx == source.indices[position]
+    assert row.label == source.labels[position]
+    assert row.predict == expected.prediction
+    assert 0 <= row.radius - expected.radius < 1e-6  # float32 rounds down
+    level = int(expected.sigma_index)
+    assert row.sigma == settings['sigmas'][level]
+    np.testing.assert_array_equal(
+      row.classifier_estimation[level],
+      expected.classifier_counts.estimation[level],
+    )
+    assert row.time > 0
+  assert timeless(written(tmp_path / 'run')) == timeless(rows)
+  assert any(row.radius > 0 for row in rows)
+
+
+@pytest.mark.parametrize('task', ['certify', 'predict'])
+@pytest.mark.parametrize('smoothing', ['dual', 'single'])
+def test_every_row_can_be_recomputed_from_the_files(
+  certify, settings, tmp_path, task, smoothing
+):
+  settings |= {'task': task, 'smoothing': smoothing}
+  if smoothing == 'single':
+    settings |= {'sigmas': [0.25], 'estimator_sigma': None}
+  rows = certify(**{'estimator': None} if smoothing == 'single' else {})
+  recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  on_disk = written(tmp_path / 'run', task)
+  assert timeless(on_disk) == timeless(rows)
+  for row in on_disk:
+    assert records.recompute(row, recorded) == row
+    stages = [row.classifier_estimation.get(row.sigma_index)]
+    stages += [row.estimator_estimation] * (smoothing == 'dual')
+    assert all(sum(votes) == 100 for votes in stages if votes is not None)
+  assert len({row.predict for row in rows}) > 1
+
+
+def test_subset_order_and_interruption_do_not_show(certify, tmp_path):
+  whole = timeless(certify('whole'))
+  certify('parts', positions=ALL[8:3:-2])
+  parts = timeless(certify('parts'))
+  assert parts == whole
+  on_disk = written(tmp_path / 'parts')
+  assert [row.idx for row in on_disk[:3]] == [108, 106, 104]
+  assert sorted(timeless(on_disk), key=lambda row: row.idx) == whole
+  before = (tmp_path / 'parts' / module.ROWS).read_bytes()
+  assert timeless(certify('parts')) == whole  # nothing is left to do
+  assert (tmp_path / 'parts' / module.ROWS).read_bytes() == before
+
+
+@pytest.mark.parametrize('smoothing', ['dual', 'single'])
+def test_rows_are_the_same_on_one_and_on_eight_devices(
+  certify, settings, smoothing
+):
+  settings |= {'smoothing': smoothing, 'n': 400}
+  if smoothing == 'single':
+    settings |= {'sigmas': [0.5]}
+  assert jax.local_device_count() == 8
+  one = certify('one', positions=ALL[:4], chunk_size=30)
+  eight = certify('eight', positions=ALL[:4], chunk_size=30, devices=None)
+  assert timeless(one) == timeless(eight)
+
+
+def test_chunk_size_moves_no_vote_but_is_part_of_the_identity(certify):
+  small = certify('small', positions=ALL[:3], chunk_size=7)
+  assert timeless(small) == timeless(certify('large', positions=ALL[:3]))
+  with pytest.raises(
+    settings_lib.SettingsMismatch, match='chunk_size is 7 there and 60 here'
+  ):
+    certify('small')
+
+
+def test_other_statistics_weights_or_seeds_are_refused(
+  certify, classifier, settings, tmp_path
+):
+  certify(positions=ALL[:1])
+  before = (tmp_path / 'run' / module.ROWS).read_bytes()
+  other = jax.tree.map(lambda weights: weights + 1, classifier)
+  for changes, message in (
+    ({'settings': settings | {'alpha': 0.02}}, 'alpha is 0.01 there and 0.02'),
+    ({'classifier': other}, 'weights.classifier is "'),
+    ({'seed': 12}, 'seed is 11 there and 12 here'),
+  ):
+    with pytest.raises(settings_lib.SettingsMismatch, match=message):
+      certify(**changes)
+  assert (tmp_path / 'run' / module.ROWS).read_bytes() == before
+
+
+def test_a_fresh_seed_is_on_the_disk_before_the_first_vote(
+  certify, tmp_path, monkeypatch
+):
+  seeds = []
+  certify_image = module._certify_image
+
+  def spy(vote, source, position, claimed):
+    recorded = json.loads((tmp_path / 'run' / module.SETTINGS).read_text())
+    assert recorded['seed'] == claimed['seed']
+    seeds.append(recorded['seed'])
+    return certify_image(vote, source, position, claimed)
+
+  monkeypatch.setattr(module, '_certify_image', spy)
+  monkeypatch.setattr(settings_lib, 'fresh_seed', iter([5, 6]).__next__)
+  rows = certify(seed=-1, positions=ALL[:2])
+  rows += certify(seed=-1, positions=ALL[2:4])
+  assert seeds == [5] * 4
+  monkeypatch.setattr(module, '_certify_image', certify_image)
+  assert timeless(rows) == timeless(certify('fixed', ALL[:4], seed=5))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'alpha': 1.5}, 'alpha'),
+    ({'n': 6}, 'can never certify'),
+    ({'certificate': 'paper', 'n': 7}, 'can never certify'),
+    ({'n0': 0}, 'n0'),
+    ({'sigmas': [0.25, 0.5, -1.0]}, 'sigmas must be positive'),
+    ({'sigmas': [0.25, 0.5]}, 'chooses among 3 noise levels'),
+    ({'task': 'predict', 'n': 7}, 'can never predict'),
+  ],
+)
+def test_bad_statistics_are_refused_before_anything_is_written(
+  certify, settings, tmp_path, changes, message
+):
+  with pytest.raises(ValueError, match=message):
+    certify(settings=settings | changes)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('seed', [-2, 2**32])
+def test_bad_seeds_are_refused(certify, tmp_path, seed):
+  with pytest.raises(ValueError, match='seed must be in'):
+    certify(seed=seed)
+  assert not list(tmp_path.iterdir())
+
+
+def batch_centred(network, images, sigma):
+  """What batch normalisation in training mode does."""
+  logits = network(images, sigma)
+  return logits - logits.mean(axis=0, keepdims=True)
+
+
+@pytest.mark.parametrize('role', ['estimator', 'classifier'])
+def test_votes_that_depend_on_companions_are_refused(
+  certify, estimator, tmp_path, role
+):
+  network = jax.tree_util.Partial(batch_centred, estimator)
+  with pytest.raises(ValueError, match=f'^{role}: .*batch companions'):
+    certify(**{role: network})
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_torn_last_line_is_done_again(certify, tmp_path):
+  rows = timeless(certify())
+  path = tmp_path / 'run' / module.ROWS
+  whole = path.read_bytes()
+  path.write_bytes(whole[:-5])
+  assert timeless(certify()) == rows
+  assert timeless(written(path.parent)) == rows
+
+
+def test_damage_in_the_middle_is_not_touched(certify, tmp_path):
+  certify()
+  path = tmp_path / 'run' / module.ROWS
+  lines = path.read_text().splitlines()
+  lines[4] = lines[4].replace('\t', ' ', 1)
+  damaged = '\n'.join(lines) + '\n'
+  path.write_text(damaged)
+  with pytest.raises(shards.CorruptShard, match=r'rows\.tsv, line 5: '):
+    certify()
+  assert path.read_text() == damaged
+
+
+def test_settings_name_what_the_results_depend_on(certify, tmp_path):
+  certify(positions=ALL[:2])
+  recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  assert recorded['versions']['jax'] == jax.__version__
+  assert recorded['device_kind'] == jax.local_devices()[0].device_kind
+  assert recorded['dtype'] == 'float32'
+  assert recorded['images'] == 2
+  assert {'git_revision', 'seed', 'chunk_size', 'num_classes'} <= set(recorded)
+
+
+def test_fingerprints_follow_the_weights(classifier):
+  base = module.fingerprint(classifier)
+  assert base == module.fingerprint(jax.tree.map(jnp.copy, classifier))
+  changed = jax.tree.map(lambda weights: weights.at[0, 0].add(1), classifier)
+  assert base != module.fingerprint(changed)
+  keyed = jax.tree_util.Partial(classifier.func, jax.random.key(0))
+  assert module.fingerprint(keyed) != base
+
+
+def test_the_bar_shows_running_certified_accuracy(certify, capsys):
+  rows = certify(positions=ALL[:5])
+  shown = capsys.readouterr().err
+  share = np.mean([row.correct for row in rows])
+  assert f'{share:.1%} at r=0' in shown
+  assert 'at r=0.5' in shown
+
+
+KILLED = """
+import pathlib, sys
+import jax, numpy as np
+sys.path.insert(0, {tests!r})
+import conftest
+from dualrs_jax.evaluation import certify_source
+
+certify_source.certify_source(
+  conftest.network(conftest.PATTERNS[3:]),
+  conftest.network(conftest.PATTERNS[:3]),
+  conftest.make_source(40), pathlib.Path(sys.argv[1]), settings={settings!r},
+  seed=-1, chunk_size=1000, positions=np.arange(40), report_radii=(0.0,))
+"""
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(
+  settings, tmp_path, monkeypatch
+):
+  settings = settings | {'n': 20_000}
+  program = tmp_path / 'program.py'
+  program.write_text(
+    KILLED.format(tests=str(pathlib.Path(__file__).parent), settings=settings)
+  )
+  directory = tmp_path / 'run'
+  rows = directory / module.ROWS
+  repository = str(pathlib.Path(dualrs_jax.__file__).parents[1])
+  environment = {**os.environ, 'PYTHONPATH': repository, 'JAX_PLATFORMS': 'cpu'}
+  command = [sys.executable, str(program), str(directory)]
+  lines = 0
+  for wanted in (2, 12):
+    process = subprocess.Popen(
+      command, env=environment, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and lines < wanted:
+      time.sleep(0.02)
+      lines = rows.read_bytes().count(b'\n') if rows.exists() else 0
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = rows.read_bytes()
+  subprocess.run(
+    command, env=environment, stderr=subprocess.DEVNULL, check=True
+  )
+  last_line = kept.rfind(b'\n') + 1
+  assert rows.read_bytes().startswith(kept[:last_line])
+  found = written(directory)
+  assert [row.idx for row in found] == list(range(100, 140))
+  recorded = settings_lib.read(directory / module.SETTINGS)
+  for row in found:
+    assert records.recompute(row, recorded) == row
+    assert sum(row.estimator_estimation) == 20_000
