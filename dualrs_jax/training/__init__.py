@@ -1,0 +1,1 @@
+"""Training: radius targets, the estimator, the classifier, and their order."""

@@ -1,0 +1,149 @@
+"""The estimator's stage: which noise level an image should be certified at."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+
+from dualrs_jax import base, confidence, data
+from dualrs_jax.training import losses, state
+from dualrs_jax.training.noisy import noisy_logits
+
+logger = logging.getLogger(__name__)
+
+
+class Examples(NamedTuple):
+  """What an estimator is trained on.
+
+  Attributes:
+    images: 8-bit images.
+    bounds: their radius targets, see `targets.signed_bounds`.
+  """
+
+  images: UInt8[Array, 'batch *image']
+  bounds: Float[Array, 'batch levels']
+
+
+class Context(NamedTuple):
+  """What stays the same over the stage.
+
+  Attributes:
+    estimator_sigma: the estimator's noise level.
+    frequencies: see `losses.best_level_frequencies`.
+  """
+
+  estimator_sigma: Float[Array, '']
+  frequencies: Float[Array, ' levels']
+
+
+def make_loss(per_image: losses.EstimatorLoss, *, copies: int) -> state.Loss:
+  """The loss of an estimator.
+
+  Args:
+    per_image: the loss of one image.
+    copies: noisy copies of each image.
+
+  Returns:
+    A loss whose context is a `Context` and whose batch is an `Examples`. An
+    image that no level can certify has no weight.
+  """
+
+  def loss(model, context: Context, batch: Examples, key: PRNGKeyArray):
+    images = data.to_unit(batch.images)
+    sigma = jnp.broadcast_to(context.estimator_sigma, len(images))
+    logits = noisy_logits(model, images, sigma, key, copies=copies)
+    values = per_image(
+      logits, batch.bounds, context.frequencies, context.estimator_sigma
+    )
+    counted = certifiable(batch.bounds)
+    radii = losses.soft_certificate(
+      logits, batch.bounds, context.estimator_sigma
+    )
+    expected = (losses.mean_probabilities(logits) * radii).sum(-1)
+    metrics = {
+      'best_level_rate': _masked_mean(
+        (logits.argmax(-1) == batch.bounds.argmax(-1)).mean(0), counted
+      ),
+      'soft_radius': _masked_mean(expected, counted),
+    }
+    return _masked_mean(values, counted), metrics
+
+  return loss
+
+
+def certifiable(
+  bounds: Float[Array, 'batch levels'],
+) -> Bool[Array, ' batch']:
+  """Whether an image has a positive radius at some level."""
+  return (bounds > 0).any(-1)
+
+
+@jax.jit
+def selections(
+  estimator: base.Classifier,
+  images: UInt8[Array, 'batch *image'],
+  estimator_sigma: Float[Array, ''],
+  keys: PRNGKeyArray,
+) -> Int[Array, ' batch']:
+  """The level that most noisy copies of each image select.
+
+  Args:
+    estimator: in inference mode.
+    images: 8-bit images.
+    estimator_sigma: the estimator's noise level.
+    keys: one for each noisy copy, shape `[copies]`.
+  """
+  unit = data.to_unit(images)
+  sigma = jnp.broadcast_to(estimator_sigma, len(images))
+
+  def vote(key):
+    return noisy_logits(estimator, unit, sigma, key, copies=1)[0].argmax(-1)
+
+  votes = jax.lax.map(vote, keys)
+  width = jax.eval_shape(estimator, unit, sigma).shape[-1]
+  return jax.nn.one_hot(votes, width).sum(0).argmax(-1)
+
+
+def selected_shares(
+  selected: Int[Array, ' batch'], sigmas: Sequence[float]
+) -> dict[str, float]:
+  """Share of images at each level, by name; warns where there is no choice.
+
+  A constant estimator certifies as plain smoothing at one level does: valid,
+  but not what it was trained for.
+  """
+  counts = np.bincount(np.asarray(selected), minlength=len(sigmas))
+  shares = counts / counts.sum()
+  if len(sigmas) > 1 and shares.max() == 1:
+    logger.warning(
+      'the estimator selects sigma %g for every validation image',
+      sigmas[int(shares.argmax())],
+    )
+  return {
+    f'selected/{sigma:g}': float(share)
+    for sigma, share in zip(sigmas, shares, strict=True)
+  }
+
+
+def radius_cap(
+  sigmas: Sequence[float], estimator_sigma: float, *, n: int, alpha: float
+) -> float | None:
+  """The largest radius that the estimator's noise allows, where it limits.
+
+  Returns:
+    In pixel units: what n unanimous votes of the estimator give. None if the
+    classifier's own radius is limited to that or less.
+  """
+  if estimator_sigma >= max(sigmas):
+    return None
+  return float(estimator_sigma * confidence.lower_z(n, alpha)[n])
+
+
+def _masked_mean(
+  values: Float[Array, ' batch'], mask: Bool[Array, ' batch']
+) -> Float[Array, '']:
+  return jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)

@@ -1,0 +1,284 @@
+"""Losses, as small functions of logits and of radius targets.
+
+Logits of several noisy copies of an image have the copies on their first
+axis. `bounds` are signed radii: entry k of an image is the radius within which
+the classifier at level k would keep the true class, negative where it does not
+even have it.
+
+References:
+  Jeong and Shin 2020, Consistency regularization for certified robustness of
+  smoothed classifiers, https://arxiv.org/abs/2006.04062.
+  Sun, Mao and Vechev 2026, Dual randomized smoothing,
+  https://arxiv.org/abs/2512.01782.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+from jaxtyping import Array, Float, Int
+
+#: Mean probabilities are mixed with that much of each level before they become
+#: z-scores. Without it a certain prediction would have infinite ones, and with
+#: mere clipping no gradient.
+_LEAST_PROBABILITY = 1e-3
+
+Logits = Float[Array, 'copies batch classes']
+PerImage = Float[Array, ' batch']
+PerLevel = Float[Array, 'batch levels']
+Levels = Float[Array, ' levels']
+Utility = Callable[[Array], Array]
+
+
+class EstimatorLoss(Protocol):
+  """The loss of the estimator on each image of a batch."""
+
+  def __call__(
+    self,
+    logits: Logits,
+    bounds: PerLevel,
+    frequencies: Levels,
+    estimator_sigma: Float[Array, ''],
+  ) -> PerImage:
+    """Returns the loss of each image.
+
+    Args:
+      logits: of the noisy copies, over the noise levels.
+      bounds: the radius targets.
+      frequencies: see `best_level_frequencies`.
+      estimator_sigma: the noise level of the copies.
+    """
+    ...
+
+
+def cross_entropy(logits: Logits, labels: Int[Array, ' batch']) -> PerImage:
+  """Cross-entropy against labels, the mean over the copies."""
+  logs = jax.nn.log_softmax(logits)
+  return -jnp.take_along_axis(logs, labels[None, :, None], -1)[..., 0].mean(0)
+
+
+def soft_cross_entropy(
+  logits: Logits, targets: Float[Array, 'batch classes']
+) -> PerImage:
+  """Cross-entropy against distributions, the mean over the copies."""
+  return -(targets * jax.nn.log_softmax(logits)).sum(-1).mean(0)
+
+
+def consistency(
+  logits: Logits, *, divergence: float, entropy: float
+) -> PerImage:
+  """How much noise changes the prediction.
+
+  Args:
+    logits: of the noisy copies.
+    divergence: weight of the mean divergence of a copy's prediction from the
+      mean prediction ("lambda").
+    entropy: weight of the mean prediction's entropy ("eta").
+  """
+  logs = jax.nn.log_softmax(logits)
+  mean_logs = _mean_log_probabilities(logits)
+  mean = jnp.exp(mean_logs)
+  divergences = (mean * (mean_logs - logs)).sum(-1).mean(0)
+  return divergence * divergences - entropy * (mean * mean_logs).sum(-1)
+
+
+def soft_targets(
+  bounds: PerLevel, *, utility: Utility, temperature: float
+) -> PerLevel:
+  """The softmax, over the levels, of the utility of the radius at each."""
+  return jax.nn.softmax(utility(jnp.maximum(bounds, 0)) / temperature)
+
+
+def inverse_frequencies(bounds: PerLevel, frequencies: Levels) -> PerImage:
+  """Weights that give each level the same say, whatever its share of images.
+
+  Args:
+    bounds: the radius targets.
+    frequencies: share of the images that have their largest radius at a level.
+
+  Returns:
+    The inverse frequency of each image's best level, over the number of levels
+    that are best for some image: a weight of mean 1 over all images. 0 for an
+    image whose best level is best for no image that counts.
+  """
+  levels_in_use = jnp.maximum((frequencies > 0).sum(), 1)
+  best = frequencies[bounds.argmax(-1)]
+  # Not 1 / 0 in the branch that is not taken: its gradient would be NaN.
+  used = jnp.where(best > 0, best, 1)
+  return jnp.where(best > 0, 1 / (used * levels_in_use), 0)
+
+
+def best_level_frequencies(
+  bounds: Float[np.ndarray, 'examples levels'],
+) -> Float[np.ndarray, ' levels']:
+  """Share of the images that have their largest radius at each level.
+
+  Images without a positive radius do not count.
+  """
+  counted = bounds[(bounds > 0).any(-1)]
+  counts = np.bincount(counted.argmax(-1), minlength=bounds.shape[-1])
+  return (counts / max(1, len(counted))).astype(np.float32)
+
+
+def reachable_radius(
+  logits: Logits, bounds: PerLevel, *, reach: str
+) -> PerImage:
+  """The radius at an extreme of the levels that the copies select.
+
+  It weighs consistency: there is no point in it where nothing is certified.
+
+  Args:
+    logits: of the noisy copies, over the noise levels in increasing order.
+    bounds: the radius targets.
+    reach: 'strong' takes the largest selected level, 'weak' the smallest.
+  """
+  selected = REACHES[reach](logits.argmax(-1), axis=0)
+  radius = jnp.take_along_axis(bounds, selected[:, None], -1)[:, 0]
+  return jax.lax.stop_gradient(jnp.maximum(radius, 0))
+
+
+def soft_certificate(
+  logits: Logits, bounds: PerLevel, estimator_sigma: Float[Array, '']
+) -> PerLevel:
+  """The agreement certificate's radius for each level, were it selected.
+
+  With p the mean prediction over the copies and z its z-scores, level i gets
+  `min(B_i, min over k != i of max(A_ik, B_k))`, where B are the bounds and
+  `A_ik = estimator_sigma / 2 * (z_i - z_k)`. It is signed, like the bounds, and
+  differentiable in the logits.
+
+  Args:
+    logits: of the noisy copies, over the noise levels.
+    bounds: the radius targets.
+    estimator_sigma: the noise level of the copies.
+  """
+  z = _z_scores(logits)
+  keeps = estimator_sigma / 2 * (z[:, :, None] - z[:, None, :])
+  same = jnp.eye(bounds.shape[-1], dtype=bool)
+  limits = jnp.where(same, bounds[:, None], jnp.maximum(keeps, bounds[:, None]))
+  return limits.min(-1)
+
+
+def mean_probabilities(logits: Logits) -> Float[Array, 'batch classes']:
+  """The mean prediction over the copies."""
+  return jnp.exp(_mean_log_probabilities(logits))
+
+
+def radius_utility(
+  *, radii: Sequence[float], weights: Sequence[float], width: float
+) -> Utility:
+  """The radius itself, as in the source paper; the arguments play no part."""
+  del radii, weights, width
+  return lambda radius: radius
+
+
+def report_utility(
+  *, radii: Sequence[float], weights: Sequence[float], width: float
+) -> Utility:
+  """The share of report radii that a radius passes, smoothed.
+
+  Args:
+    radii: the radii at which certified accuracy is to be reported.
+    weights: of the radii, in the same order; empty for equal ones. They are
+      scaled to a sum of 1.
+    width: of the logistic step at each, in the unit of the radii.
+
+  Raises:
+    ValueError: the radii and their weights differ in number.
+  """
+  if weights and len(weights) != len(radii):
+    raise ValueError(
+      f'{len(radii)} utility radii need as many weights, not {len(weights)}'
+    )
+  thresholds = jnp.asarray(radii, jnp.float32)
+  shares = jnp.asarray(weights or [1] * len(radii), jnp.float32)
+  shares = shares / shares.sum()
+
+  def utility(radius):
+    steps = jax.nn.sigmoid((radius[..., None] - thresholds) / width)
+    return (steps * shares).sum(-1)
+
+  return utility
+
+
+def paper_loss(
+  logits: Logits,
+  bounds: PerLevel,
+  frequencies: Levels,
+  estimator_sigma: Float[Array, ''],
+  *,
+  utility: Utility,
+  temperature: float,
+  divergence: float,
+  entropy: float,
+  reach: str,
+) -> PerImage:
+  """Soft targets, with consistency where a radius can be reached, balanced."""
+  del estimator_sigma
+  fit = soft_cross_entropy(
+    logits, soft_targets(bounds, utility=utility, temperature=temperature)
+  )
+  steady = consistency(logits, divergence=divergence, entropy=entropy)
+  weight = reachable_radius(logits, bounds, reach=reach)
+  balance = inverse_frequencies(bounds, frequencies)
+  return balance * (fit + weight * steady)
+
+
+def certificate_loss(
+  logits: Logits,
+  bounds: PerLevel,
+  frequencies: Levels,
+  estimator_sigma: Float[Array, ''],
+  *,
+  utility: Utility,
+  gain: float,
+  temperature: float,
+  imitation: float,
+  divergence: float,
+  entropy: float,
+) -> PerImage:
+  """The certificate itself, made soft, is what is maximised.
+
+  The expected utility of the `soft_certificate` of a level that is drawn from
+  the mean prediction. Its gradient is flat where the levels are tied, so soft
+  targets help at the start; consistency helps as in `paper_loss`.
+
+  Args:
+    logits: of the noisy copies, over the noise levels.
+    bounds: the radius targets.
+    frequencies: not used.
+    estimator_sigma: the noise level of the copies.
+    utility: of a radius.
+    gain: weight of the expected utility.
+    temperature: of the soft targets.
+    imitation: weight of the cross-entropy against the soft targets.
+    divergence: see `consistency`.
+    entropy: see `consistency`.
+  """
+  del frequencies
+  radii = soft_certificate(logits, bounds, estimator_sigma)
+  expected = (mean_probabilities(logits) * utility(radii)).sum(-1)
+  fit = soft_cross_entropy(
+    logits, soft_targets(bounds, utility=utility, temperature=temperature)
+  )
+  steady = consistency(logits, divergence=divergence, entropy=entropy)
+  return imitation * fit + steady - gain * expected
+
+
+def _mean_log_probabilities(logits: Logits) -> Float[Array, 'batch classes']:
+  logs = jax.nn.log_softmax(logits)
+  return jax.nn.logsumexp(logs, axis=0) - jnp.log(float(len(logits)))
+
+
+def _z_scores(logits: Logits) -> Float[Array, 'batch classes']:
+  p = mean_probabilities(logits)
+  mixed = p * (1 - p.shape[-1] * _LEAST_PROBABILITY) + _LEAST_PROBABILITY
+  return special.ndtri(mixed)
+
+
+ESTIMATOR_LOSSES = {'paper': paper_loss, 'certificate': certificate_loss}
+UTILITIES = {'radius': radius_utility, 'report': report_utility}
+REACHES = {'strong': jnp.max, 'weak': jnp.min}

@@ -1,0 +1,92 @@
+"""Metrics of training: one JSON line per step, and TensorBoard event files."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorboardX
+
+from dualrs_jax.runtime import settings
+
+LINES = 'metrics.jsonl'
+
+
+class Recorder:
+  """Writes the metrics of one stage at a time.
+
+  The lines of `metrics.jsonl` are the record; the event files of a stage, in a
+  folder of its name, are made from them. Whoever resumes a stage says from
+  which step: what was recorded after it is dropped, in both, so that no step
+  is there twice. A line that a crash cut short is dropped as well.
+  """
+
+  def __init__(
+    self, directory: str | os.PathLike, stage: str, *, after_step: int
+  ):
+    """Opens the record of a stage.
+
+    Args:
+      directory: where `metrics.jsonl` is; created if it is missing.
+      stage: name of the stage.
+      after_step: the last step whose metrics are kept.
+    """
+    self._stage = stage
+    directory = pathlib.Path(directory)
+    path = directory / LINES
+    rows = [
+      row
+      for row in read(path)
+      if row['stage'] != stage or row['step'] <= after_step
+    ]
+    settings.write_atomic(path, ''.join(map(_line, rows)))
+    self._file = path.open('a')
+    for stale in (directory / stage).glob('events.*'):
+      stale.unlink()
+    self._events = tensorboardX.SummaryWriter(str(directory / stage))
+    for row in rows:
+      if row['stage'] == stage:
+        self._add_events(row)
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Records the metrics of a step; returns once the system has the line."""
+    row = {'stage': self._stage, 'step': step}
+    row.update({name: float(value) for name, value in metrics.items()})
+    self._file.write(_line(row))
+    self._file.flush()
+    self._add_events(row)
+
+  def close(self) -> None:
+    """Completes the files."""
+    self._file.close()
+    self._events.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+  def _add_events(self, row: Mapping[str, Any]) -> None:
+    for name, value in row.items():
+      if name not in ('stage', 'step'):
+        self._events.add_scalar(name, value, row['step'])
+
+
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+  """The complete rows of a `metrics.jsonl`; none if there is no file."""
+  path = pathlib.Path(path)
+  rows = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      row = json.loads(line)
+    except ValueError:
+      continue
+    if isinstance(row, dict) and {'stage', 'step'} <= row.keys():
+      rows.append(row)
+  return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+  return json.dumps(row) + '\n'

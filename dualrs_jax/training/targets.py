@@ -1,0 +1,181 @@
+"""Radius targets: what each noise level could certify, per training image.
+
+The table is built in shards. A shard is written in one piece, so a run that is
+interrupted goes on with the first one that is missing.
+"""
+
+import functools
+import logging
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from dualrs_jax import base, confidence, data
+from dualrs_jax.runtime import settings
+
+logger = logging.getLogger(__name__)
+
+
+def build(
+  classifier: base.Classifier,
+  source: data.Source,
+  *,
+  stage: str,
+  sigmas: Sequence[float],
+  votes: int,
+  shard_size: int,
+  key: PRNGKeyArray,
+  directory: pathlib.Path,
+) -> Int[np.ndarray, 'examples levels']:
+  """Counts the votes for the true class, or goes on with it.
+
+  Args:
+    classifier: in inference mode.
+    source: the images with their classes.
+    stage: name of the stage, for the progress bar.
+    sigmas: the noise levels.
+    votes: noisy copies per image and level. The noise is a function of the key
+      and the image's dataset index, the same at all levels.
+    shard_size: images per shard, and per call of the device.
+    key: of the stage.
+    directory: of the shards; created if it is missing.
+
+  Returns:
+    The number of votes for the true class.
+  """
+  shards = []
+  starts = range(0, len(source), shard_size)
+  for start in tqdm.tqdm(starts, desc=stage, unit='shard'):
+    positions = np.arange(start, min(start + shard_size, len(source)))
+    path = directory / f'{start:09d}.npz'
+    shard = _load(path, source.indices[positions], len(sigmas))
+    if shard is None:
+      # The last shard is padded, so that all have one compiled shape.
+      padded = np.resize(positions, shard_size)
+      counts = count_votes(
+        classifier,
+        jnp.asarray(source.images[padded]),
+        jnp.asarray(source.labels[padded]),
+        jax.vmap(functools.partial(jax.random.fold_in, key))(
+          jnp.asarray(source.indices[padded], jnp.uint32)
+        ),
+        jnp.asarray(sigmas, jnp.float32),
+        votes=votes,
+      )
+      shard = np.asarray(counts)[: len(positions)]
+      _save(path, source.indices[positions], shard)
+    shards.append(shard)
+  return np.concatenate(shards)
+
+
+@functools.partial(jax.jit, static_argnames='votes')
+def count_votes(
+  classifier: base.Classifier,
+  images: UInt8[Array, 'batch *image'],
+  labels: Int[Array, ' batch'],
+  keys: PRNGKeyArray,
+  sigmas: Float[Array, ' levels'],
+  *,
+  votes: int,
+) -> Int[Array, 'batch levels']:
+  """Votes for the true class on noisy copies of each image, at each level.
+
+  Args:
+    classifier: in inference mode.
+    images: 8-bit images.
+    labels: their classes.
+    keys: one per image.
+    sigmas: the noise levels.
+    votes: how many votes per image and level.
+  """
+
+  def of_image(args):
+    image, label, key = args
+    noise = jax.random.normal(key, (votes, *image.shape))
+
+    def at(sigma):
+      noisy = data.to_unit(image)[None] + sigma * noise
+      logits = classifier(noisy, jnp.full(votes, sigma))
+      # argmax takes a NaN for the largest value: such a vote is invalid.
+      right = (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
+      return right.sum(dtype=jnp.int32)
+
+    return jax.lax.map(at, sigmas)
+
+  return jax.lax.map(of_image, (images, labels, keys))
+
+
+def signed_bounds(
+  counts: Int[np.ndarray, 'examples levels'],
+  sigmas: Sequence[float],
+  *,
+  votes: int,
+  shrinkage: float,
+  n: int,
+  alpha: float,
+) -> Float[np.ndarray, 'examples levels']:
+  """The radius that a full certification would be expected to give.
+
+  A certificate from few votes would be capped far below what a full budget
+  reaches, and would hide which level is best for an easy image. So the share
+  of right votes, shrunk towards 1/2, stands in for the probability, and the
+  radius is the bound that `n` votes would give there. These are targets for
+  training: no guarantee is attached to them.
+
+  Args:
+    counts: votes for the true class.
+    sigmas: the noise levels.
+    votes: how many votes were cast per image and level.
+    shrinkage: right and wrong votes, of each that many, that are added.
+    n: number of votes of the certification to come.
+    alpha: its failure probability.
+
+  Returns:
+    Float32 signed radii in pixel units; negative where the true class would
+    have to gain before it is the answer.
+  """
+  share = (counts + shrinkage) / (votes + 2 * shrinkage)
+  z = confidence.predicted_lower_z(share, n, alpha)
+  largest = confidence.lower_z(n, alpha)[n]
+  z = np.clip(z, -largest, largest)
+  return (z * np.asarray(sigmas)).astype(np.float32)
+
+
+def _save(
+  path: pathlib.Path,
+  indices: Int[np.ndarray, ' shard'],
+  counts: Int[np.ndarray, 'shard levels'],
+) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_suffix('.part')
+  with part.open('wb') as file:
+    np.savez(file, indices=indices, counts=counts)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(part, path)
+  settings.sync_directory(path.parent)
+
+
+def _load(
+  path: pathlib.Path, indices: Int[np.ndarray, ' shard'], levels: int
+) -> Int[np.ndarray, 'shard levels'] | None:
+  """The counts of a shard; None if it is missing, damaged or of others."""
+  if not path.exists():
+    return None
+  try:
+    with np.load(path) as shard:
+      saved, counts = shard['indices'], shard['counts']
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    logger.warning('%s is damaged (%s); it is computed again', path, error)
+    return None
+  if not np.array_equal(saved, indices) or counts.shape[1] != levels:
+    logger.warning('%s holds other images; it is computed again', path)
+    return None
+  return counts
