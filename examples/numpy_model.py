@@ -20,18 +20,18 @@ NUM_TEST = 20
 
 def main() -> tuple[drs.Certificate, np.ndarray]:
   """Prints certified accuracies; returns certificates and labels."""
-  digits = load_digits()
-  images = np.asarray(digits.images / 16, np.float32)  # pixels in [0, 1]
+  pixels, classes = load_digits(return_X_y=True)
+  images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / 16  # in [0, 1]
   generator = np.random.default_rng(0)
   noisy = images + SIGMA * generator.standard_normal(images.shape)
   regression = LogisticRegression(C=0.1, max_iter=1_000).fit(
-    noisy[:NUM_TRAIN].reshape(NUM_TRAIN, -1), digits.target[:NUM_TRAIN]
+    noisy[:NUM_TRAIN].reshape(NUM_TRAIN, -1), classes[:NUM_TRAIN]
   )
 
   def model(batch: np.ndarray) -> np.ndarray:
     return regression.decision_function(batch.reshape(len(batch), -1))
 
-  labels = digits.target[-NUM_TEST:]
+  labels = classes[-NUM_TEST:]
   answer = drs.certify_array(
     model,
     images[-NUM_TEST:],

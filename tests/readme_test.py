@@ -1,5 +1,6 @@
 """What the documents promise: their code runs and their links resolve."""
 
+import importlib.util
 import pathlib
 import re
 import shlex
@@ -66,6 +67,30 @@ def test_commands_name_files_that_exist(path):
       file = word.partition(':')[0]
       if re.fullmatch(r'[\w/.]+\.py', file) and '$' not in file:
         assert (ROOT / file).exists(), command
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+def test_commands_set_fields_that_exist(path):
+  for command in commands(path):
+    words = shlex.split(command, comments=True)
+    for word in words:
+      if word.startswith('--config.'):
+        file, _, argument = words[words.index('--config') + 1].partition(':')
+        config = load(ROOT / file).get_config(argument)
+        name, value = word.removeprefix('--config.').split('=')
+        *parents, field = name.split('.')
+        for parent in parents:
+          config = config[parent]
+        assert type(config[field])(value) != config[field], command
+
+
+def load(path: pathlib.Path):
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  assert spec
+  assert spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 def test_ci_runs_the_test_command_of_the_readme(tmp_path):
