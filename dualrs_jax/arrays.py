@@ -53,9 +53,10 @@ def certify_array(
     ValueError: If an argument is invalid, see `certify`.
   """
   images = np.asarray(images)
-  if images.ndim < 2:
+  if images.ndim < 2 or not images.shape[0]:
     raise ValueError(
-      f'images is a batch [batch, *image], not of shape {images.shape}.'
+      'images is a batch [batch, *image] of at least one image, not of shape'
+      f' {images.shape}.'
     )
   validation.check_scalar_sigma(sigma)
   validation.check_key(key)

@@ -71,10 +71,11 @@ def lower_z(n: int, alpha: float) -> np.ndarray:
   """
   check_alpha(alpha)
   successes = np.arange(1, n + 1, dtype=np.float64)
-  # The upper bound of the failure probability 1 - p, precise where p is
-  # close to 1.
+  # The bound of p, and that of the failure probability 1 - p: float64 keeps
+  # the relative precision of the smaller one.
+  success = special.betaincinv(successes, n - successes + 1, alpha)
   failure = special.betainccinv(n - successes + 1, successes, alpha)
-  z = -special.ndtri(failure)
+  z = np.where(success < 0.5, special.ndtri(success), -special.ndtri(failure))
   table = np.concatenate([[-np.inf], z - _MARGIN * np.maximum(np.abs(z), 1.0)])
   table.flags.writeable = False
   return table
@@ -198,8 +199,10 @@ def level_like(sigma: Any, values: Any) -> Any:
   """The noise level as it was sampled, in the precision of the bounds.
 
   Noise is scaled by a float32 sigma, so the radius is for that number also
-  where it is computed in float64.
+  where it is computed in float64. A level that is not positive and finite
+  becomes NaN, which never certifies: a negative one would turn a negative
+  bound into a positive radius.
   """
-  if namespace(values) is np:
-    return np.asarray(sigma, np.float32).astype(np.float64)
-  return jnp.asarray(sigma, values.dtype)
+  xp = namespace(values)
+  level = xp.asarray(sigma, xp.float32).astype(values.dtype)
+  return xp.where((level > 0) & (level < xp.inf), level, xp.nan)

@@ -99,13 +99,12 @@ def certify_dual(
   if certificate is agreement and np.shape(sigmas)[0] > 1:
     confidence.check_possible(n, alpha * AGREEMENT_SHARES[0])
   experts = _checked_experts(estimator, classifier, image, sigmas, key)
-  dtype = jnp.result_type(image)
   return _certify_dual(
     voting.as_pytree(estimator),
     experts,
-    jnp.asarray(image),
-    jnp.asarray(sigmas, dtype),
-    jnp.asarray(estimator_sigma, dtype),
+    jnp.asarray(image, jnp.float32),
+    jnp.asarray(sigmas, jnp.float32),
+    jnp.asarray(estimator_sigma, jnp.float32),
     key,
     voting.as_pytree(noise),
     n0=n0,
@@ -130,7 +129,7 @@ def _checked_experts(
       f'The estimator chooses among {width} noise levels, but sigmas holds'
       f' {levels}.'
     )
-  if not isinstance(classifier, tuple | list):
+  if callable(classifier) or not isinstance(classifier, tuple | list):
     return (voting.as_pytree(classifier),)
   experts = tuple(voting.as_pytree(expert) for expert in classifier)
   if len(experts) != levels:
@@ -288,16 +287,16 @@ def predict_dual(
   """
   validation.check_chunk_size(chunk_size)
   validation.check_levels(sigmas, estimator_sigma)
+  confidence.check_alpha(alpha)
   share = alpha if np.shape(sigmas)[0] == 1 else alpha / 2
   smoothing.check_prediction_possible(n, share)
   experts = _checked_experts(estimator, classifier, image, sigmas, key)
-  dtype = jnp.result_type(image)
   return _predict_dual(
     voting.as_pytree(estimator),
     experts,
-    jnp.asarray(image),
-    jnp.asarray(sigmas, dtype),
-    jnp.asarray(estimator_sigma, dtype),
+    jnp.asarray(image, jnp.float32),
+    jnp.asarray(sigmas, jnp.float32),
+    jnp.asarray(estimator_sigma, jnp.float32),
     key,
     voting.as_pytree(noise),
     n=n,

@@ -23,3 +23,17 @@ def votes_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   """
   chosen = jax.local_devices() if devices is None else list(devices)
   return Mesh(np.array(chosen), (VOTES,), axis_types=(AxisType.Auto,))
+
+
+def votes_devices(mesh: Mesh) -> int:
+  """Over how many devices a mesh spreads votes.
+
+  Raises:
+    ValueError: If the mesh has no axis `VOTES`.
+  """
+  if VOTES not in mesh.shape:
+    raise ValueError(
+      f'Votes spread over a mesh axis {VOTES!r}, but this mesh has'
+      f' {tuple(mesh.shape)}; use votes_mesh.'
+    )
+  return mesh.shape[VOTES]

@@ -81,7 +81,7 @@ def certify(
   validation.check_scalar_sigma(sigma)
   validation.check_key(key)
   validation.check_votes(n0, n, alpha, chunk_size)
-  sigma = jnp.asarray(sigma, jnp.result_type(image))
+  sigma = jnp.asarray(sigma, jnp.float32)
   counts = voting.count_votes(
     classifier,
     image,

@@ -59,8 +59,8 @@ def num_classes(
   batch = 2
   logits = jax.eval_shape(
     as_pytree(classifier),
-    jax.ShapeDtypeStruct((batch, *jnp.shape(image)), jnp.result_type(image)),
-    jax.ShapeDtypeStruct((batch,), jnp.result_type(image)),
+    jax.ShapeDtypeStruct((batch, *jnp.shape(image)), jnp.float32),
+    jax.ShapeDtypeStruct((batch,), jnp.float32),
   )
   shape = getattr(logits, 'shape', None)
   if shape is None or len(shape) != 2 or shape[0] != batch or shape[1] < 1:
@@ -120,8 +120,8 @@ def count_votes(
   """
   return _count_votes(
     as_pytree(classifier),
-    jnp.asarray(image),
-    jnp.asarray(sigma, jnp.result_type(image)),
+    jnp.asarray(image, jnp.float32),
+    jnp.asarray(sigma, jnp.float32),
     key,
     as_pytree(noise),
     n0=n0,
@@ -139,10 +139,12 @@ def _count_votes(
   chunks = -(-total // chunk_size)
   chunk = -(-total // chunks)
   classes = num_classes(classifier, image)
-  devices = 1 if mesh is None else mesh.size
+  devices = 1 if mesh is None else sharding.votes_devices(mesh)
 
   def tally(classifier, image, sigma, key, noise):
     device = 0 if mesh is None else lax.axis_index(sharding.VOTES)
+    # A trace cannot raise: on bad values no vote is valid.
+    valid = jnp.isfinite(image).all() & (0 < sigma) & (sigma < jnp.inf)
 
     def add_chunk(step, counts):
       votes = (step * devices + device) * chunk + jnp.arange(chunk)
@@ -156,11 +158,11 @@ def _count_votes(
         noise=noise,
       )
       logits = classifier(noisy, jnp.broadcast_to(sigma, (chunk,)))
-      ballots = winners(logits)[:, None] == jnp.arange(classes)
+      ballots = jax.nn.one_hot(winners(logits), classes, dtype=bool) & valid
       estimates = ~selects & (votes < total)
       splits = jnp.stack([selects, estimates])
       return counts + jnp.sum(
-        splits[:, :, None] & ballots, axis=1, dtype=jnp.int32
+        splits[:, :, None] & ballots[None], axis=1, dtype=jnp.int32
       )
 
     start = jnp.zeros((2, classes), jnp.int32)
@@ -232,8 +234,9 @@ def check_batch_independence(
     ValueError: If the logits of a copy change with its companions or its
       place in the batch by more than rounding.
   """
-  classifier, image = as_pytree(classifier), jnp.asarray(image)
-  level = jnp.asarray(sigma, image.dtype)
+  classifier = as_pytree(classifier)
+  image = jnp.asarray(image, jnp.float32)
+  level = jnp.asarray(sigma, jnp.float32)
   half = max(1, chunk_size // 2)
 
   def copies(image, level, first):
@@ -247,8 +250,11 @@ def check_batch_independence(
   levels = jnp.full(2 * half, level)
   before = apply(classifier, jnp.concatenate([own, others[0]]), levels)[:half]
   after = apply(classifier, jnp.concatenate([others[1], own]), levels)[half:]
-  scale = jnp.maximum(1.0, jnp.nanmax(jnp.abs(before), initial=0.0))
+  scale = jnp.maximum(
+    1.0, jnp.max(jnp.abs(before), initial=0.0, where=jnp.isfinite(before))
+  )
   same = jnp.abs(before - after) <= _COMPANION_TOLERANCE * scale
+  same |= before == after  # infinities
   same |= jnp.isnan(before) & jnp.isnan(after)
   if not bool(same.all()):
     raise ValueError(

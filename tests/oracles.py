@@ -1,0 +1,151 @@
+"""Classifiers whose smoothed answers are known in closed form.
+
+Each is a callable pytree: other parameters do not recompile. Besides them,
+`binomial_limits` says which number of events a true probability explains.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from scipy import optimize, stats
+
+#: False alarm rate of every statistical test, per side.
+FALSE_ALARM = 1e-6
+
+
+def _one_hot(classes, width):
+  return jax.nn.one_hot(classes, width)
+
+
+def _along(images, direction):
+  return images.reshape(images.shape[0], -1) @ direction
+
+
+def _half_space(direction, offset, images, sigma):
+  del sigma
+  return _one_hot((_along(images, direction) > offset).astype(int), 2)
+
+
+def half_space(direction, offset):
+  """Class 0 where direction . z <= offset, else class 1.
+
+  With |direction| = 1 the true radius at x is offset - direction . x, at
+  every noise level.
+  """
+  return Partial(_half_space, jnp.float32(direction), jnp.float32(offset))
+
+
+def _switched(direction, offset, pivot, other, images, sigma):
+  inside = (_along(images, direction) > offset).astype(int)
+  return _one_hot(jnp.where(sigma < pivot, inside, other), 3)
+
+
+def half_space_below(direction, offset, *, pivot, other):
+  """The half-space below the noise level `pivot`, class `other` above it."""
+  return Partial(
+    _switched,
+    jnp.float32(direction),
+    jnp.float32(offset),
+    jnp.float32(pivot),
+    jnp.int32(other),
+  )
+
+
+def _slab(direction, width, images, sigma):
+  del sigma
+  outside = jnp.abs(_along(images, direction)) > width
+  return _one_hot(outside.astype(int), 2)
+
+
+def slab(direction, width):
+  """Class 0 where |direction . z| <= width, else class 1."""
+  return Partial(_slab, jnp.float32(direction), jnp.float32(width))
+
+
+def slab_probability(at, width, sigma):
+  """Of class 0 under noise, where `at` = direction . x."""
+  return stats.norm.cdf((width - at) / sigma) - stats.norm.cdf(
+    (-width - at) / sigma
+  )
+
+
+def slab_radius(at, width, sigma):
+  """The true radius of class 0: the nearest point where it loses."""
+  edge = optimize.brentq(
+    lambda u: slab_probability(u, width, sigma) - 0.5, abs(at), width + sigma
+  )
+  return edge - abs(at)
+
+
+def _three_on_a_line(first, second, images, sigma):
+  del sigma
+  at = images.reshape(images.shape[0], -1)[:, 0]
+  return _one_hot((at > first).astype(int) + (at > second), 3)
+
+
+def three_on_a_line(first, second):
+  """Of the first pixel z: class 0 to `first`, class 1 to `second`, class 2."""
+  return Partial(_three_on_a_line, jnp.float32(first), jnp.float32(second))
+
+
+def _constant(logits, images, sigma):
+  del sigma
+  return jnp.broadcast_to(logits, (images.shape[0], logits.shape[0]))
+
+
+def constant(logits):
+  """The same logits for every image."""
+  return Partial(_constant, jnp.float32(logits))
+
+
+def _invalid_beyond(offset, images, sigma):
+  del sigma
+  bad = images.reshape(images.shape[0], -1)[:, 0] > offset
+  logits = _one_hot(jnp.zeros(images.shape[0], int), 3)
+  # One NaN in a place that argmax would have elected.
+  return logits.at[:, 2].set(jnp.where(bad, jnp.float32(jnp.nan), 0))
+
+
+def invalid_beyond(offset):
+  """Class 0 where the first pixel is at most `offset`, else a NaN logit."""
+  return Partial(_invalid_beyond, jnp.float32(offset))
+
+
+def _integer_network(first, second, scale, images, sigma):
+  grid = jnp.clip(jnp.round(images * 32), -128, 128).astype(jnp.int32)
+  grid = grid.reshape(images.shape[0], -1)
+  level = jnp.round(sigma * scale).astype(jnp.int32)
+  hidden = jax.nn.relu(grid @ first + level[:, None])
+  return (hidden % 61 @ second).astype(jnp.float32)
+
+
+def integer_network(pixels, classes, *, seed, width=16):
+  """A network of integer weights whose float32 logits are exact.
+
+  Its votes do not depend on how a device orders its sums, so they have to be
+  identical for every chunk, mesh and transformation.
+  """
+  generator = np.random.default_rng(seed)
+  first = generator.integers(-8, 9, size=(pixels, width), dtype=np.int32)
+  second = generator.integers(-8, 9, size=(width, classes), dtype=np.int32)
+  return Partial(
+    _integer_network, jnp.array(first), jnp.array(second), jnp.float32(64)
+  )
+
+
+def image(*shape, seed=0):
+  """A random image in [0.25, 0.75]."""
+  generator = np.random.default_rng(seed)
+  return jnp.float32(generator.uniform(0.25, 0.75, size=shape))
+
+
+def binomial_limits(trials, probability):
+  """The counts that a true probability leaves with 1 - 2 * FALSE_ALARM."""
+  law = stats.binom(trials, probability)
+  return int(law.ppf(FALSE_ALARM)), int(law.isf(FALSE_ALARM))
+
+
+def binomial_power(trials, nominal, true):
+  """The probability that `true` exceeds the upper limit of `nominal`."""
+  return stats.binom.sf(binomial_limits(trials, nominal)[1], trials, true)

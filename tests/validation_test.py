@@ -1,0 +1,246 @@
+"""Bad arguments fail in one clear sentence; traced ones are let through."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrs_jax import (
+  agreement,
+  certify,
+  certify_array,
+  certify_dual,
+  minimum,
+  paper,
+  predict,
+  predict_dual,
+  validation,
+)
+from tests import oracles
+
+IMAGE = oracles.image(2)
+CLASSIFIER = oracles.half_space([1.0, 0.0], 0.7)
+KEY = jax.random.key(0)
+STATISTICS = {'n0': 10, 'n': 50, 'alpha': 0.05, 'chunk_size': 30}
+DUAL = STATISTICS | {'certificate': agreement}
+SIGMAS = (0.25, 0.5)
+
+
+def single(image=IMAGE, sigma=0.5, key=KEY, **changes):
+  return certify(CLASSIFIER, image, sigma, key, **(STATISTICS | changes))
+
+
+def dual(image=IMAGE, sigmas=SIGMAS, level=0.5, key=KEY, **changes):
+  stages = {'estimator': CLASSIFIER, 'classifier': CLASSIFIER}
+  stages |= {name: changes.pop(name) for name in stages if name in changes}
+  return certify_dual(
+    stages['estimator'],
+    stages['classifier'],
+    image,
+    sigmas,
+    level,
+    key,
+    **(DUAL | changes),
+  )
+
+
+def single_prediction(image=IMAGE, sigma=0.5, key=KEY, **changes):
+  options = {'n': 50, 'alpha': 0.05, 'chunk_size': 30} | changes
+  return predict(CLASSIFIER, image, sigma, key, **options)
+
+
+def dual_prediction(image=IMAGE, sigmas=SIGMAS, level=0.5, key=KEY, **changes):
+  options = {'n': 50, 'alpha': 0.05, 'chunk_size': 30} | changes
+  return predict_dual(
+    CLASSIFIER, CLASSIFIER, image, sigmas, level, key, **options
+  )
+
+
+def arrays(images=None, sigma=0.5, key=KEY, **changes):
+  images = np.asarray(IMAGE)[None] if images is None else images
+  return certify_array(
+    lambda images: np.zeros((len(images), 2)),
+    images,
+    sigma,
+    key,
+    **(STATISTICS | changes),
+  )
+
+
+ONE_LEVEL = [single, single_prediction, arrays]
+TWO_LEVELS = [dual, dual_prediction]
+
+
+def _with_pixel(call, value):
+  image = np.asarray(IMAGE).copy()
+  image[1] = value
+  return image[None] if call is arrays else image
+
+
+@pytest.mark.parametrize('call', ONE_LEVEL + TWO_LEVELS)
+def test_images(call):
+  with pytest.raises(ValueError, match='The image holds NaN'):
+    call(_with_pixel(call, np.nan))
+  with pytest.raises(ValueError, match=r'\[0, 1\].*spans \[.*, 1.5\]'):
+    call(_with_pixel(call, 1.5))
+  with pytest.raises(ValueError, match=r'\[0, 1\].*spans \[-0.1, '):
+    call(_with_pixel(call, -0.1))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int32, bool])
+def test_images_that_are_not_scaled(dtype):
+  with pytest.raises(ValueError, match='image / 255'):
+    validation.check_image(np.zeros((2, 2), dtype))
+
+
+def test_a_batch_of_images_is_an_array_of_them():
+  with pytest.raises(ValueError, match=r'batch \[batch, \*image\]'):
+    arrays(np.zeros(3, np.float32))
+  with pytest.raises(ValueError, match='at least one image'):
+    arrays(np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize('bad', [0.0, -0.5, np.nan, np.inf])
+def test_sigma(bad):
+  for call in ONE_LEVEL:
+    with pytest.raises(ValueError, match='sigma must be positive and finite'):
+      call(sigma=bad)
+  for call in TWO_LEVELS:
+    with pytest.raises(ValueError, match='sigmas must be positive and finite'):
+      call(sigmas=(0.25, bad))
+    with pytest.raises(ValueError, match='estimator_sigma must be positive'):
+      call(level=bad)
+
+
+def test_one_sigma_is_a_scalar_and_several_are_a_list():
+  with pytest.raises(ValueError, match='one noise level, a scalar'):
+    validation.check_scalar_sigma(jnp.ones(2))
+  for bad in (0.5, np.ones((2, 2)), ()):
+    with pytest.raises(ValueError, match='a list of at least one noise level'):
+      validation.check_levels(bad, 0.5)
+  with pytest.raises(ValueError, match='estimator_sigma is one noise level'):
+    validation.check_levels((0.5, 0.25), jnp.ones(2))
+
+
+@pytest.mark.parametrize('call', ONE_LEVEL + TWO_LEVELS)
+@pytest.mark.parametrize('bad', [0.0, 1.0, -0.1, 2.0, np.nan])
+def test_alpha(call, bad):
+  with pytest.raises(ValueError, match=r'failure probability in \(0, 1\)'):
+    call(alpha=bad)
+
+
+@pytest.mark.parametrize('call', ONE_LEVEL + TWO_LEVELS)
+def test_numbers_of_votes(call):
+  with pytest.raises(ValueError, match='chunk_size must be at least 1, not 0'):
+    call(chunk_size=0)
+  with pytest.raises(ValueError, match=r'n = 3 votes can never|never predict'):
+    call(n=3)
+  with pytest.raises(ValueError, match=r'n must be at least 1|never predict'):
+    call(n=0)
+
+
+@pytest.mark.parametrize('call', [single, arrays, dual])
+def test_selection_needs_votes(call):
+  with pytest.raises(ValueError, match='n0 must be at least 1, not 0'):
+    call(n0=0)
+
+
+@pytest.mark.parametrize(
+  ('rule', 'alpha', 'fewest'),
+  [
+    (minimum, 0.001, 10),  # .001 ** (1 / 10) > 1 / 2
+    (paper, 0.001, 11),  # the same of .0005
+    (agreement, 0.001, 11),
+  ],
+)
+def test_votes_that_no_rule_could_certify(rule, alpha, fewest):
+  with pytest.raises(ValueError, match=f'at least {fewest} are needed'):
+    dual(certificate=rule, alpha=alpha, n=fewest - 1)
+  answer = dual(
+    certificate=rule,
+    alpha=alpha,
+    n=fewest,
+    classifier=oracles.constant([1.0, 0.0]),
+    estimator=oracles.constant([1.0, 0.0]),
+  )
+  assert answer.radius > 0
+
+
+def test_votes_that_could_never_predict():
+  """Two-sided test: 2 * 2 ** -n <= alpha."""
+  with pytest.raises(ValueError, match='at least 11 are needed'):
+    single_prediction(n=10, alpha=0.001)
+  single_prediction(n=11, alpha=0.001)
+  with pytest.raises(ValueError, match='at least 12 are needed'):
+    dual_prediction(n=11, alpha=0.001)
+  dual_prediction(n=12, alpha=0.001)
+
+
+@pytest.mark.parametrize(
+  'bad',
+  [
+    0,
+    np.zeros(2, np.uint32),
+    jax.random.split(jax.random.key(0)),
+    jax.random.key(0, impl='rbg'),
+    jax.random.key(0, impl='unsafe_rbg'),
+  ],
+  ids=['int', 'raw', 'two', 'rbg', 'unsafe'],
+)
+def test_keys(bad):
+  with pytest.raises(ValueError, match=r'key'):
+    validation.check_key(bad)
+
+
+def test_key_messages():
+  with pytest.raises(ValueError, match=r'use jax.random.key\(seed\)'):
+    validation.check_key(jax.random.PRNGKey(0))
+  with pytest.raises(ValueError, match=r'one key, not an array of shape'):
+    validation.check_key(jax.random.split(KEY, 3))
+  with pytest.raises(ValueError, match="threefry keys, not with 'rbg'"):
+    validation.check_key(jax.random.key(0, impl='rbg'))
+  validation.check_key(KEY)
+  validation.check_key(jax.random.key(0, impl='threefry2x32'))
+
+
+def test_width_of_the_estimator():
+  with pytest.raises(
+    ValueError, match='chooses among 2 noise levels, but sigmas holds 3'
+  ):
+    dual(sigmas=(0.25, 0.5, 1.0))
+
+
+def test_experts():
+  with pytest.raises(ValueError, match='3 experts for 2 noise levels'):
+    dual(classifier=(CLASSIFIER,) * 3)
+  with pytest.raises(ValueError, match=r'widths are \[2, 3\]'):
+    dual(classifier=(CLASSIFIER, oracles.constant([0.0, 1.0, 0.0])))
+
+
+def test_classifier_of_a_wrong_shape():
+  with pytest.raises(ValueError, match=r'logits \[batch, classes\]'):
+    dual(classifier=lambda images, sigma: images[0])
+  with pytest.raises(ValueError, match=r'logits \[20, classes\]'):
+    certify_array(
+      lambda images: np.zeros(3),
+      np.asarray(IMAGE)[None],
+      0.5,
+      KEY,
+      **(STATISTICS | {'chunk_size': 20}),
+    )
+
+
+def test_traced_values_are_not_looked_at():
+  """They abstain instead, see smoothing_test and dual_test."""
+
+  def checks(image, sigma, key):
+    validation.check_image(image)
+    validation.check_scalar_sigma(sigma)
+    validation.check_levels(jnp.stack([sigma, sigma]), sigma)
+    validation.check_key(key)
+    return sigma
+
+  jax.jit(checks)(jnp.full(2, 9.0), -1.0, KEY)
+  jax.vmap(checks)(
+    jnp.full((3, 2), jnp.nan), jnp.zeros(3), jax.random.split(KEY, 3)
+  )

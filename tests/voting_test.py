@@ -1,0 +1,244 @@
+"""Votes: who gets one, who gets none, and who may not vote at all."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dualrs_jax import noise, voting
+from tests import oracles
+
+IMAGE = oracles.image(4, 4, 1)
+NETWORK = oracles.integer_network(16, 5, seed=1)
+KEY = noise.image_key(jax.random.key(0), 5)
+
+
+def count(classifier=NETWORK, image=IMAGE, sigma=0.5, key=KEY, **options):
+  options = {'n0': 20, 'n': 180, 'chunk_size': 100} | options
+  return voting.count_votes(classifier, image, sigma, key, **options)
+
+
+def by_hand(n0=20, n=180, sigma=0.5, image=IMAGE, classifier=NETWORK):
+  """One vote after the other, without the code under test."""
+  tallies = []
+  for split, size in ((0, n0), (1, n)):
+    keys = [
+      jax.random.fold_in(jax.random.fold_in(KEY, split), vote)
+      for vote in range(size)
+    ]
+    noisy = [
+      image + sigma * jax.random.normal(key, image.shape) for key in keys
+    ]
+    logits = classifier(jnp.stack(noisy), jnp.full(size, jnp.float32(sigma)))
+    tallies.append(np.bincount(np.argmax(logits, axis=1), minlength=5))
+  return tallies
+
+
+def test_counts_are_those_of_votes_counted_one_by_one():
+  counts = count()
+  for found, expected in zip(counts, by_hand(), strict=True):
+    assert found.dtype == jnp.int32
+    np.testing.assert_array_equal(found, expected)
+  # The network is a fair witness: every class has votes.
+  assert np.all(np.asarray(counts.estimation) > 0)
+
+
+@pytest.mark.parametrize('chunk_size', [1, 7, 199, 1_000])
+def test_chunks_change_nothing(chunk_size):
+  chex.assert_trees_all_equal(count(chunk_size=chunk_size), count())
+
+
+def test_padding_is_never_counted():
+  """17 + 100 votes in chunks of 30: three votes of padding."""
+  for n0, n, chunk_size in ((17, 100, 30), (3, 1, 3), (0, 10, 4)):
+    counts = count(
+      oracles.constant([0.0, 1.0]), n0=n0, n=n, chunk_size=chunk_size
+    )
+    assert counts.selection.tolist() == [0, n0]
+    assert counts.estimation.tolist() == [0, n]
+
+
+def test_the_splits_do_not_share_noise():
+  """100 selection votes are not the first 100 estimation votes."""
+  counts = count(n0=100, n=100)
+  assert counts.selection.tolist() != counts.estimation.tolist()
+  # More selection votes leave the estimation votes as they are.
+  chex.assert_trees_all_equal(
+    count(n0=100, n=100).estimation, count(n0=20, n=100).estimation
+  )
+
+
+def test_the_first_votes_of_many_are_those_of_few():
+  small, large = count(n0=20, n=50), count(n0=30, n=180)
+  assert np.all(small.estimation <= large.estimation)
+  assert np.all(small.selection <= large.selection)
+
+
+def test_votes_with_nan_are_in_no_class():
+  offset = float(IMAGE.reshape(-1)[0])
+  counts = count(oracles.invalid_beyond(offset), n0=40, n=400)
+  for split, size in zip(counts, (40, 400), strict=True):
+    assert split[1:].tolist() == [0, 0]
+    assert 0.25 < int(split[0]) / size < 0.75
+
+
+@pytest.mark.parametrize(
+  ('row', 'winner'),
+  [
+    ([1.0, np.nan, 3.0], 3),
+    ([np.nan, np.nan, np.nan], 3),
+    ([1.0, 2.0, 2.0], 1),
+    ([-np.inf, -np.inf, 0.0], 2),
+    ([0.0, np.inf, 0.0], 1),
+  ],
+)
+def test_winners(row, winner):
+  assert voting.winners(jnp.array([row])).tolist() == [winner]
+
+
+@pytest.mark.parametrize('sigma', [np.nan, -0.5, 0.0, np.inf])
+def test_no_vote_is_valid_at_a_level_that_makes_no_sense(sigma):
+  counts = count(oracles.constant([0.0, 1.0]), sigma=sigma)
+  assert jax.tree.map(lambda c: c.sum().tolist(), tuple(counts)) == (0, 0)
+
+
+@pytest.mark.parametrize('pixel', [np.nan, np.inf])
+def test_no_vote_is_valid_on_an_image_that_is_not_finite(pixel):
+  counts = count(
+    oracles.constant([0.0, 1.0]), image=IMAGE.at[1, 1, 0].set(pixel)
+  )
+  assert jax.tree.map(lambda c: c.sum().tolist(), tuple(counts)) == (0, 0)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float16, jnp.bfloat16])
+def test_votes_are_cast_in_float32(dtype):
+  """A narrow image is widened first: its noise is not rounded."""
+  image = IMAGE.astype(dtype)
+  chex.assert_trees_all_equal(
+    count(image=image), count(image=image.astype(jnp.float32))
+  )
+
+
+def test_other_levels_images_keys_and_weights_do_not_recompile():
+  @jax.jit
+  @chex.assert_max_traces(n=1)
+  def program(classifier, image, sigma, key):
+    return voting.count_votes(
+      classifier, image, sigma, key, n0=20, n=180, chunk_size=100
+    )
+
+  for seed, sigma in enumerate((0.25, 0.5, 1.0)):
+    network = oracles.integer_network(16, 5, seed=seed)
+    counts = program(network, IMAGE * sigma, sigma, jax.random.key(seed))
+    assert counts.estimation.sum() == 180
+
+
+def test_sigma_reaches_the_classifier():
+  def by_level(images, sigma):
+    return jnp.stack([sigma, jnp.full(images.shape[0], 0.5)], axis=1)
+
+  assert count(by_level, sigma=0.25).estimation.tolist() == [0, 180]
+  assert count(by_level, sigma=1.0).estimation.tolist() == [180, 0]
+
+
+def test_a_model_of_images_alone():
+  def model(images):
+    return NETWORK(images, jnp.full(images.shape[0], 0.5))
+
+  chex.assert_trees_all_equal(count(voting.ignore_sigma(model)), count())
+  linear = nnx.Linear(16, 3, rngs=nnx.Rngs(0))
+  ignored = voting.ignore_sigma(linear)
+  images = jnp.ones((2, 16))
+  np.testing.assert_array_equal(ignored(images, jnp.ones(2)), linear(images))
+  assert len(jax.tree.leaves(ignored)) == 2
+
+
+@pytest.mark.parametrize(
+  'bad',
+  [
+    lambda images, sigma: images.sum(axis=(1, 2, 3)),
+    lambda images, sigma: jnp.zeros((1, 5)),
+    lambda images, sigma: jnp.zeros((images.shape[0], 0)),
+    lambda images, sigma: (images, sigma),
+  ],
+)
+def test_logits_of_a_wrong_shape(bad):
+  with pytest.raises(ValueError, match=r'logits \[batch, classes\]'):
+    voting.num_classes(bad, IMAGE)
+
+
+class _Network(nnx.Module):
+  """A network with every layer that has two modes."""
+
+  def __init__(self, rngs):
+    self.linear = nnx.Linear(16, 8, rngs=rngs)
+    self.norm = nnx.BatchNorm(8, rngs=rngs)
+    self.head = nnx.Linear(8, 3, rngs=rngs)
+
+  def __call__(self, images, sigma):
+    hidden = self.linear(images.reshape(images.shape[0], -1))
+    return self.head(nnx.relu(self.norm(hidden))) + 0 * sigma[:, None]
+
+
+def check(classifier, chunk_size=16):
+  voting.check_batch_independence(
+    classifier, IMAGE, 0.5, KEY, chunk_size=chunk_size
+  )
+
+
+@pytest.mark.parametrize('chunk_size', [1, 5, 16])
+def test_independent_votes_pass(chunk_size):
+  check(NETWORK, chunk_size)
+
+
+def test_other_independent_classifiers_pass():
+  network = nnx.view(
+    _Network(nnx.Rngs(0)), use_running_average=True, raise_if_not_found=False
+  )
+  check(network)
+  check(oracles.invalid_beyond(0.5))
+  check(oracles.constant([0.0, -np.inf, 3.0]))
+  check(oracles.constant([1e30, -1e30]))
+
+
+def _position(images, sigma):
+  del sigma
+  return (
+    NETWORK(images, images[:, 0, 0, 0])
+    + jnp.arange(images.shape[0], dtype=jnp.float32)[:, None]
+  )
+
+
+def _neighbour(images, sigma):
+  return NETWORK(jnp.roll(images, 1, axis=0), sigma)
+
+
+def _one_row(images, sigma):
+  """Only the last row sees the others."""
+  logits = NETWORK(images, sigma)
+  return logits.at[-1].add(images[:-1].mean())
+
+
+@pytest.mark.parametrize(
+  'bad',
+  [
+    _Network(nnx.Rngs(0)),
+    lambda images, sigma: NETWORK(
+      images - images.mean(axis=0, keepdims=True), sigma
+    ),
+    lambda images, sigma: NETWORK(images, sigma) / jnp.abs(images).max(),
+    _position,
+    _neighbour,
+    _one_row,
+    lambda images, sigma: jnp.where(
+      images.std() > 0.65, jnp.nan, NETWORK(images, sigma)
+    ),
+  ],
+  ids=['batch norm', 'mean', 'scale', 'place', 'neighbour', 'last', 'nan'],
+)
+@pytest.mark.parametrize('chunk_size', [2, 16])
+def test_votes_that_depend_on_the_batch_are_refused(bad, chunk_size):
+  with pytest.raises(ValueError, match='depend on their batch companions'):
+    check(bad, chunk_size)
