@@ -12,11 +12,8 @@ from jaxtyping import Int
 from dualrs_jax import checkpoints, data, models
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import certify_source, records
+from dualrs_jax.evaluation import certify_source, records, report
 from dualrs_jax.runtime import settings
-
-#: Folder of a working directory with one folder for each certification.
-FOLDER = 'certify'
 
 _CHOICES = {
   'task': ('certify', 'predict'),
@@ -86,7 +83,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
       estimator,
       classifier,
       source,
-      workdir / FOLDER / label(config, run),
+      workdir / certify_source.FOLDER / label(config, run),
       settings=run,
       seed=options.seed,
       chunk_size=options.chunk_size,
@@ -96,10 +93,23 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
   ]
 
 
+def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
+  """Summarizes and draws what `config.certify` asked for, see `report.report`.
+
+  Returns:
+    The text for the terminal.
+  """
+  return report.report(
+    workdir,
+    [label(config, run) for run in runs(config)],
+    radii=config.certify.radii,
+    source=load_source(config),
+  )
+
+
 def load_source(config: Any) -> Source:
   """The images that `config.certify` is about."""
-  options = {**config.data}
-  return data.load(options.pop('name'), config.certify.split, **options)
+  return data.load(split=config.certify.split, **config.data)
 
 
 def subset(
@@ -140,7 +150,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
     'n0': options.n0 if options.task == 'certify' else None,
     'n': options.n,
     'alpha': options.alpha,
-    'data': {**config.data},
+    'data': config.data.to_dict(),
     'split': options.split,
   }
   if options.smoothing == 'dual':
@@ -204,13 +214,11 @@ def _load(
   num_classes: int,
 ) -> Classifier:
   """The network of a stage, ready for votes."""
-  sizes = {**architecture}
   model = models.create(
-    sizes.pop('name'),
+    **architecture,
     num_classes=num_classes,
     image_shape=source.image_shape,
     seed=0,
-    **sizes,
   )
   model = checkpoints.load_model(workdir / 'checkpoints' / stage, model)
   return models.inference_view(model)
@@ -237,10 +245,10 @@ def _check_workdir(config: Any, workdir: pathlib.Path) -> None:
     settings.verify(
       workdir / 'settings.json',
       {
-        'data': {**config.data},
+        'data': config.data.to_dict(),
         'sigmas': list(config.sigmas),
         'estimator_sigma': config.estimator_sigma,
-        'model': {role: {**sizes} for role, sizes in config.model.items()},
+        'model': config.model.to_dict(),
       },
     )
 

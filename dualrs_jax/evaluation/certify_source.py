@@ -22,6 +22,8 @@ from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import environment, shards
 from dualrs_jax.runtime import settings as settings_lib
 
+#: Folder of a working directory with one folder for each certification.
+FOLDER = 'certify'
 ROWS = 'rows.tsv'
 SETTINGS = 'settings.json'
 

@@ -1,0 +1,111 @@
+"""Writes the summaries and figures of the certifications in a directory."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from dualrs_jax.data import Source
+from dualrs_jax.evaluation import certify_source, figures, gallery, style, tsv
+from dualrs_jax.evaluation import summary as summary_lib
+from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.runtime import settings
+
+
+def load_runs(workdir: str | os.PathLike) -> dict[str, Run]:
+  """Reads all certifications of a working directory, by label.
+
+  Those without a row are left out.
+
+  Raises:
+    CorruptShard: If a file of rows is damaged before its last line.
+    ValueError: If a settings file is damaged.
+  """
+  runs = {}
+  folders = (pathlib.Path(workdir) / certify_source.FOLDER).glob('*/')
+  for folder in sorted(folders):
+    rows_path = folder / certify_source.ROWS
+    if not rows_path.exists():
+      continue
+    recorded = settings.read(folder / certify_source.SETTINGS)
+    rows = tsv.read(rows_path, recorded['task'])
+    if rows:
+      rows.sort(key=lambda row: row.idx)
+      runs[folder.name] = Run(folder.name, recorded, rows)
+  return runs
+
+
+def report(
+  workdir: str | os.PathLike,
+  labels: Sequence[str],
+  *,
+  radii: Sequence[float],
+  source: Source | None = None,
+) -> str:
+  """Summarizes certifications, and draws them.
+
+  Each run's folder gets summary.txt, summary.md and figures/*.png. A dual run
+  is shown beside the plain smoothing that the working directory holds; the
+  table has all of it, the figures that of the same classifier.
+
+  Args:
+    workdir: The working directory.
+    labels: The runs to report, by the names of their folders.
+    radii: Radii of the table.
+    source: The images of the runs; without them no examples are drawn.
+
+  Returns:
+    The summaries as text, and where the figures are.
+
+  Raises:
+    ValueError: If there is no such run.
+  """
+  runs = load_runs(workdir)
+  texts = []
+  for label in labels:
+    if label not in runs:
+      raise ValueError(f'{workdir} holds no rows of {label!r}')
+    run = runs[label]
+    others = [
+      other for other in runs.values() if summary_lib.comparable(run, other)
+    ]
+    summary = summary_lib.summarize(run, others, radii)
+    folder = pathlib.Path(workdir) / certify_source.FOLDER / label
+    text = summary_lib.to_text(summary)
+    settings.write_atomic(folder / 'summary.txt', text)
+    settings.write_atomic(
+      folder / 'summary.md', summary_lib.to_markdown(summary)
+    )
+    drawn = _draw(run, others, folder / 'figures', source)
+    names = ', '.join(path.name for path in drawn)
+    texts.append(f'{text}\n  figures in {folder / "figures"}: {names}\n')
+  return '\n'.join(texts)
+
+
+def _draw(
+  run: Run,
+  others: Sequence[Run],
+  folder: pathlib.Path,
+  source: Source | None,
+) -> list[pathlib.Path]:
+  if run.settings['task'] == 'predict':
+    return []
+  singles = sorted(
+    (other for other in others if _same_classifier(run, other)),
+    key=lambda other: other.settings['sigmas'],
+  )
+  drawn = {
+    'certified_accuracy': figures.certified_accuracy(run, singles),
+    'vote_probabilities': figures.vote_probabilities(run, singles),
+  }
+  if run.settings['smoothing'] == 'dual':
+    drawn['chosen_levels'] = figures.chosen_levels(run)
+    if source is not None:
+      drawn['examples'] = gallery.chosen_images(run, source)
+  return [
+    style.save(figure, folder / f'{name}.png') for name, figure in drawn.items()
+  ]
+
+
+def _same_classifier(run: Run, other: Run) -> bool:
+  weights, theirs = run.settings['weights'], other.settings['weights']
+  return weights['classifier'] == theirs['classifier']

@@ -1,0 +1,185 @@
+"""How our figures look: canvas, colours, labels beside curves.
+
+Colours are those of Okabe and Ito (2008), which people with any colour vision
+can tell apart. Matplotlib is imported when the first figure is made.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+INK = '#1A1A1A'
+QUIET = '#5F5F5F'
+#: Inches that a title and its subtitle take.
+TITLE_HEIGHT = 0.62
+_LEVELS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
+_STYLE = {
+  'font.size': 10,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'axes.edgecolor': QUIET,
+  'axes.labelcolor': INK,
+  'axes.grid': True,
+  'axes.axisbelow': True,
+  'grid.color': '#E8E8E8',
+  'grid.linewidth': 0.8,
+  'xtick.color': QUIET,
+  'ytick.color': QUIET,
+}
+
+
+class Curve(NamedTuple):
+  """A curve over a common grid.
+
+  Attributes:
+    name: What its label says.
+    color: Of the line and the label.
+    values: Its heights, in percent.
+    bold: Whether this is the curve that the figure is about.
+  """
+
+  name: str
+  color: str
+  values: Float[np.ndarray, ' grid']
+  bold: bool
+
+
+def level_color(level: int) -> str:
+  """The colour of a noise level, the same in all figures of a run."""
+  return _LEVELS[level % len(_LEVELS)]
+
+
+def faded(color: str, strength: float) -> str:
+  """A colour mixed with white."""
+  channels = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
+  mixed = [round(255 + (channel - 255) * strength) for channel in channels]
+  return '#' + ''.join(f'{channel:02X}' for channel in mixed)
+
+
+def is_light(color: str) -> bool:
+  """Whether dark text is easier to read on this colour than white."""
+  red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+  return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.3
+
+
+def canvas(
+  width: float, height: float, title: str, subtitle: str
+) -> tuple['Figure', 'Axes']:
+  """A figure of that many inches with a title and one pair of axes."""
+  import matplotlib as mpl
+
+  figure = blank(width, height, title, subtitle)
+  with mpl.rc_context(_STYLE):
+    axes = figure.subplots()
+  figure.set_layout_engine(
+    'constrained', rect=(0, 0, 1, 1 - TITLE_HEIGHT / height)
+  )
+  return figure, axes
+
+
+def blank(width: float, height: float, title: str, subtitle: str) -> 'Figure':
+  """A figure of that many inches that holds a title, and nothing else yet."""
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(width, height))
+  for text, below, size, color, weight in (
+    (title, 0.12, 12, INK, 'bold'),
+    (subtitle, 0.37, 9, QUIET, 'normal'),
+  ):
+    figure.text(
+      0.12 / width,
+      1 - below / height,
+      text,
+      va='top',
+      fontsize=size,
+      fontweight=weight,
+      color=color,
+    )
+  return figure
+
+
+def draw_curves(
+  axes: 'Axes', grid: Float[np.ndarray, ' grid'], curves: Sequence[Curve]
+) -> None:
+  """Draws falling curves in percent and writes each one's name beside it."""
+  for curve in curves:
+    drawn = curve.values > 0
+    drawn[1:] |= drawn[:-1]  # down to zero, but not along it
+    axes.step(
+      grid[drawn],
+      curve.values[drawn],
+      where='post',
+      color=curve.color,
+      linewidth=2.6 if curve.bold else 1.7,
+      zorder=3 if curve.bold else 2,
+    )
+  axes.set_xlim(grid[0], grid[-1])
+  axes.set_ylim(0, 100)
+  _label(axes, grid, curves)
+
+
+def save(figure: 'Figure', path: str | os.PathLike) -> pathlib.Path:
+  """Writes a figure as PNG and returns where it is."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(path, dpi=200, facecolor='white')
+  return path
+
+
+def _label(
+  axes: 'Axes', grid: Float[np.ndarray, ' grid'], curves: Sequence[Curve]
+) -> None:
+  """Puts each name above its curve, where it is farthest from all others.
+
+  The room that a name takes is estimated in units of the axes. Names that
+  were placed are obstacles for the next ones.
+  """
+  from matplotlib import patheffects
+
+  inches = axes.figure.get_size_inches()
+  tall, gap = 100 * 0.19 / (0.72 * inches[1]), 1.2
+  placed: list[tuple[float, float, float]] = []
+  for curve in sorted(curves, key=lambda curve: not curve.bold):
+    wide = grid[-1] * (0.085 * len(curve.name)) / (0.85 * inches[0])
+    best = None
+    for start in np.linspace(0.02 * grid[-1], grid[-1] - wide, 80):
+      span = (grid >= start) & (grid <= start + wide)
+      if not span.any() or not curve.values[span][0] > 0:
+        continue
+      low = curve.values[span].max() + gap
+      room = 100 - (low + tall)
+      for other in curves:
+        if other is not curve:
+          there = other.values[span]
+          over = there.min() - (low + tall)  # the other one passes above
+          under = low - there.max()  # or below
+          room = min(room, max(over, under))
+      for x, y, width in placed:
+        if start < x + width and x < start + wide:
+          room = min(room, max(y - (low + tall), low - (y + tall)))
+      steepness = low - gap - curve.values[span].min()
+      score = min(room, 8.0) - 0.25 * steepness
+      if best is None or score > best[0]:
+        best = score, start, low
+    if best is None:
+      continue
+    _, start, low = best
+    placed.append((start, low, wide))
+    axes.text(
+      start,
+      low,
+      curve.name,
+      color=curve.color,
+      fontweight='bold' if curve.bold else 'normal',
+      va='bottom',
+      zorder=4,
+      path_effects=[patheffects.withStroke(linewidth=3, foreground='white')],
+    )
