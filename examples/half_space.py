@@ -19,7 +19,7 @@ import dualrs_jax as drs
 IMAGE = jnp.array([0.7, 0.8])
 NORMAL = jnp.array([0.6, 0.8])
 SIGMAS = [0.25, 0.5]
-VOTES = {'n0': 100, 'n': 100_000, 'alpha': 0.001, 'chunk_size': 10_000}
+VOTES = {'n0': 100, 'n': 20_000, 'alpha': 0.001, 'chunk_size': 5_000}
 
 
 def classifier(images, sigma):

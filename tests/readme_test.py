@@ -1,13 +1,20 @@
 """What the documents promise: their code runs and their links resolve."""
 
 import importlib.util
+import json
 import pathlib
 import re
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
+
+import dualrs_jax
+from dualrs_jax.base import Counts
+from dualrs_jax.evaluation import records, tsv
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
@@ -120,8 +127,6 @@ def test_ci_runs_the_test_command_of_the_readme(tmp_path):
 
 
 def test_version_is_the_same_everywhere():
-  import dualrs_jax
-
   citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
   changelog = (ROOT / 'CHANGELOG.md').read_text()
   assert citation['version'] == dualrs_jax.__version__
@@ -130,3 +135,46 @@ def test_version_is_the_same_everywhere():
     in (ROOT / 'pyproject.toml').read_text()
   )
   assert f'## {dualrs_jax.__version__}' in changelog
+
+
+def test_the_picture_is_drawn_from_rows(tmp_path):
+  settings = {
+    'task': 'certify',
+    'smoothing': 'dual',
+    'certificate': 'agreement',
+    'sigmas': [0.25, 0.5],
+    'estimator_sigma': 0.5,
+    'n0': 100,
+    'n': 1_000,
+    'alpha': 0.001,
+    'data': {'name': 'digits'},
+    'split': 'test',
+    'num_classes': 2,
+  }
+  votes = Counts(np.array([[90, 10]] * 2), np.array([[900, 100]] * 2))
+  for name, own in {
+    'dual-agreement': settings,
+    'single-0.25': settings | {'smoothing': 'single', 'sigmas': [0.25]},
+    'single-0.5': settings | {'smoothing': 'single', 'sigmas': [0.5]},
+  }.items():
+    estimator = Counts(votes.selection[0], votes.estimation[0])
+    levels = len(own['sigmas'])
+    row = records.of_counts(
+      estimator,
+      Counts(votes.selection[:levels], votes.estimation[:levels]),
+      own,
+      idx=0,
+      label=0,
+      time=1.0,
+    )
+    assert row.radius > 0
+    folder = tmp_path / 'certify' / name
+    folder.mkdir(parents=True)
+    (folder / 'settings.json').write_text(json.dumps(own))
+    lines = [tsv.header('certify'), tsv.to_line(row, 'certify')]
+    (folder / 'rows.tsv').write_text('\n'.join(lines) + '\n')
+  picture = load(ROOT / 'docs' / 'images' / 'draw.py').draw(
+    tmp_path, 'dual-agreement', tmp_path / 'picture.png'
+  )
+  with Image.open(picture) as image:
+    assert image.width > image.height > 100
