@@ -155,7 +155,7 @@ def load_model(directory: str | os.PathLike, model: Module) -> Module:
   return nnx.merge(nnx.graphdef(model), *state[MODEL].values())
 
 
-def model_state(model: nnx.Module) -> dict[str, nnx.State]:
+def model_state(model: nnx.Module) -> dict[str, Any]:
   """The arrays of a model, as the item 'model' of a checkpoint holds them."""
   _, parameters, rest = nnx.split(model, nnx.Param, ...)
   return {'parameters': parameters, 'rest': rest}

@@ -1,0 +1,165 @@
+"""Checkpoints: what is saved comes back, and damage is told from difference."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from dualrs_jax import checkpoints
+
+
+class Net(nnx.Module):
+  """A network with every kind of array: weights, statistics, random state."""
+
+  def __init__(self, seed, width=32):
+    rngs = nnx.Rngs(seed)
+    self.layers = nnx.List([
+      nnx.Linear(64, width, rngs=rngs),
+      nnx.BatchNorm(width, rngs=rngs),
+    ])
+    self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+
+def items(model):
+  parameters = nnx.state(model, nnx.Param)
+  return {
+    'model': checkpoints.model_state(model),
+    'optimizer': optax.adam(0.1).init(parameters),
+  }
+
+
+def arrays(tree):
+  def data(leaf):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+  return [data(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_same(tree, other):
+  assert jax.tree.structure(tree) == jax.tree.structure(other)
+  for left, right in zip(arrays(tree), arrays(other), strict=True):
+    np.testing.assert_array_equal(left, right, strict=True)
+
+
+@pytest.fixture
+def directory(tmp_path):
+  """Checkpoints of steps 1, 2 and 3, of networks with seed 1, 2 and 3."""
+  path = tmp_path / 'stage'
+  with checkpoints.manager(path, keep=3) as manager:
+    for step in (1, 2, 3):
+      checkpoints.save(manager, step, items(Net(step)), {'number': step})
+  return path
+
+
+def arrays_on_disk(directory, step):
+  """The file that holds most of the weights of a checkpoint."""
+  files = (directory / str(step) / 'model').glob('ocdbt.process_0/d/*')
+  return max(files, key=lambda path: path.stat().st_size)
+
+
+def truncate(path):
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+  """Inverts every byte but those of the header."""
+  content = bytearray(path.read_bytes())
+  for position in range(len(content) // 4, len(content) // 2):
+    content[position] ^= 255
+  path.write_bytes(content)
+
+
+def test_restore_returns_the_newest_with_structure_and_meta(directory):
+  state, meta, step = checkpoints.restore(directory, items(Net(9)))
+  assert (step, meta) == (3, {'number': 3})
+  assert_same(state, items(Net(3)))
+
+
+def test_load_model_leaves_the_given_model_alone(directory):
+  given = Net(9)
+  loaded = checkpoints.load_model(directory, given)
+  assert_same(nnx.state(loaded), nnx.state(Net(3)))
+  assert_same(nnx.state(given), nnx.state(Net(9)))
+
+
+def test_the_oldest_checkpoints_go(tmp_path):
+  with checkpoints.manager(tmp_path, keep=2) as manager:
+    for step in (10, 20, 30):
+      checkpoints.save(manager, step, items(Net(0)), {})
+  assert checkpoints.steps(tmp_path) == [30, 20]
+
+
+def test_nothing_saved(tmp_path):
+  missing = tmp_path / 'missing'
+  assert checkpoints.steps(missing) == []
+  assert checkpoints.restore(missing, items(Net(0))) is None
+  with pytest.raises(checkpoints.CheckpointError, match='no checkpoint in'):
+    checkpoints.load_model(missing, Net(0))
+
+
+def test_steps_only_go_up(directory):
+  with (
+    checkpoints.manager(directory, keep=3) as manager,
+    pytest.raises(checkpoints.CheckpointError, match='newer than 2'),
+  ):
+    checkpoints.save(manager, 2, items(Net(0)), {})
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda path: truncate(arrays_on_disk(path.parent, path.name)),
+    lambda path: flip(arrays_on_disk(path.parent, path.name)),
+    lambda path: arrays_on_disk(path.parent, path.name).unlink(),
+    lambda path: truncate(path / 'model' / '_METADATA'),
+    lambda path: truncate(path / 'description' / 'metadata'),
+  ],
+  ids=['truncated', 'flipped', 'lost', 'structure', 'description'],
+)
+def test_training_falls_back_and_loading_refuses(directory, damage, caplog):
+  damage(directory / '3')
+  with pytest.raises(checkpoints.CheckpointError) as error:
+    checkpoints.load_model(directory, Net(9))
+  assert 'is damaged' in str(error.value)
+  assert '\n' not in str(error.value)
+  assert checkpoints.steps(directory) == [3, 2, 1], 'loading changed something'
+
+  state, meta, step = checkpoints.restore(directory, items(Net(9)))
+  assert (step, meta) == (2, {'number': 2})
+  assert_same(state, items(Net(2)))
+  assert 'damaged-3' in caplog.text
+  assert (directory / 'damaged-3').is_dir()
+  # The place is free again for the step that training reaches once more.
+  with checkpoints.manager(directory, keep=3) as manager:
+    checkpoints.save(manager, 3, items(Net(33)), {})
+  assert_same(
+    nnx.state(checkpoints.load_model(directory, Net(9))), nnx.state(Net(33))
+  )
+
+
+def test_all_damaged_is_like_none(directory):
+  for step in (1, 2, 3):
+    truncate(arrays_on_disk(directory, step))
+  assert checkpoints.restore(directory, items(Net(9))) is None
+
+
+def test_another_architecture_is_no_damage(directory):
+  with pytest.raises(checkpoints.CheckpointError) as error:
+    checkpoints.load_model(directory, Net(9, width=33))
+  assert str(error.value).endswith(
+    'is of another architecture: parameters.layers.0.bias.value is float32[32]'
+    ' there and float32[33] here'
+  )
+  with pytest.raises(checkpoints.CheckpointError, match='architecture'):
+    checkpoints.restore(directory, items(Net(9, width=33)))
+  assert checkpoints.steps(directory) == [3, 2, 1]
+
+
+def test_an_interrupted_save_is_no_checkpoint(directory):
+  (directory / '4.orbax-checkpoint-tmp').mkdir()
+  assert checkpoints.steps(directory) == [3, 2, 1]
+  assert checkpoints.restore(directory, items(Net(9)))[2] == 3
