@@ -32,6 +32,10 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
   classifier that was trained at one noise level (a stage 'single-<sigma>') at
   that level only. `task='predict'` predicts without radii.
 
+  Where `seed` is -1, one is drawn for the working directory, once, and stored
+  before the first vote: all of its runs then see the same noise, so that they
+  can be compared, and doing one again gives the same rows.
+
   Rows are kept in `workdir/certify/<label>/rows.tsv` and settings beside it,
   see `certify_source`. An interrupted call goes on where it was.
 
@@ -76,6 +80,12 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
       source,
       num_classes=len(config.sigmas),
     )
+  seed = options.seed
+  if seed == -1:
+    drawn = {'seed': settings.fresh_seed()}
+    seed = settings.claim(
+      workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
+    )['seed']
   return [
     row
     for run in runs(config)
@@ -85,7 +95,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
       source,
       workdir / certify_source.FOLDER / label(config, run),
       settings=run,
-      seed=options.seed,
+      seed=seed,
       chunk_size=options.chunk_size,
       positions=chosen,
       report_radii=_shown_radii(options),

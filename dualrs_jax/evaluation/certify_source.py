@@ -60,8 +60,8 @@ def certify_source(
       names, `n0`, and anything else worth comparing. This function adds the
       number of classes, fingerprints of the networks, the environment, the
       chunk and the seed.
-    seed: Of all noise, in [0, 2**32); or -1 for a fresh one, drawn once for
-      this directory and recorded before the first vote.
+    seed: Of all noise, in [0, 2**32). For the guarantee it must not have been
+      chosen after looking at results. It is recorded before the first vote.
     chunk_size: Noisy copies per device and forward pass.
     positions: Which images, as positions in the source.
     report_radii: Radii whose certified accuracy the progress bar shows.
@@ -78,8 +78,7 @@ def certify_source(
     CorruptShard: If the file of rows is damaged before its last line.
     ShardInUse: If another process is adding rows.
   """
-  if seed != -1:
-    settings_lib.check_seed(seed)
+  settings_lib.check_seed(seed)
   mesh = _mesh(devices)
   if mesh is not None:
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -96,6 +95,7 @@ def certify_source(
   _check(vote, estimator, classifier, example, settings, chunk_size)
   identity = {
     **settings,
+    'seed': seed,
     'num_classes': voting.num_classes(classifier, example),
     'weights': {
       'classifier': fingerprint(classifier),
@@ -106,27 +106,21 @@ def certify_source(
     'matmul_precision': jax.config.jax_default_matmul_precision,
     **environment.describe(),
   }
-  once = {}
-  if seed == -1:
-    once['seed'] = settings_lib.fresh_seed()
-  else:
-    identity['seed'] = seed
   claimed = settings_lib.claim(
     directory / SETTINGS,
     identity,
-    once=once,
     latest={'images': len(positions)},
     advisory=_ADVISORY,
   )
   with shards.Shard(
     directory / ROWS,
     tsv.header(claimed['task']),
-    functools.partial(tsv.from_line, task=claimed['task']),
+    tsv.parser(claimed),
   ) as shard:
     tsv.check_unique(shard.rows, directory / ROWS)
     rows = {row.idx: row for row in shard.rows}
     indices = source.indices[positions].tolist()
-    missing = positions[[idx not in rows for idx in indices]]
+    missing = positions[[idx not in rows for idx in indices]].tolist()
     progress = _Progress(report_radii)
     for idx in indices:
       if idx in rows:

@@ -27,7 +27,7 @@ def load_runs(workdir: str | os.PathLike) -> dict[str, Run]:
     if not rows_path.exists():
       continue
     recorded = settings.read(folder / certify_source.SETTINGS)
-    rows = tsv.read(rows_path, recorded['task'])
+    rows = tsv.read(rows_path, recorded)
     if rows:
       rows.sort(key=lambda row: row.idx)
       runs[folder.name] = Run(folder.name, recorded, rows)
@@ -60,7 +60,7 @@ def report(
     ValueError: If there is no such run.
   """
   runs = load_runs(workdir)
-  texts = []
+  texts, told = [], []
   for label in labels:
     if label not in runs:
       raise ValueError(f'{workdir} holds no rows of {label!r}')
@@ -70,14 +70,17 @@ def report(
     ]
     summary = summary_lib.summarize(run, others, radii)
     folder = pathlib.Path(workdir) / certify_source.FOLDER / label
-    text = summary_lib.to_text(summary)
-    settings.write_atomic(folder / 'summary.txt', text)
+    settings.write_atomic(folder / 'summary.txt', summary_lib.to_text(summary))
     settings.write_atomic(
       folder / 'summary.md', summary_lib.to_markdown(summary)
     )
     drawn = _draw(run, others, folder / 'figures', source)
-    names = ', '.join(path.name for path in drawn)
-    texts.append(f'{text}\n  figures in {folder / "figures"}: {names}\n')
+    if drawn:
+      names = ', '.join(path.stem for path in drawn)
+      summary.facts.append(f'figures in {folder / "figures"}: {names}')
+    new_notes = [note for note in summary.notes if note not in told]
+    told += new_notes
+    texts.append(summary_lib.to_text(summary._replace(notes=new_notes)))
   return '\n'.join(texts)
 
 

@@ -122,7 +122,8 @@ def draw_curves(
       zorder=3 if curve.bold else 2,
     )
   axes.set_xlim(grid[0], grid[-1])
-  axes.set_ylim(0, 100)
+  highest = max(curve.values.max() for curve in curves)
+  axes.set_ylim(0, min(100, 10 * np.ceil(highest / 10 + 0.7)))
   _label(axes, grid, curves)
 
 
@@ -145,7 +146,8 @@ def _label(
   from matplotlib import patheffects
 
   inches = axes.figure.get_size_inches()
-  tall, gap = 100 * 0.19 / (0.72 * inches[1]), 1.2
+  top = axes.get_ylim()[1]
+  tall, gap = top * 0.19 / (0.72 * inches[1]), 0.018 * top
   placed: list[tuple[float, float, float]] = []
   for curve in sorted(curves, key=lambda curve: not curve.bold):
     wide = grid[-1] * (0.085 * len(curve.name)) / (0.85 * inches[0])
@@ -155,7 +157,7 @@ def _label(
       if not span.any() or not curve.values[span][0] > 0:
         continue
       low = curve.values[span].max() + gap
-      room = 100 - (low + tall)
+      room = top - (low + tall)
       for other in curves:
         if other is not curve:
           there = other.values[span]

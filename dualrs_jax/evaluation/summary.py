@@ -1,11 +1,12 @@
 """What a certification found, in words and in a table."""
 
 import collections
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from dualrs_jax import metrics
 from dualrs_jax.base import Counts
@@ -14,6 +15,7 @@ from dualrs_jax.evaluation.records import Record
 
 _INTERVAL = 0.95
 _BOOTSTRAP_SEED = 0
+_WIDTH = 88
 
 
 class Run(NamedTuple):
@@ -62,7 +64,7 @@ def summarize(
     the rest of what one wants to know.
   """
   if run.settings['task'] == 'predict':
-    return Summary(run.label, [*_facts(run), _accuracy(run)], [], [])
+    return Summary(run.label, _facts(run), [], [])
   table = [
     ['certified accuracy, %', *(f'r = {radius:g}' for radius in radii)],
     _accuracy_cells(run, radii),
@@ -72,13 +74,15 @@ def summarize(
     ' prediction is right and certified to an l2 radius of at least r, in units'
     ' in which pixels lie in [0, 1]; an abstention is a failure. In brackets'
     f' the {_INTERVAL:.0%} Clopper-Pearson interval for having few images.',
-    _average_radius(run),
+    'The average certified radius is no way to rank methods: the number of'
+    ' votes caps it, and it rewards easy images.',
   ]
   if baselines:
     comparison, note = _compare(run, baselines, radii)
     table += comparison
     notes.insert(1, note)
-  return Summary(run.label, [*_facts(run), _accuracy(run)], table, notes)
+  facts = [*_facts(run), _average_radius(run)]
+  return Summary(run.label, facts, table, notes)
 
 
 def comparable(run: Run, other: Run) -> bool:
@@ -95,7 +99,9 @@ def comparable(run: Run, other: Run) -> bool:
 
 
 def hits(
-  run: Run, radii: Sequence[float], indices: Sequence[int] | None = None
+  run: Run,
+  radii: Sequence[float] | Float[np.ndarray, ' radii'],
+  indices: Sequence[int] | None = None,
 ) -> Bool[np.ndarray, 'radii images']:
   """Whether each image counts as right and certified, at each radius."""
   rows = run.rows
@@ -121,7 +127,10 @@ def to_text(summary: Summary) -> str:
       cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
       lines.append('  ' + '   '.join(cells))
     lines.append('')
-  lines += [f'  {note}' for note in summary.notes]
+  for note in summary.notes:
+    lines += textwrap.wrap(
+      note, _WIDTH, initial_indent='  ', subsequent_indent='  '
+    )
   return '\n'.join(lines).rstrip() + '\n'
 
 
@@ -153,6 +162,7 @@ def _facts(run: Run) -> list[str]:
     f' {selection}n = {settings["n"]:,} votes, alpha = {settings["alpha"]:g},'
     f' seed {settings["seed"]}'
   )
+  facts.append(_accuracy(run))
   causes = collections.Counter(row.status for row in rows if row.predict < 0)
   undecided = ', '.join(
     f'{name} undecided {causes[name]}'
@@ -246,9 +256,8 @@ def _average_radius(run: Run) -> str:
     np.array([row.radius for row in run.rows]),
   )
   return (
-    f'Average certified radius: {average:.3f}. Do not rank methods by it: the'
-    f' votes cap it (here no radius can exceed {largest_radius(run):.3f}), and'
-    ' it rewards easy images.'
+    f'average certified radius: {average:.3f} (no more than'
+    f' {largest_radius(run):.3f} is possible with these votes)'
   )
 
 

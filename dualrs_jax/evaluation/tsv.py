@@ -11,10 +11,11 @@ References:
 
 import datetime as dt
 import decimal
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from dualrs_jax.evaluation import records
 from dualrs_jax.evaluation.records import STATUSES, Record, Votes
 from dualrs_jax.runtime import shards
 
@@ -83,13 +84,37 @@ def from_line(line: str, task: str) -> Record:
   return record
 
 
-def read(path: str | os.PathLike, task: str) -> list[Record]:
+def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
+  """Makes the function that reads and checks the rows of a run.
+
+  Args:
+    settings: Those of the run, see `records.recompute`.
+
+  Returns:
+    A function of a line; it raises ValueError if the line is damaged or does
+    not say what its votes amount to.
+  """
+
+  def parse(line: str) -> Record:
+    record = from_line(line, settings['task'])
+    records.check(record, settings)
+    return record
+
+  return parse
+
+
+def read(path: str | os.PathLike, settings: Mapping[str, Any]) -> list[Record]:
   """Reads a file of rows, which may still be written to.
 
+  Args:
+    path: The file.
+    settings: Those of its run.
+
   Raises:
-    CorruptShard: If a line is damaged, or an image is in two rows.
+    CorruptShard: If a line is damaged or does not agree with its votes, or an
+      image is in two rows.
   """
-  rows = shards.read(path, header(task), lambda line: from_line(line, task))
+  rows = shards.read(path, header(settings['task']), parser(settings))
   check_unique(rows, path)
   return rows
 
@@ -154,11 +179,6 @@ def _read_levels(text: str) -> dict[int, Votes]:
   return levels
 
 
-def _read_float(text: str) -> float:
-  value = float(text)
-  return math.nan if math.isnan(value) else value  # one object, equal to itself
-
-
 def _read_status(text: str) -> str:
   if text not in STATUSES:
     raise ValueError(f'status {text!r} is none of {STATUSES}')
@@ -172,9 +192,7 @@ def _read_time(text: str) -> float:
 
 _READERS = {
   **dict.fromkeys(('idx', 'label', 'predict', 'sigma_index'), int),
-  **dict.fromkeys(
-    ('sigma', 'estimator_radius', 'classifier_radius'), _read_float
-  ),
+  **dict.fromkeys(('sigma', 'estimator_radius', 'classifier_radius'), float),
   **dict.fromkeys(('estimator_selection', 'estimator_estimation'), _read_votes),
   **dict.fromkeys(
     ('classifier_selection', 'classifier_estimation'), _read_levels

@@ -125,7 +125,7 @@ def test_prediction_rows(
   )
   assert (row.predict, row.sigma_index, row.status) == (predict, level, status)
   assert row.radius == 0.0
-  assert math.isnan(row.sigma) == (level == -1)
+  assert (row.sigma == 0.0) == (level == -1)
   assert records.recompute(row, settings) == row
 
 

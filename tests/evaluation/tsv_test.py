@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from dualrs_jax import base
 from dualrs_jax.evaluation import records, tsv
 from dualrs_jax.runtime import shards
 
@@ -60,7 +61,7 @@ ROWS = [
     'predict',
     prediction(
       predict=-1,
-      sigma=math.nan,
+      sigma=0.0,
       sigma_index=-1,
       classifier_estimation={},
       status='estimator',
@@ -171,14 +172,47 @@ def test_any_missing_character_of_a_line_end_is_noticed():
       tsv.from_line(line[:length], 'certify')
 
 
-def test_an_image_in_two_rows_is_an_error(tmp_path):
-  path = tmp_path / 'rows.tsv'
-  lines = [
-    tsv.header('certify'),
-    *(tsv.to_line(row(idx=idx), 'certify') for idx in (4, 5, 4)),
-  ]
-  path.write_text('\n'.join(lines) + '\n')
+@pytest.fixture
+def file(tmp_path, settings):
+  """Writes rows that agree with their votes, changed by a test."""
+  settings |= {'smoothing': 'single', 'sigmas': [0.5]}
+  votes = base.Counts(np.array([[0, 1, 19]]), np.array([[2, 1, 97]]))
+
+  def write(indices, change=str):
+    rows = [
+      records.of_counts(votes, votes, settings, idx=idx, label=2, time=0.0)
+      for idx in indices
+    ]
+    lines = [change(tsv.to_line(each, 'certify')) for each in rows]
+    path = tmp_path / 'rows.tsv'
+    path.write_text('\n'.join([tsv.header('certify'), *lines]) + '\n')
+    return path
+
+  return write
+
+
+def test_reading_checks_rows_against_their_votes(file, settings):
+  assert [row.idx for row in tsv.read(file([4, 5]), settings)] == [4, 5]
+  path = file([4, 5], lambda line: line.replace('2,1,97', '2,2,96'))
+  with pytest.raises(
+    shards.CorruptShard, match=r'line 2: image 4: radius is .* votes'
+  ):
+    tsv.read(path, settings)
+
+
+def test_reading_allows_for_the_rounding_of_other_versions(file, settings):
+  [row] = tsv.read(file([4]), settings)
+  close = repr(row.radius * (1 - 1e-14))
+  path = file([4, 5], lambda line: line.replace(repr(row.radius), close))
+  assert tsv.read(path, settings)[0].radius == float(close)
+  far = repr(row.radius * (1 - 1e-6))
+  path = file([4, 5], lambda line: line.replace(repr(row.radius), far))
+  with pytest.raises(shards.CorruptShard, match='radius is'):
+    tsv.read(path, settings)
+
+
+def test_an_image_in_two_rows_is_an_error(file, settings):
   with pytest.raises(
     shards.CorruptShard, match=r'line 4: image 4 is already in line 2'
   ):
-    tsv.read(path, 'certify')
+    tsv.read(file([4, 5, 4]), settings)
