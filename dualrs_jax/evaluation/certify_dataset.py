@@ -67,7 +67,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
   classifier = _load(
     workdir,
     _classifier_stage(config),
-    config.model.classifier,
+    config.model.classifier.to_dict(),
     source,
     num_classes=source.num_classes,
   )
@@ -76,7 +76,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
     estimator = _load(
       workdir,
       _estimator_stage(config),
-      config.model.estimator,
+      config.model.estimator.to_dict(),
       source,
       num_classes=len(config.sigmas),
     )

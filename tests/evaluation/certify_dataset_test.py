@@ -1,0 +1,245 @@
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from dualrs_jax import checkpoints, data, models
+from dualrs_jax.evaluation import certify_dataset as module
+from dualrs_jax.evaluation import certify_source, records
+from dualrs_jax.runtime import settings
+
+CNN = {
+  'name': 'cnn',
+  'channels': (4,),
+  'kernels': (8,),
+  'strides': (8,),
+  'hidden': 8,
+  'embedding': 4,
+}
+
+
+def make_config(**certify):
+  config = ConfigDict(
+    {
+      'name': 'tiny',
+      'data': {'name': 'digits', 'renderings': 1},
+      'sigmas': (0.25, 1.0),
+      'estimator_sigma': 0.5,
+      'rounds': 1,
+      'model': {'classifier': dict(CNN), 'estimator': dict(CNN)},
+      'certify': {
+        'task': 'certify',
+        'smoothing': 'dual',
+        'protocol': 'fixed',
+        'certificate': 'agreement',
+        'classifier': '',
+        'estimator': '',
+        'split': 'test',
+        'start': 3,
+        'stride': 7,
+        'count': 2,
+        'n0': 10,
+        'n': 50,
+        'alpha': 0.01,
+        'chunk_size': 60,
+        'radii': (0.0, 0.5, 1.0),
+        'seed': 4,
+      },
+    }
+  )
+  config.certify.update(certify)
+  return config.lock()
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  """Programs for eight devices take longer to compile than these tests."""
+  monkeypatch.setattr(certify_source, '_mesh', lambda devices: None)
+
+
+@pytest.fixture(scope='session')
+def workdir(tmp_path_factory):
+  """Random networks, saved as training saves them."""
+  directory = tmp_path_factory.mktemp('workdir')
+  widths = {
+    'classifier-0': 10,
+    'classifier-1': 10,
+    'estimator-1': 2,
+    'single-1': 10,
+  }
+  for seed, (stage, width) in enumerate(widths.items()):
+    model = models.create(
+      **CNN, num_classes=width, image_shape=(32, 32, 1), seed=seed
+    )
+    with checkpoints.manager(directory / 'checkpoints' / stage, keep=1) as mgr:
+      state = {checkpoints.MODEL: checkpoints.model_state(model)}
+      checkpoints.save(mgr, 1, state, {})
+  return directory
+
+
+@pytest.fixture
+def fresh(workdir, tmp_path):
+  """The same networks in a directory without certifications."""
+  (tmp_path / 'checkpoints').symlink_to(workdir / 'checkpoints')
+  return tmp_path
+
+
+def timeless(rows):
+  return [row._replace(time=0.0) for row in rows]
+
+
+def folder(workdir, label):
+  return workdir / certify_source.FOLDER / label
+
+
+def test_dual_certification_of_a_subset(fresh):
+  rows = module.certify_dataset(make_config(), fresh)
+  source = data.load('digits', 'test', renderings=1)
+  assert [row.idx for row in rows] == source.indices[[3, 10]].tolist()
+  assert [row.label for row in rows] == source.labels[[3, 10]].tolist()
+  recorded = settings.read(folder(fresh, 'dual-agreement') / 'settings.json')
+  assert recorded['seed'] == 4
+  assert recorded['stages'] == {
+    'classifier': 'classifier-1',
+    'estimator': 'estimator-1',
+  }
+  assert recorded['data'] == {'name': 'digits', 'renderings': 1}
+  for row in rows:
+    records.check(row, recorded)
+  text = module.report_dataset(make_config(), fresh)
+  assert text.startswith('dual-agreement\n  2 images of digits (test)')
+  assert (folder(fresh, 'dual-agreement') / 'figures/examples.png').exists()
+  more = module.certify_dataset(make_config(count=3), fresh)
+  assert timeless(more[:2]) == timeless(rows)
+
+
+def test_plain_smoothing_at_every_sigma(fresh):
+  config = make_config(smoothing='single', count=1)
+  rows = module.certify_dataset(config, fresh)
+  assert [row.sigma for row in rows] == [0.25, 1.0]
+  text = module.report_dataset(config, fresh)
+  assert 'single-0.25\n' in text
+  assert 'single-1\n' in text
+
+
+def test_predictions_without_radii(fresh):
+  module.certify_dataset(make_config(task='predict', count=1), fresh)
+  path = folder(fresh, 'predict-dual') / 'rows.tsv'
+  assert path.read_text().startswith('idx\tlabel\tpredict\tcorrect\ttime\t')
+
+
+def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
+  for changes in ({'certificate': 'paper'}, {'smoothing': 'single'}):
+    config = make_config(seed=-1, count=1, **changes)
+    module.certify_dataset(config, fresh)
+  folders = list((fresh / certify_source.FOLDER).glob('*/settings.json'))
+  assert len(folders) == 3
+  seeds = {settings.read(path)['seed'] for path in folders}
+  drawn = settings.read(fresh / certify_source.FOLDER / 'seed.json')
+  assert seeds == {drawn['seed']}
+
+
+@pytest.mark.parametrize(
+  ('changes', 'labels', 'certificate'),
+  [
+    ({}, ['dual-agreement'], 'agreement'),
+    ({'certificate': 'minimum'}, ['dual-minimum'], 'minimum'),
+    ({'protocol': 'paper'}, ['dual-paper'], 'paper'),
+    ({'task': 'predict'}, ['predict-dual'], None),
+    ({'smoothing': 'single'}, ['single-0.25', 'single-1'], None),
+    (
+      {'smoothing': 'single', 'task': 'predict'},
+      ['predict-single-0.25', 'predict-single-1'],
+      None,
+    ),
+    (
+      {'smoothing': 'single', 'classifier': 'classifier-0'},
+      ['single-0.25-of-classifier-0', 'single-1-of-classifier-0'],
+      None,
+    ),
+    (
+      {'smoothing': 'single', 'classifier': 'single-1'},
+      ['single-1-of-single-1'],
+      None,
+    ),
+    ({'split': 'validation'}, ['dual-agreement-validation'], 'agreement'),
+    ({'classifier': 'classifier-1'}, ['dual-agreement'], 'agreement'),
+  ],
+)
+def test_labels_tell_runs_apart(changes, labels, certificate):
+  config = make_config(**changes)
+  runs = module.runs(config)
+  assert [module.label(config, run) for run in runs] == labels
+  assert {run['certificate'] for run in runs} == {certificate}
+
+
+@pytest.mark.parametrize(
+  ('options', 'expected'),
+  [
+    ({'start': 0, 'stride': 1, 'count': 0}, list(range(10))),
+    ({'start': 0, 'stride': 1, 'count': 3}, [0, 1, 2]),
+    ({'start': 1, 'stride': 4, 'count': 0}, [1, 5, 9]),
+    ({'start': 1, 'stride': 4, 'count': 2}, [1, 5]),
+    ({'start': 9, 'stride': 4, 'count': 5}, [9]),
+  ],
+)
+def test_count_is_a_count_and_start_a_position(options, expected):
+  np.testing.assert_array_equal(module.subset(10, **options), expected)
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'start': 10, 'stride': 1, 'count': 0}, 'leaves none of the 10 images'),
+    ({'start': -1, 'stride': 1, 'count': 0}, 'must not be negative'),
+    ({'start': 0, 'stride': 0, 'count': 0}, 'stride must be positive'),
+    ({'start': 0, 'stride': 1, 'count': -5}, 'must not be negative'),
+  ],
+)
+def test_bad_subsets_are_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    module.subset(10, **options)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'error', 'message'),
+  [
+    ({'task': 'certfy'}, ValueError, "did you mean 'certify'"),
+    (
+      {'smoothing': 'none'},
+      ValueError,
+      'smoothing must be one of dual, single',
+    ),
+    ({'certificate': 'papers'}, ValueError, "did you mean 'paper'"),
+    ({'split': 'tests'}, ValueError, 'split must be one of'),
+    ({'seed': -2}, ValueError, 'certify.seed must be -1'),
+    ({'alpha': 1.5}, ValueError, 'alpha'),
+    ({'n': 6}, ValueError, 'can never certify'),
+    ({'classifier': 'classifier-7'}, checkpoints.CheckpointError, 'no checkp'),
+    (
+      {'classifier': 'estimator-1'},
+      checkpoints.CheckpointError,
+      'another architecture',
+    ),
+  ],
+)
+def test_mistakes_are_told_and_leave_nothing(fresh, changes, error, message):
+  with pytest.raises(error, match=message):
+    module.certify_dataset(make_config(**changes), fresh)
+  assert not list(fresh.glob('certify/*/'))
+
+
+def test_a_directory_of_another_configuration_is_refused(fresh):
+  config = make_config()
+  recorded = {name: config.to_dict()[name] for name in ('sigmas', 'model')}
+  settings.claim(fresh / 'settings.json', recorded | {'sigmas': (0.25, 0.5)})
+  with pytest.raises(
+    settings.SettingsMismatch,
+    match=r'sigmas is \[0\.25, 0\.5\] there and \[0\.25, 1\.0\] here',
+  ):
+    module.certify_dataset(config, fresh)
+
+
+def test_other_statistics_do_not_mix(fresh):
+  module.certify_dataset(make_config(count=1), fresh)
+  with pytest.raises(settings.SettingsMismatch, match='n is 50 there and 60'):
+    module.certify_dataset(make_config(count=1, n=60), fresh)
