@@ -23,12 +23,12 @@ def get_config(arg: str = '') -> ConfigDict:
   config.baselines = SIGMAS if full else ()
   config.model = {'classifier': {'name': 'cnn'}, 'estimator': {'name': 'cnn'}}
   config.classifier = {
-    'steps': 2000,
+    'steps': 2000 if full else 1000,
     'batch_size': 256,
     'copies': 2,
-    'divergence': 5.0,
+    'divergence_per_sigma': 10.0,
     'entropy': 0.1,
-    'shares': (),
+    'shares': (0.4, 0.4, 0.2),
     'learning_rate': 2e-3,
     'schedule': 'cosine',
     'warmup_steps': 100,
@@ -37,7 +37,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'average': 0.998,
   }
   config.targets = {
-    'count': 4388,
+    'count': 16 * 1097 if full else 8 * 1097,
     'votes': 64,
     'shard_size': 500,
     'shrinkage': 0.25,
@@ -65,7 +65,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'weights': (1.2, 1.4, 1.8, 2.6, 3.5),
       'width': 0.1,
     },
-    'steps': 800,
+    'steps': 1600 if full else 500,
     'batch_size': 128,
     'copies': 4,
     'learning_rate': 2e-3,
@@ -76,15 +76,15 @@ def get_config(arg: str = '') -> ConfigDict:
     'average': 0.99,
   }
   config.finetune = {
-    'steps': 300,
+    'steps': 3000 if full else 600,
     'batch_size': 256,
     'copies': 2,
-    'divergence': 5.0,
+    'divergence_per_sigma': 10.0,
     'entropy': 0.1,
-    'explored': 0.3,
-    'learning_rate': 5e-4,
+    'explored': 0.15,
+    'learning_rate': 1e-3,
     'schedule': 'cosine',
-    'warmup_steps': 50,
+    'warmup_steps': 100,
     'weight_decay': 0.01,
     'gradient_clip': 1.0,
     'average': 0.998,

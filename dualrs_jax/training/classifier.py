@@ -50,12 +50,15 @@ class Levels(NamedTuple):
   selection: Selection | None = None
 
 
-def make_loss(*, copies: int, divergence: float, entropy: float) -> state.Loss:
+def make_loss(
+  *, copies: int, divergence_per_sigma: float, entropy: float
+) -> state.Loss:
   """The loss of a classifier: cross-entropy under noise, and consistency.
 
   Args:
     copies: noisy copies of each image, at one level.
-    divergence: see `losses.consistency`.
+    divergence_per_sigma: weight of the divergence at a level, over sigma: one
+      weight for all levels would be too much at the small ones.
     entropy: see `losses.consistency`.
 
   Returns:
@@ -69,7 +72,7 @@ def make_loss(*, copies: int, divergence: float, entropy: float) -> state.Loss:
     logits = noisy_logits(model, images, sigma, noise_key, copies=copies)
     fit = losses.cross_entropy(logits, batch.labels).mean()
     steady = losses.consistency(
-      logits, divergence=divergence, entropy=entropy
+      logits, divergence=divergence_per_sigma * sigma, entropy=entropy
     ).mean()
     correct = (logits.argmax(-1) == batch.labels[None]).mean()
     return fit + steady, {'accuracy': correct, 'mean_sigma': sigma.mean()}

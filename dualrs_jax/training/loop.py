@@ -175,7 +175,7 @@ def _fit_classifier(
 
   loss = classifier_stage.make_loss(
     copies=options.copies,
-    divergence=options.divergence,
+    divergence_per_sigma=options.divergence_per_sigma,
     entropy=options.entropy,
   )
   return _fit(

@@ -13,7 +13,6 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,26 +31,10 @@ PerLevel = Float[Array, 'batch levels']
 Levels = Float[Array, ' levels']
 Utility = Callable[[Array], Array]
 
-
-class EstimatorLoss(Protocol):
-  """The loss of the estimator on each image of a batch."""
-
-  def __call__(
-    self,
-    logits: Logits,
-    bounds: PerLevel,
-    frequencies: Levels,
-    estimator_sigma: Float[Array, ''],
-  ) -> PerImage:
-    """Returns the loss of each image.
-
-    Args:
-      logits: of the noisy copies, over the noise levels.
-      bounds: the radius targets.
-      frequencies: see `best_level_frequencies`.
-      estimator_sigma: the noise level of the copies.
-    """
-    ...
+#: The loss of the estimator, per image, from the logits of the noisy copies
+#: over the noise levels, the radius targets, `best_level_frequencies`, and the
+#: noise level of the copies.
+EstimatorLoss = Callable[[Logits, PerLevel, Levels, Float[Array, '']], PerImage]
 
 
 def cross_entropy(logits: Logits, labels: Int[Array, ' batch']) -> PerImage:
@@ -64,11 +47,11 @@ def soft_cross_entropy(
   logits: Logits, targets: Float[Array, 'batch classes']
 ) -> PerImage:
   """Cross-entropy against distributions, the mean over the copies."""
-  return -(targets * jax.nn.log_softmax(logits)).sum(-1).mean(0)
+  return -(targets[None] * jax.nn.log_softmax(logits)).sum(-1).mean(0)
 
 
 def consistency(
-  logits: Logits, *, divergence: float, entropy: float
+  logits: Logits, *, divergence: PerImage | float, entropy: float
 ) -> PerImage:
   """How much noise changes the prediction.
 
@@ -81,7 +64,8 @@ def consistency(
   logs = jax.nn.log_softmax(logits)
   mean_logs = _mean_log_probabilities(logits)
   mean = jnp.exp(mean_logs)
-  divergences = (mean * (mean_logs - logs)).sum(-1).mean(0)
+  apart = mean_logs[None] - logs
+  divergences = (mean[None] * apart).sum(-1).mean(0)
   return divergence * divergences - entropy * (mean * mean_logs).sum(-1)
 
 
@@ -89,7 +73,7 @@ def soft_targets(
   bounds: PerLevel, *, utility: Utility, temperature: float
 ) -> PerLevel:
   """The softmax, over the levels, of the utility of the radius at each."""
-  return jax.nn.softmax(utility(jnp.maximum(bounds, 0)) / temperature)
+  return jax.nn.softmax(utility(jnp.maximum(bounds, 0.0)) / temperature)
 
 
 def inverse_frequencies(bounds: PerLevel, frequencies: Levels) -> PerImage:
@@ -104,11 +88,11 @@ def inverse_frequencies(bounds: PerLevel, frequencies: Levels) -> PerImage:
     that are best for some image: a weight of mean 1 over all images. 0 for an
     image whose best level is best for no image that counts.
   """
-  levels_in_use = jnp.maximum((frequencies > 0).sum(), 1)
+  levels_in_use = (frequencies > 0).sum(dtype=frequencies.dtype)
   best = frequencies[bounds.argmax(-1)]
   # Not 1 / 0 in the branch that is not taken: its gradient would be NaN.
-  used = jnp.where(best > 0, best, 1)
-  return jnp.where(best > 0, 1 / (used * levels_in_use), 0)
+  used = jnp.where(best > 0, best, 1.0)
+  return jnp.where(best > 0, 1 / (used * levels_in_use), 0.0)
 
 
 def best_level_frequencies(
@@ -137,7 +121,7 @@ def reachable_radius(
   """
   selected = REACHES[reach](logits.argmax(-1), axis=0)
   radius = jnp.take_along_axis(bounds, selected[:, None], -1)[:, 0]
-  return jax.lax.stop_gradient(jnp.maximum(radius, 0))
+  return jax.lax.stop_gradient(jnp.maximum(radius, 0.0))
 
 
 def soft_certificate(
@@ -158,7 +142,9 @@ def soft_certificate(
   z = _z_scores(logits)
   keeps = estimator_sigma / 2 * (z[:, :, None] - z[:, None, :])
   same = jnp.eye(bounds.shape[-1], dtype=bool)
-  limits = jnp.where(same, bounds[:, None], jnp.maximum(keeps, bounds[:, None]))
+  limits = jnp.where(
+    same[None], bounds[:, None], jnp.maximum(keeps, bounds[:, None])
+  )
   return limits.min(-1)
 
 
@@ -193,13 +179,14 @@ def report_utility(
     raise ValueError(
       f'{len(radii)} utility radii need as many weights, not {len(weights)}'
     )
-  thresholds = jnp.asarray(radii, jnp.float32)
-  shares = jnp.asarray(weights or [1] * len(radii), jnp.float32)
-  shares = shares / shares.sum()
+  weights = weights or [1.0] * len(radii)
+  total = sum(weights)
 
   def utility(radius):
-    steps = jax.nn.sigmoid((radius[..., None] - thresholds) / width)
-    return (steps * shares).sum(-1)
+    return sum(
+      weight / total * jax.nn.sigmoid((radius - threshold) / width)
+      for threshold, weight in zip(radii, weights, strict=True)
+    )
 
   return utility
 
