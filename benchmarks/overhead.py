@@ -60,20 +60,11 @@ def alternate(functions, rounds):
   """Seconds of each function in every round, after one call to compile."""
   for function in functions.values():
     seconds(function)
-  return {
-    name: times
-    for name, times in zip(
-      functions,
-      zip(
-        *(
-          [seconds(function) for function in functions.values()]
-          for _ in range(rounds)
-        ),
-        strict=True,
-      ),
-      strict=True,
-    )
-  }
+  times = {name: [] for name in functions}
+  for _ in range(rounds):
+    for name, function in functions.items():
+      times[name].append(seconds(function))
+  return times
 
 
 def statistics_of(n, chunk):
@@ -164,13 +155,15 @@ def peak_memory(depth, n, chunk):
 
 
 def certify_once(depth, n, chunk):
-  dualrs_jax.certify(
-    network(depth, 10),
-    image(),
-    0.5,
-    jax.random.key(0),
-    **statistics_of(n, chunk),
-  ).radius.block_until_ready()
+  jax.block_until_ready(
+    dualrs_jax.certify(
+      network(depth, 10),
+      image(),
+      0.5,
+      jax.random.key(0),
+      **statistics_of(n, chunk),
+    )
+  )
   device = jax.local_devices()[0]
   used = device.memory_stats() or {}
   peak = used.get(
