@@ -148,8 +148,6 @@ def agreement(
   xp = confidence.namespace(estimator_counts.estimation)
   keeps, other, agrees = (share * alpha for share in AGREEMENT_SHARES)
   level, label = _selected(estimator_counts, classifier_counts)
-  levels = np.arange(np.shape(sigmas)[-1])
-
   votes = estimator_counts.estimation
   z_i = confidence.lookup(confidence.lower_z(n, keeps), _at(votes, level))[
     ..., None
@@ -174,9 +172,11 @@ def agreement(
     confidence.lookup(confidence.lower_z(n, alpha), _at(votes, level)),
   )
   agrees_at_k = confidence.scale_down(  # B_k
-    sigmas, confidence.lookup(confidence.lower_z(n, agrees), votes)
+    xp.broadcast_to(sigmas, votes.shape),
+    confidence.lookup(confidence.lower_z(n, agrees), votes),
   )
 
+  levels = np.broadcast_to(np.arange(votes.shape[-1]), votes.shape)
   is_selected = levels == level[..., None]
   radius = xp.minimum(
     selected_radius,

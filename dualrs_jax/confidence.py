@@ -158,7 +158,7 @@ def namespace(array: Any) -> ModuleType:
 
 def lookup(
   table: np.ndarray, counts: Int[Array | np.ndarray, '...']
-) -> Float[Array | np.ndarray, '...']:
+) -> Float[Array | np.ndarray, '...'] | float:
   """Reads lower bounds from a table, never one too large.
 
   Upper bounds are read as `-lookup(-table[::-1], n - counts)`.

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
+from dualrs_jax.base import ABSTAIN
+
 
 def correct(
   predictions: Int[np.ndarray, 'images'] | Int[jax.Array, 'images'],
@@ -23,7 +25,7 @@ def correct(
     )
   if predictions.size == 0:
     raise ValueError('There are no rows to summarise.')
-  return predictions == labels
+  return (predictions == labels) & (predictions != ABSTAIN)
 
 
 def clean_accuracy(predictions, labels) -> float:
@@ -33,12 +35,15 @@ def clean_accuracy(predictions, labels) -> float:
 
 def abstention_rate(predictions) -> float:
   """The share of rows without a prediction."""
-  return float((np.asarray(predictions) < 0).mean())
+  predictions = np.asarray(predictions)
+  if predictions.size == 0:
+    raise ValueError('There are no rows to summarise.')
+  return float((predictions == ABSTAIN).mean())
 
 
 def certified_accuracy(
   predictions, labels, radii, at
-) -> Float[np.ndarray, '...']:
+) -> Float[np.ndarray, '...'] | float:
   """The share of rows that are right and certified at each radius.
 
   Args:

@@ -36,20 +36,35 @@ def half_space(direction, offset):
   return Partial(_half_space, jnp.float32(direction), jnp.float32(offset))
 
 
-def _switched(direction, offset, pivot, other, images, sigma):
-  inside = (_along(images, direction) > offset).astype(int)
-  return _one_hot(jnp.where(sigma < pivot, inside, other), 3)
+def _half_spaces(directions, offsets, answers, sigmas, images, sigma):
+  level = jnp.argmin(jnp.abs(sigma[:, None] - sigmas[None]), axis=1)
+  flat = images.reshape(images.shape[0], -1)
+  along = (flat * directions[level]).sum(axis=1)
+  beyond = (along > offsets[level]).astype(jnp.int32)
+  return _one_hot(jnp.take(answers.reshape(-1), 2 * level + beyond), 3)
 
 
-def half_space_below(direction, offset, *, pivot, other):
-  """The half-space below the noise level `pivot`, class `other` above it."""
+def half_spaces(directions, offsets, answers, sigmas):
+  """A half-space for each noise level, which it recognises by its sigma.
+
+  At level k it answers answers[k][0] where directions[k] . z <= offsets[k],
+  else answers[k][1], of three classes. `half_spaces_class` is its smoothed
+  answer.
+  """
   return Partial(
-    _switched,
-    jnp.float32(direction),
-    jnp.float32(offset),
-    jnp.float32(pivot),
-    jnp.int32(other),
+    _half_spaces,
+    jnp.float32(directions),
+    jnp.float32(offsets),
+    jnp.int32(answers),
+    jnp.float32(sigmas),
   )
+
+
+def half_spaces_class(directions, offsets, answers, level, points):
+  """The exact answers of `half_spaces` under noise at level[i], points[i]."""
+  along = (points * np.asarray(directions)[level]).sum(axis=-1)
+  beyond = (along > np.asarray(offsets)[level]).astype(int)
+  return np.asarray(answers)[level, beyond]
 
 
 def _slab(direction, width, images, sigma):
@@ -81,12 +96,19 @@ def slab_radius(at, width, sigma):
 def _three_on_a_line(first, second, images, sigma):
   del sigma
   at = images.reshape(images.shape[0], -1)[:, 0]
-  return _one_hot((at > first).astype(int) + (at > second), 3)
+  return _one_hot((at > first).astype(int) + (at > second).astype(int), 3)
 
 
 def three_on_a_line(first, second):
   """Of the first pixel z: class 0 to `first`, class 1 to `second`, class 2."""
   return Partial(_three_on_a_line, jnp.float32(first), jnp.float32(second))
+
+
+def three_on_a_line_class(first, second, sigma, points):
+  """The exact answers of `three_on_a_line` under noise."""
+  below = stats.norm.cdf((first - points[:, 0]) / sigma)
+  above = stats.norm.sf((second - points[:, 0]) / sigma)
+  return np.argmax(np.stack([below, 1 - below - above, above]), axis=0)
 
 
 def _constant(logits, images, sigma):
@@ -102,13 +124,13 @@ def constant(logits):
 def _invalid_beyond(offset, images, sigma):
   del sigma
   bad = images.reshape(images.shape[0], -1)[:, 0] > offset
-  logits = _one_hot(jnp.zeros(images.shape[0], int), 3)
-  # One NaN in a place that argmax would have elected.
-  return logits.at[:, 2].set(jnp.where(bad, jnp.float32(jnp.nan), 0))
+  logits = _one_hot(jnp.zeros(images.shape[0], int), 2)
+  # One NaN, which argmax would have elected.
+  return logits.at[:, 1].set(jnp.where(bad, jnp.float32(jnp.nan), 0))
 
 
 def invalid_beyond(offset):
-  """Class 0 where the first pixel is at most `offset`, else a NaN logit."""
+  """Class 0 of 2 where the first pixel is <= `offset`, else a NaN logit."""
   return Partial(_invalid_beyond, jnp.float32(offset))
 
 

@@ -1,0 +1,84 @@
+"""The NumPy door gives the certificates of the JAX one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrs_jax import ABSTAIN, certify, certify_array, image_key
+from tests import oracles
+
+NETWORK = oracles.integer_network(16, 5, seed=1)
+IMAGES = np.stack([oracles.image(4, 4, 1, seed=seed) for seed in range(3)])
+STATISTICS = {'n0': 20, 'n': 180, 'alpha': 0.05}
+SIGMA = 0.06
+
+
+def model(images):
+  assert type(images) is np.ndarray
+  assert images.dtype == np.float32
+  return np.asarray(NETWORK(jnp.asarray(images), jnp.full(len(images), SIGMA)))
+
+
+@pytest.mark.parametrize('chunk_size', [30, 200, 1_000])
+def test_as_certify(chunk_size):
+  key = jax.random.key(3)
+  answer = certify_array(
+    model, IMAGES, SIGMA, key, chunk_size=chunk_size, **STATISTICS
+  )
+  assert answer.radius.dtype == np.float64
+  for index, image in enumerate(IMAGES):
+    single = certify(
+      NETWORK,
+      image,
+      SIGMA,
+      image_key(key, index),
+      chunk_size=200,
+      **STATISTICS,
+    )
+    for own, other in zip(answer.counts, single.counts, strict=True):
+      np.testing.assert_array_equal(own[index], other)
+    assert answer.prediction[index] == single.prediction
+    # float64, so never below the float32 of the device.
+    assert float(single.radius) <= answer.radius[index]
+    assert answer.radius[index] == pytest.approx(float(single.radius), rel=4e-7)
+  assert np.any(answer.prediction != ABSTAIN)
+
+
+def test_the_model_sees_one_batch_shape():
+  shapes = []
+
+  def spy(images):
+    shapes.append(images.shape)
+    return np.zeros((len(images), 2))
+
+  answer = certify_array(
+    spy, IMAGES[:1], SIGMA, jax.random.key(0), chunk_size=30, **STATISTICS
+  )
+  # 200 votes in 7 chunks of 29, of which three votes are padding.
+  assert shapes == [(29, 4, 4, 1)] * 7
+  assert answer.counts.selection.tolist() == [[20, 0]]
+  assert answer.counts.estimation.tolist() == [[180, 0]]
+
+
+def test_votes_with_nan_are_in_no_class():
+  def half(images):
+    logits = np.zeros((len(images), 3))
+    logits[images[:, 0, 0, 0] > 0.5] = [0, np.nan, 9]
+    return logits
+
+  answer = certify_array(
+    half, IMAGES[:1], 0.5, jax.random.key(0), chunk_size=100, **STATISTICS
+  )
+  votes = answer.counts.estimation[0]
+  assert votes[1:].tolist() == [0, 0]
+  assert 40 < votes[0] < 140
+
+
+def test_images_are_float32_in_the_end():
+  key, options = jax.random.key(0), {'chunk_size': 200} | STATISTICS
+  wide = certify_array(model, IMAGES.astype(np.float64), SIGMA, key, **options)
+  narrow = certify_array(model, IMAGES, SIGMA, key, **options)
+  np.testing.assert_array_equal(
+    wide.counts.estimation, narrow.counts.estimation
+  )
