@@ -15,10 +15,12 @@ class Net(nnx.Module):
 
   def __init__(self, seed, width=32):
     rngs = nnx.Rngs(seed)
-    self.layers = nnx.List([
-      nnx.Linear(64, width, rngs=rngs),
-      nnx.BatchNorm(width, rngs=rngs),
-    ])
+    self.layers = nnx.List(
+      [
+        nnx.Linear(64, width, rngs=rngs),
+        nnx.BatchNorm(width, rngs=rngs),
+      ]
+    )
     self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, confidence, data
 from dualrs_jax.training import losses, state
@@ -66,7 +66,7 @@ def make_loss(per_image: losses.EstimatorLoss, *, copies: int) -> state.Loss:
     expected = (losses.mean_probabilities(logits) * radii).sum(-1)
     metrics = {
       'best_level_rate': _masked_mean(
-        (logits.argmax(-1) == batch.bounds.argmax(-1)).mean(0), counted
+        (logits.argmax(-1) == batch.bounds.argmax(-1)[None]).mean(0), counted
       ),
       'soft_radius': _masked_mean(expected, counted),
     }
@@ -87,7 +87,7 @@ def selections(
   estimator: base.Classifier,
   images: UInt8[Array, 'batch *image'],
   estimator_sigma: Float[Array, ''],
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' copies'],
 ) -> Int[Array, ' batch']:
   """The level that most noisy copies of each image select.
 
@@ -95,7 +95,7 @@ def selections(
     estimator: in inference mode.
     images: 8-bit images.
     estimator_sigma: the estimator's noise level.
-    keys: one for each noisy copy, shape `[copies]`.
+    keys: one for each noisy copy.
   """
   unit = data.to_unit(images)
   sigma = jnp.broadcast_to(estimator_sigma, len(images))
@@ -146,4 +146,5 @@ def radius_cap(
 def _masked_mean(
   values: Float[Array, ' batch'], mask: Bool[Array, ' batch']
 ) -> Float[Array, '']:
-  return jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)
+  counted = mask.sum(dtype=values.dtype)
+  return jnp.where(mask, values, 0.0).sum() / jnp.maximum(counted, 1.0)

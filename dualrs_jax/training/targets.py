@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, confidence, data
 from dualrs_jax.runtime import settings
@@ -80,7 +80,7 @@ def count_votes(
   classifier: base.Classifier,
   images: UInt8[Array, 'batch *image'],
   labels: Int[Array, ' batch'],
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' batch'],
   sigmas: Float[Array, ' levels'],
   *,
   votes: int,
@@ -170,7 +170,7 @@ def _load(
   if not path.exists():
     return None
   try:
-    with np.load(path) as shard:
+    with path.open('rb') as file, np.load(file) as shard:
       saved, counts = shard['indices'], shard['counts']
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     logger.warning('%s is damaged (%s); it is computed again', path, error)

@@ -1,0 +1,70 @@
+"""The estimator's stage."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrs_jax import confidence
+from dualrs_jax.training import estimator
+from tests.training import networks
+
+
+def test_an_image_that_no_level_certifies_has_no_weight():
+  def per_image(logits, bounds, frequencies, estimator_sigma):
+    return jnp.abs(logits).sum((0, 2)) + bounds.sum(-1)
+
+  loss = estimator.make_loss(per_image, copies=2)
+  context = estimator.Context(jnp.float32(0.5), jnp.ones(2) / 2)
+  images = jnp.asarray(networks.source(4).images)
+  bounds = jnp.array([[0.1, -0.3], [0.2, 0.4], [-0.1, -0.2], [-3.0, -2.0]])
+  key = jax.random.key(0)
+  model = networks.Linear(num_classes=2)
+  value, metrics = loss(model, context, estimator.Examples(images, bounds), key)
+  other = images.at[2:].set(255 - images[2:])
+  moved = bounds.at[2:].add(-1.0)
+  same, _ = loss(model, context, estimator.Examples(other, moved), key)
+  np.testing.assert_array_equal(value, same)
+  assert 0 <= metrics['best_level_rate'] <= 1
+
+  none, _ = loss(
+    model, context, estimator.Examples(images, -jnp.abs(bounds)), key
+  )
+  assert none == 0
+
+
+def test_selections_are_the_majority():
+  images = jnp.zeros((3, 4, 4, 1), jnp.uint8)
+  images = images.at[0, 0, 1].set(255).at[1, 0, 0].set(255).at[2, 0, 2].set(255)
+  selected = estimator.selections(
+    networks.Brightest(3),
+    images,
+    jnp.float32(0.5),
+    jax.random.split(jax.random.key(0), 101),
+  )
+  np.testing.assert_array_equal(selected, [1, 0, 2])
+
+
+def test_a_constant_estimator_is_reported(caplog):
+  shares = estimator.selected_shares(jnp.array([0, 2, 2, 0]), (0.25, 0.5, 1.0))
+  assert shares == {'selected/0.25': 0.5, 'selected/0.5': 0, 'selected/1': 0.5}
+  assert not caplog.text
+  estimator.selected_shares(jnp.array([1, 1, 1]), (0.25, 0.5, 1.0))
+  assert 'selects sigma 0.5 for every validation image' in caplog.text
+
+
+def test_a_single_level_is_no_collapse(caplog):
+  assert estimator.selected_shares(jnp.array([0, 0]), (0.5,)) == {
+    'selected/0.5': 1
+  }
+  assert not caplog.text
+
+
+@pytest.mark.parametrize(('sigma', 'limits'), [(0.5, True), (1.0, False)])
+def test_radius_cap(sigma, limits):
+  cap = estimator.radius_cap((0.25, 1.0), sigma, n=10_000, alpha=0.0005)
+  if limits:
+    assert cap == sigma * confidence.lower_z(10_000, 0.0005)[-1]
+    assert cap == pytest.approx(3.1709 * sigma, abs=1e-4)
+  else:
+    assert cap is None

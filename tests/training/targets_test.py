@@ -1,0 +1,164 @@
+"""Radius targets: their counts, their bounds, and their shards on disk."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from dualrs_jax import confidence
+from dualrs_jax.training import targets
+from tests.training import networks
+
+SIGMAS = (0.25, 0.5, 1.0)
+VOTES = 50
+
+
+def build(directory, source=None, classifier=None, **options):
+  return targets.build(
+    classifier or networks.Brightest(3),
+    source or networks.source(),
+    **{
+      'stage': 'targets-1',
+      'sigmas': SIGMAS,
+      'votes': VOTES,
+      'shard_size': 16,
+      'key': jax.random.key(4),
+      'directory': directory,
+      **options,
+    },
+  )
+
+
+def test_votes_follow_the_closed_form():
+  """Two classes: right with probability Phi(gap / (sigma * sqrt 2))."""
+  images = np.zeros((1, 4, 4, 1), np.uint8)
+  images[0, 0, 1] = 102  # 0.4
+  votes = 4000
+  counts = targets.count_votes(
+    networks.Brightest(2),
+    jnp.asarray(images),
+    jnp.ones(1, jnp.int32),
+    jax.random.split(jax.random.key(0), 1),
+    jnp.asarray(SIGMAS),
+    votes=votes,
+  )
+  p = stats.norm.cdf(0.4 / (np.asarray(SIGMAS) * np.sqrt(2)))
+  # False alarm: 1e-6 over both sides, at each of three levels.
+  low, high = stats.binom.ppf([[5e-7], [1 - 5e-7]], votes, p)
+  assert (low <= np.asarray(counts[0])).all()
+  assert (np.asarray(counts[0]) <= high).all()
+
+
+def test_levels_see_the_same_noise():
+  """The votes of a classifier that only sees the sign of the noise."""
+
+  class Sign(networks.Brightest):
+    def __call__(self, images, sigma):
+      right = images.reshape(len(images), -1)[:, :1] > 0
+      return jnp.concatenate([right, ~right], axis=-1).astype(jnp.float32)
+
+  counts = targets.count_votes(
+    Sign(2),
+    jnp.zeros((5, 4, 4, 1), jnp.uint8),
+    jnp.zeros(5, jnp.int32),
+    jax.random.split(jax.random.key(0), 5),
+    jnp.asarray(SIGMAS),
+    votes=VOTES,
+  )
+  assert (counts == counts[:, :1]).all()
+  assert len(set(np.asarray(counts[:, 0]).tolist())) > 1, 'images share noise'
+
+
+def test_a_nan_is_no_right_vote():
+  class Nan(networks.Brightest):
+    def __call__(self, images, sigma):
+      logits = super().__call__(images, sigma)
+      return logits.at[:, 0].set(jnp.where(sigma > 0.3, jnp.nan, 9.0))
+
+  counts = targets.count_votes(
+    Nan(3),
+    jnp.zeros((2, 4, 4, 1), jnp.uint8),
+    jnp.zeros(2, jnp.int32),
+    jax.random.split(jax.random.key(0), 2),
+    jnp.asarray(SIGMAS),
+    votes=VOTES,
+  )
+  np.testing.assert_array_equal(counts, [[VOTES, 0, 0]] * 2)
+
+
+def test_shards_make_no_difference(tmp_path):
+  whole = build(tmp_path / 'a', shard_size=40)
+  assert whole.shape == (40, len(SIGMAS))
+  np.testing.assert_array_equal(whole, build(tmp_path / 'b', shard_size=7))
+  assert len(list((tmp_path / 'b').iterdir())) == 6
+
+
+def test_a_complete_table_is_not_counted_again(tmp_path, monkeypatch):
+  first = build(tmp_path)
+  monkeypatch.delattr(targets, 'count_votes')
+  np.testing.assert_array_equal(first, build(tmp_path))
+
+
+@pytest.mark.parametrize('damage', ['lost', 'truncated', 'empty', 'flipped'])
+def test_a_damaged_shard_is_made_again(tmp_path, damage, caplog):
+  first = build(tmp_path)
+  path = sorted(tmp_path.iterdir())[1]
+  content = path.read_bytes()
+  if damage == 'lost':
+    path.unlink()
+  elif damage == 'flipped':
+    path.write_bytes(content.replace(b'\x00\x00\x00', b'\x00\x01\x00'))
+  else:
+    path.write_bytes(content[: len(content) // 2] if damage != 'empty' else b'')
+  np.testing.assert_array_equal(first, build(tmp_path))
+  assert path.read_bytes() == content
+  assert ('computed again' in caplog.text) == (damage != 'lost')
+
+
+def test_shards_of_other_images_are_not_taken(tmp_path, caplog):
+  build(tmp_path)
+  source = networks.source()
+  moved = type(source)(source.images, source.labels, source.indices + 1, 3)
+  expected = build(tmp_path / 'fresh', moved)
+  np.testing.assert_array_equal(build(tmp_path, moved), expected)
+  assert 'holds other images' in caplog.text
+
+
+def signed(counts, **options):
+  return targets.signed_bounds(
+    np.asarray(counts),
+    SIGMAS,
+    **{
+      'votes': VOTES,
+      'shrinkage': 0.5,
+      'n': 10_000,
+      'alpha': 0.001,
+      **options,
+    },
+  )
+
+
+def test_bounds_are_what_a_full_budget_would_give():
+  counts = np.array([[40, 30, 26]])
+  share = (counts + 0.5) / (VOTES + 1)
+  z = confidence.lower_z(10_000, 0.001)[np.floor(share * 10_000).astype(int)]
+  np.testing.assert_allclose(signed(counts), z * SIGMAS, rtol=1e-6)
+
+
+def test_bounds_keep_their_sign_and_stay_finite():
+  bounds = signed([[VOTES, VOTES, 0], [25, 10, 0]])
+  assert np.isfinite(bounds).all()
+  np.testing.assert_array_equal(bounds > 0, [[1, 1, 0], [0, 0, 0]])
+  assert bounds[1, 0] > bounds[1, 1] > bounds[1, 2]
+  largest = confidence.lower_z(10_000, 0.001)[-1]
+  np.testing.assert_allclose(
+    signed([[VOTES, VOTES, 0]], shrinkage=0.0)[0],
+    largest * np.array([0.25, 0.5, -1.0]),
+    rtol=1e-6,
+  )
+
+
+def test_bounds_go_beyond_the_cap_of_the_few_votes():
+  cap = confidence.lower_z(VOTES, 0.001)[VOTES] * np.asarray(SIGMAS)
+  assert (signed([[VOTES] * 3])[0] > cap * 1.5).all()
