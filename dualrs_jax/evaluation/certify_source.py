@@ -42,7 +42,7 @@ def certify_source(
   chunk_size: int,
   positions: Int[np.ndarray, ' images'],
   report_radii: Sequence[float],
-  devices: Sequence[jax.Device] | None = None,
+  devices: Sequence[Any] | None = None,
 ) -> list[Record]:
   """Certifies images and keeps their rows in a directory.
 
@@ -93,6 +93,7 @@ def certify_source(
   )
   example = to_unit(source.gather(positions[:1])[0])[0]
   _check(vote, estimator, classifier, example, settings, chunk_size)
+  precision = jax.config.jax_default_matmul_precision  # pyright: ignore
   identity = {
     **settings,
     'seed': seed,
@@ -103,7 +104,7 @@ def certify_source(
     },
     'chunk_size': chunk_size,
     'dtype': str(example.dtype),
-    'matmul_precision': jax.config.jax_default_matmul_precision,
+    'matmul_precision': precision,
     **environment.describe(),
   }
   claimed = settings_lib.claim(
@@ -153,7 +154,7 @@ def fingerprint(network: Classifier) -> str:
   return digest.hexdigest()[:16]
 
 
-def _mesh(devices: Sequence[jax.Device] | None) -> Mesh | None:
+def _mesh(devices: Sequence[Any] | None) -> Mesh | None:
   chosen = jax.local_devices() if devices is None else devices
   return sharding.votes_mesh(chosen) if len(chosen) > 1 else None
 

@@ -48,13 +48,14 @@ def certified_accuracy(run: Run, singles: Sequence[Run]) -> 'Figure':
   )
   axes.fill_between(
     radii[reached],
-    *(100 * bound for bound in band),
+    100 * band[0],
+    100 * band[1],
     step='post',
     color=curves[-1].color,
     alpha=0.1,
     linewidth=0,
   )
-  style.draw_curves(axes, radii, curves)
+  style.draw_curves(figure, axes, radii, curves)
   axes.set_xlabel('certified $\\ell_2$ radius $r$ (pixels lie in [0, 1])')
   axes.set_ylabel('right and certified at $r$, % of images')
   return figure
@@ -67,7 +68,7 @@ def vote_probabilities(run: Run, singles: Sequence[Run]) -> 'Figure':
   given probability among the votes. At one noise level the radius is a
   function of that probability alone, so this is the distribution behind the
   curve of certified accuracy, without the scale of the noise. Without
-  `singles`, each level is shown on the images for which it was chosen.
+  `singles`, a level is shown on the images for which it was chosen.
   """
   figure, axes = style.canvas(
     7.0, 4.9, 'How sure the votes are', _subtitle(run)
@@ -84,7 +85,7 @@ def vote_probabilities(run: Run, singles: Sequence[Run]) -> 'Figure':
   if len(curves) > 1:
     values = 100 * (_label_z(run, run.rows) >= grid[:, None]).mean(axis=1)
     curves.append(style.Curve('chosen σ', style.INK, values, bold=True))
-  style.draw_curves(axes, grid, curves)
+  style.draw_curves(figure, axes, grid, curves)
   shares = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999])
   ticks = special.ndtri(shares)
   shown = ticks <= grid[-1]
@@ -94,7 +95,8 @@ def vote_probabilities(run: Run, singles: Sequence[Run]) -> 'Figure':
   above.set_xlabel('radius / σ', color=style.QUIET)
   above.tick_params(colors=style.QUIET)
   above.spines['top'].set_visible(False)
-  images = 'the images' if singles else 'the images at that level'
+  everywhere = singles or len(run.settings['sigmas']) == 1
+  images = 'the images' if everywhere else 'the images at that level'
   axes.set_ylabel(f'% of {images} with at least this $p_A$')
   return figure
 
@@ -175,12 +177,12 @@ def _color(main: Run, run: Run) -> str:
 def _rows_at_level(
   run: Run, singles: Sequence[Run], level: int
 ) -> Sequence[Record]:
-  """Rows of plain smoothing at a level; else those that chose the level."""
+  """Rows of plain smoothing at a level; without any, those that chose it."""
+  if not singles:
+    return [row for row in run.rows if row.sigma_index == level]
   sigma = run.settings['sigmas'][level]
-  for single in singles:
-    if single.settings['sigmas'] == [sigma]:
-      return single.rows
-  return [row for row in run.rows if row.sigma_index == level]
+  runs = [single for single in singles if single.settings['sigmas'] == [sigma]]
+  return runs[0].rows if runs else []
 
 
 def _label_z(run: Run, rows: Sequence[Record]) -> Float[np.ndarray, ' images']:

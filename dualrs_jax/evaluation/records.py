@@ -263,7 +263,7 @@ _METHODS = {
 }
 
 
-def _votes(counts: np.ndarray) -> Votes:
+def _votes(counts: Any) -> Votes:
   return tuple(counts.tolist())
 
 

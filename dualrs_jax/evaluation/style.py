@@ -7,7 +7,7 @@ can tell apart. Matplotlib is imported when the first figure is made.
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ QUIET = '#5F5F5F'
 #: Inches that a title and its subtitle take.
 TITLE_HEIGHT = 0.62
 _LEVELS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
-_STYLE = {
+_STYLE: dict[Any, Any] = {
   'font.size': 10,
   'axes.spines.top': False,
   'axes.spines.right': False,
@@ -107,7 +107,10 @@ def blank(width: float, height: float, title: str, subtitle: str) -> 'Figure':
 
 
 def draw_curves(
-  axes: 'Axes', grid: Float[np.ndarray, ' grid'], curves: Sequence[Curve]
+  figure: 'Figure',
+  axes: 'Axes',
+  grid: Float[np.ndarray, ' grid'],
+  curves: Sequence[Curve],
 ) -> None:
   """Draws falling curves in percent and writes each one's name beside it."""
   for curve in curves:
@@ -124,7 +127,8 @@ def draw_curves(
   axes.set_xlim(grid[0], grid[-1])
   highest = max(curve.values.max() for curve in curves)
   axes.set_ylim(0, min(100, 10 * np.ceil(highest / 10 + 0.7)))
-  _label(axes, grid, curves)
+  width, height = figure.get_size_inches()
+  _label(axes, (width, height), grid, curves)
 
 
 def save(figure: 'Figure', path: str | os.PathLike) -> pathlib.Path:
@@ -136,21 +140,23 @@ def save(figure: 'Figure', path: str | os.PathLike) -> pathlib.Path:
 
 
 def _label(
-  axes: 'Axes', grid: Float[np.ndarray, ' grid'], curves: Sequence[Curve]
+  axes: 'Axes',
+  size: tuple[float, float],
+  grid: Float[np.ndarray, ' grid'],
+  curves: Sequence[Curve],
 ) -> None:
   """Puts each name above its curve, where it is farthest from all others.
 
-  The room that a name takes is estimated in units of the axes. Names that
-  were placed are obstacles for the next ones.
+  The room that a name takes is estimated from the figure's size in inches.
+  Names that were placed are obstacles for the next ones.
   """
   from matplotlib import patheffects
 
-  inches = axes.figure.get_size_inches()
   top = axes.get_ylim()[1]
-  tall, gap = top * 0.19 / (0.72 * inches[1]), 0.018 * top
+  tall, gap = top * 0.19 / (0.72 * size[1]), 0.018 * top
   placed: list[tuple[float, float, float]] = []
   for curve in sorted(curves, key=lambda curve: not curve.bold):
-    wide = grid[-1] * (0.085 * len(curve.name)) / (0.85 * inches[0])
+    wide = grid[-1] * (0.085 * len(curve.name)) / (0.85 * size[0])
     best = None
     for start in np.linspace(0.02 * grid[-1], grid[-1] - wide, 80):
       span = (grid >= start) & (grid <= start + wide)

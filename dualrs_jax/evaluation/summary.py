@@ -66,7 +66,7 @@ def summarize(
   if run.settings['task'] == 'predict':
     return Summary(run.label, _facts(run), [], [])
   table = [
-    ['certified accuracy, %', *(f'r = {radius:g}' for radius in radii)],
+    ['certified, %', *(f'r = {radius:g}' for radius in radii)],
     _accuracy_cells(run, radii),
   ]
   notes = [
@@ -205,7 +205,8 @@ def _accuracy_cells(run: Run, radii: Sequence[float]) -> list[str]:
 
 def _percent(share: float, rows: int) -> str:
   low, high = metrics.accuracy_interval(share, rows, alpha=1 - _INTERVAL)
-  return f'{100 * share:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
+  outward = np.floor(100 * low), np.ceil(100 * high)
+  return f'{100 * share:.1f} [{outward[0]:.0f}, {outward[1]:.0f}]'
 
 
 def _compare(
@@ -224,7 +225,7 @@ def _compare(
     table.append([other.label, *cells])
   ours = hits(run, radii, common)
   theirs = np.stack([hits(other, radii, common) for other in baselines])
-  ratios = ['ratio to the best single sigma']
+  ratios = ['ratio to the best']
   for at in range(len(radii)):
     if theirs[:, at].any():
       ratio, low, high = metrics.paired_bootstrap_ratio(

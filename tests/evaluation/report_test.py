@@ -79,7 +79,7 @@ def test_each_run_gets_its_summary_and_figures(workdir, source):
     assert label in (folder / label / 'summary.txt').read_text()
     assert f'### {label}' in (folder / label / 'summary.md').read_text()
     assert label in text
-  assert text.count('ratio to the best single sigma') == 1
+  assert text.count('ratio to the best') == 1
   assert text.count('Clopper-Pearson') == 1  # said once for all runs
 
 
