@@ -163,3 +163,24 @@ def test_a_tampered_count_shows(settings):
   )
   tampered = row._replace(classifier_estimation={1: (91, 5, 4)})
   assert records.recompute(tampered, settings) != tampered
+
+
+@pytest.mark.parametrize(('alpha', 'decides'), [(0.06, False), (0.08, True)])
+def test_dual_prediction_spends_half_of_alpha_on_each_stage(
+  settings, alpha, decides
+):
+  """The p-value of 61 votes against 39 is .0352, between the two halves."""
+  settings |= {'task': 'predict', 'alpha': alpha, 'sigmas': [0.25, 0.5, 1.0]}
+  close, clear = [61, 39, 0], [100, 0, 0]
+  for estimator, classifier, undecided in (
+    (close, clear, 'estimator'),
+    (clear, close, 'classifier'),
+  ):
+    row = make(
+      base.Counts(np.zeros(3, int), np.array(estimator)),
+      base.Counts(
+        np.zeros((3, 3), int), np.array([classifier, [0] * 3, [0] * 3])
+      ),
+      settings,
+    )
+    assert row.status == ('predicted' if decides else undecided)
