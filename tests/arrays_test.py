@@ -20,7 +20,7 @@ def model(images):
   return np.asarray(NETWORK(jnp.asarray(images), jnp.full(len(images), SIGMA)))
 
 
-@pytest.mark.parametrize('chunk_size', [30, 200, 1_000])
+@pytest.mark.parametrize('chunk_size', [30, 1_000])
 def test_as_certify(chunk_size):
   key = jax.random.key(3)
   answer = certify_array(

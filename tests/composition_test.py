@@ -97,6 +97,9 @@ def row_of(counts, row):
   return jax.tree.map(lambda votes: votes[row], counts)
 
 
+#: Every rule in NumPy; one on the device, where each needs its compilations.
+BOTH_WAYS = [*((rule, lambda c: c) for rule in RULES), (agreement, on_device)]
+
 many = hypothesis.settings(derandomize=True, deadline=None, max_examples=100)
 seeds = st.integers(0, 2**31)
 noise_levels = st.sampled_from([0.12, 0.25, 1 / 3, 0.5, 0.7, 1.0, 2.0])
@@ -206,8 +209,7 @@ def test_rows_are_a_fair_witness():
   assert np.mean((new.radius > 0) & (old.radius == 0)) > 0.02
 
 
-@pytest.mark.parametrize('rule', RULES)
-@pytest.mark.parametrize('where', [lambda c: c, on_device])
+@pytest.mark.parametrize(('rule', 'where'), BOTH_WAYS)
 def test_batch_is_loop(rule, where):
   counts = where(random_counts(3, 3, 3, 100, rows=6))
   options = {'n': 100, 'alpha': 0.05}
@@ -221,8 +223,7 @@ def test_batch_is_loop(rule, where):
       np.testing.assert_array_equal(own, other.reshape(-1)[row])
 
 
-@pytest.mark.parametrize('rule', RULES)
-@pytest.mark.parametrize('where', [lambda c: c, on_device])
+@pytest.mark.parametrize(('rule', 'where'), BOTH_WAYS)
 def test_one_level_is_plain_smoothing(rule, where):
   n, alpha, sigma = 100, 0.05, 0.3
   estimator, classifier = where(random_counts(4, 1, 3, n))
@@ -338,6 +339,17 @@ def test_a_negative_bound_is_not_clipped_to_a_radius_of_zero(rule):
   assert (found.prediction, found.radius) == (ABSTAIN, 0)
   assert found.classifier_radius == 0
   assert found.estimator_radius > 0
+
+
+@pytest.mark.parametrize(
+  ('rule', 'fewest'), [(minimum, 10), (paper, 11), (agreement, 11)]
+)
+def test_fewest_votes_that_certify(rule, fewest):
+  """.001 ** (1 / 10) > 1 / 2, and .0005 ** (1 / 11) > 1 / 2."""
+  for n in (fewest - 1, fewest):
+    counts = counts_by_hand([n, 0], [[n, 0], [n, 0]], n0=1)
+    found = rule(*counts, (0.25, 0.5), 0.5, n=n, alpha=0.001)
+    assert (found.radius > 0) == (n == fewest)
 
 
 def test_shares_of_alpha_add_up():

@@ -67,15 +67,23 @@ def half_spaces_class(directions, offsets, answers, level, points):
   return np.asarray(answers)[level, beyond]
 
 
-def _slab(direction, width, images, sigma):
+def _bands(direction, edges, answers, images, sigma):
   del sigma
-  outside = jnp.abs(_along(images, direction)) > width
-  return _one_hot(outside.astype(int), 2)
+  along = _along(images, direction)
+  band = (along[:, None] > edges[None]).astype(jnp.int32).sum(axis=1)
+  return _one_hot(jnp.take(answers, band), 3)
+
+
+def bands(direction, edges, answers):
+  """Of three classes: answers[number of the two edges below direction . z]."""
+  return Partial(
+    _bands, jnp.float32(direction), jnp.float32(edges), jnp.int32(answers)
+  )
 
 
 def slab(direction, width):
   """Class 0 where |direction . z| <= width, else class 1."""
-  return Partial(_slab, jnp.float32(direction), jnp.float32(width))
+  return bands(direction, [-width, width], [1, 0, 1])
 
 
 def slab_probability(at, width, sigma):
@@ -93,15 +101,9 @@ def slab_radius(at, width, sigma):
   return edge - abs(at)
 
 
-def _three_on_a_line(first, second, images, sigma):
-  del sigma
-  at = images.reshape(images.shape[0], -1)[:, 0]
-  return _one_hot((at > first).astype(int) + (at > second).astype(int), 3)
-
-
 def three_on_a_line(first, second):
-  """Of the first pixel z: class 0 to `first`, class 1 to `second`, class 2."""
-  return Partial(_three_on_a_line, jnp.float32(first), jnp.float32(second))
+  """Of the first of two pixels: class 0 to `first`, 1 to `second`, else 2."""
+  return bands([1.0, 0.0], [first, second], [0, 1, 2])
 
 
 def three_on_a_line_class(first, second, sigma, points):

@@ -90,35 +90,34 @@ def _certify_many(classifier, sigma, keys):
   )(keys)
 
 
-@pytest.mark.parametrize(('at', 'width', 'sigma'), [(0.2, 0.6, 0.25)])
-def test_slab_is_certified_on_the_safe_side(at, width, sigma):
+MANY = {'n0': 1_000, 'n': 20_000, 'alpha': 0.001, 'chunk_size': 21_000}
+
+
+def test_slab_is_certified_on_the_safe_side():
   """The certificate knows only p; the true radius is larger."""
-  direction = np.array([0.0, 1.0])
+  at, width, sigma = 0.2, 0.6, 0.25
   answer = certify(
-    oracles.slab(direction, width),
+    oracles.slab([0.0, 1.0], width),
     jnp.float32([0.5, at]),
     sigma,
     jax.random.key(1),
-    n0=100,
-    n=100_000,
-    alpha=0.001,
-    chunk_size=20_000,
+    **MANY,
   )
   truth = oracles.slab_radius(at, width, sigma)
   allowed = sigma * stats.norm.ppf(oracles.slab_probability(at, width, sigma))
   assert answer.prediction == 0
-  assert 0.97 * allowed < float(answer.radius) < allowed < truth
+  assert 0.95 * allowed < float(answer.radius) < allowed < truth
 
 
 def test_slab_under_much_noise():
   """Where the slab has less than half, its outside is certified: rightly."""
   sigma, width = 1.0, 0.3
   answer = certify(
-    oracles.slab(np.array([0.0, 1.0]), width),
+    oracles.slab([0.0, 1.0], width),
     jnp.float32([0.5, 0.0]),
     sigma,
     jax.random.key(1),
-    **STATISTICS,
+    **MANY,
   )
   assert oracles.slab_probability(0.0, width, sigma) < 0.5
   assert answer.prediction == 1
@@ -130,24 +129,23 @@ def test_slab_under_much_noise():
 def test_three_classes_on_a_line():
   """method: a = .5, g = .4, sigma = 1; the one-sided form is conservative."""
   sigma = 1.0
-  wide = {'n0': 1_000, 'n': 20_000, 'alpha': 0.001, 'chunk_size': 21_000}
   # At x = 0: p_A = Phi(.5), true radius .7, one-sided .5.
   first = certify(
     oracles.three_on_a_line(0.5, 0.9),
-    jnp.zeros(1),
+    jnp.zeros(2),
     sigma,
     jax.random.key(0),
-    **wide,
+    **MANY,
   )
   assert first.prediction == 0
   assert 0.46 < float(first.radius) < 0.5
   # Nobody has half of the votes: A leads with .4345, and one-sided abstains.
   second = certify(
     oracles.three_on_a_line(0.5 - 0.665, 0.9 - 0.665),
-    jnp.zeros(1),
+    jnp.zeros(2),
     sigma,
     jax.random.key(0),
-    **wide,
+    **MANY,
   )
   shares = np.asarray(second.counts.estimation) / 20_000
   assert shares[0] == pytest.approx(0.4345, abs=0.01)
@@ -270,10 +268,8 @@ def test_a_device_certificate_can_be_recomputed_from_its_counts():
 
 @pytest.mark.parametrize('sigma', [np.nan, -0.5, 0.0, np.inf, -np.inf])
 def test_a_traced_sigma_that_makes_no_sense_abstains(sigma):
-  for classifier in (
-    oracles.constant([1.0, 0.0]),
-    oracles.half_space(DIRECTION, -100.0),
-  ):
+  for offset in (100.0, -100.0):
+    classifier = oracles.half_space(DIRECTION, offset)
     answer = _traced_certify(classifier, IMAGE, jnp.float32(sigma))
     assert (answer.prediction, answer.radius) == (ABSTAIN, 0)
     for xp in (np, jnp):
@@ -344,27 +340,28 @@ def test_predictions_are_those_of_the_binomial_test(xp, classes):
   assert 0 < np.mean(np.asarray(answer.prediction) == ABSTAIN) < 1
 
 
+@jax.jit
+def _traced_predict(classifier, sigma, key):
+  return predict(
+    classifier, IMAGE, sigma, key, n=500, alpha=0.001, chunk_size=500
+  )
+
+
 def test_predict():
-  options = {'n': 500, 'alpha': 0.001, 'chunk_size': 500}
-  key = jax.random.key(0)
-  sure = predict(half_space(0.3), IMAGE, 0.5, key, **options)
+  sigma, key = jnp.float32(0.5), jax.random.key(0)
+  sure = _traced_predict(half_space(0.3), sigma, key)
   assert sure.prediction == 0
   assert sure.counts.sum() == 500
-  other = predict(half_space(-0.3), IMAGE, 0.5, key, **options)
-  assert other.prediction == 1
-  unsure = predict(half_space(0.0), IMAGE, 0.5, key, **options)
-  assert unsure.prediction == ABSTAIN
-  nan = jax.jit(
-    lambda sigma: predict(half_space(0.3), IMAGE, sigma, key, **options)
-  )(jnp.float32(jnp.nan))
-  assert nan.prediction == ABSTAIN
+  assert _traced_predict(half_space(-0.3), sigma, key).prediction == 1
+  assert _traced_predict(half_space(0.0), sigma, key).prediction == ABSTAIN
+  for bad in (np.nan, -0.5, 0.0):
+    found = _traced_predict(half_space(0.3), jnp.float32(bad), key)
+    assert found.prediction == ABSTAIN
 
 
 def test_predict_casts_estimation_votes():
   """PREDICT and CERTIFY of one image see the same estimation noise."""
   key = jax.random.key(5)
-  votes = predict(
-    half_space(0.1), IMAGE, 0.5, key, n=500, alpha=0.05, chunk_size=500
-  ).counts
+  votes = _traced_predict(half_space(0.1), jnp.float32(0.5), key).counts
   certified = certify(half_space(0.1), IMAGE, 0.5, key, **STATISTICS)
   chex.assert_trees_all_equal(votes, certified.counts.estimation)

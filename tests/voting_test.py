@@ -20,18 +20,18 @@ def count(classifier=NETWORK, image=IMAGE, sigma=0.5, key=KEY, **options):
   return voting.count_votes(classifier, image, sigma, key, **options)
 
 
-def by_hand(n0=20, n=180, sigma=0.5, image=IMAGE, classifier=NETWORK):
-  """One vote after the other, without the code under test."""
+def by_hand(n0=20, n=180, sigma=0.5):
+  """From the definition of the noise, without the code under test."""
   tallies = []
   for split, size in ((0, n0), (1, n)):
-    keys = [
-      jax.random.fold_in(jax.random.fold_in(KEY, split), vote)
-      for vote in range(size)
-    ]
-    noisy = [
-      image + sigma * jax.random.normal(key, image.shape) for key in keys
-    ]
-    logits = classifier(jnp.stack(noisy), jnp.full(size, jnp.float32(sigma)))
+    keys = jnp.stack(
+      [
+        jax.random.fold_in(jax.random.fold_in(KEY, split), vote)
+        for vote in range(size)
+      ]
+    )
+    draws = jax.vmap(lambda key: jax.random.normal(key, IMAGE.shape))(keys)
+    logits = NETWORK(IMAGE[None] + sigma * draws, jnp.full(size, sigma))
     tallies.append(np.bincount(np.argmax(logits, axis=1), minlength=5))
   return tallies
 
@@ -45,14 +45,14 @@ def test_counts_are_those_of_votes_counted_one_by_one():
   assert np.all(np.asarray(counts.estimation) > 0)
 
 
-@pytest.mark.parametrize('chunk_size', [1, 7, 199, 1_000])
+@pytest.mark.parametrize('chunk_size', [1, 7, 1_000])
 def test_chunks_change_nothing(chunk_size):
   chex.assert_trees_all_equal(count(chunk_size=chunk_size), count())
 
 
 def test_padding_is_never_counted():
   """17 + 100 votes in chunks of 30: three votes of padding."""
-  for n0, n, chunk_size in ((17, 100, 30), (3, 1, 3), (0, 10, 4)):
+  for n0, n, chunk_size in ((17, 100, 30), (0, 10, 4)):
     counts = count(
       oracles.constant([0.0, 1.0]), n0=n0, n=n, chunk_size=chunk_size
     )
@@ -60,26 +60,19 @@ def test_padding_is_never_counted():
     assert counts.estimation.tolist() == [0, n]
 
 
-def test_the_splits_do_not_share_noise():
-  """100 selection votes are not the first 100 estimation votes."""
-  counts = count(n0=100, n=100)
+def test_a_vote_keeps_its_noise_when_there_are_more():
+  """100 + 100 votes against 20 + 180: each split goes on where it was."""
+  counts, others = count(n0=100, n=100), count()
+  assert np.all(counts.selection >= others.selection)
+  assert np.all(counts.estimation <= others.estimation)
+  # And the splits do not share noise.
   assert counts.selection.tolist() != counts.estimation.tolist()
-  # More selection votes leave the estimation votes as they are.
-  chex.assert_trees_all_equal(
-    count(n0=100, n=100).estimation, count(n0=20, n=100).estimation
-  )
-
-
-def test_the_first_votes_of_many_are_those_of_few():
-  small, large = count(n0=20, n=50), count(n0=30, n=180)
-  assert np.all(small.estimation <= large.estimation)
-  assert np.all(small.selection <= large.selection)
 
 
 def test_votes_with_nan_are_in_no_class():
   offset = float(IMAGE.reshape(-1)[0])
-  counts = count(oracles.invalid_beyond(offset), n0=40, n=400)
-  for split, size in zip(counts, (40, 400), strict=True):
+  counts = count(oracles.invalid_beyond(offset))
+  for split, size in zip(counts, (20, 180), strict=True):
     assert split[1] == 0
     assert 0.25 < int(split[0]) / size < 0.75
 
@@ -188,7 +181,7 @@ def check(classifier, chunk_size=16):
   )
 
 
-@pytest.mark.parametrize('chunk_size', [1, 5, 16])
+@pytest.mark.parametrize('chunk_size', [1, 16])
 def test_independent_votes_pass(chunk_size):
   check(NETWORK, chunk_size)
 
@@ -238,7 +231,11 @@ def _one_row(images, sigma):
   ],
   ids=['batch norm', 'mean', 'scale', 'place', 'neighbour', 'last', 'nan'],
 )
-@pytest.mark.parametrize('chunk_size', [2, 16])
-def test_votes_that_depend_on_the_batch_are_refused(bad, chunk_size):
+def test_votes_that_depend_on_the_batch_are_refused(bad):
   with pytest.raises(ValueError, match='depend on their batch companions'):
-    check(bad, chunk_size)
+    check(bad)
+
+
+def test_the_check_works_for_the_smallest_chunk():
+  with pytest.raises(ValueError, match='depend on their batch companions'):
+    check(_Network(nnx.Rngs(0)), chunk_size=1)
