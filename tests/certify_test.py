@@ -88,7 +88,7 @@ def one_sentence(done, message):
   ('options', 'message'),
   [
     (['--workdir=/nonexistent'], 'no checkpoint in /nonexistent'),
-    (['--config.certify.alpha=2.0'], 'alpha is a failure probability'),
+    (['--config.certify.task=certfy'], "did you mean 'certify'"),
     (['--config.certify.coutn=5'], 'count'),
   ],
 )

@@ -122,13 +122,14 @@ def test_plain_smoothing_at_every_sigma(fresh):
 
 
 def test_predictions_without_radii(fresh):
-  module.certify_dataset(make_config(task='predict', count=1), fresh)
-  path = folder(fresh, 'predict-dual') / 'rows.tsv'
+  config = make_config(task='predict', smoothing='single', count=1)
+  module.certify_dataset(config, fresh)
+  path = folder(fresh, 'predict-single-1') / 'rows.tsv'
   assert path.read_text().startswith('idx\tlabel\tpredict\tcorrect\ttime\t')
 
 
 def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
-  for changes in ({'certificate': 'paper'}, {'smoothing': 'single'}):
+  for changes in ({}, {'smoothing': 'single'}):
     config = make_config(seed=-1, count=1, **changes)
     module.certify_dataset(config, fresh)
   folders = list((fresh / certify_source.FOLDER).glob('*/settings.json'))
