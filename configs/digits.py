@@ -23,12 +23,12 @@ def get_config(arg: str = '') -> ConfigDict:
   config.baselines = SIGMAS if full else ()
   config.model = {'classifier': {'name': 'cnn'}, 'estimator': {'name': 'cnn'}}
   config.classifier = {
-    'steps': 2000 if full else 1000,
+    'steps': 2000 if full else 700,
     'batch_size': 256,
     'copies': 2,
     'divergence_per_sigma': 10.0,
     'entropy': 0.1,
-    'shares': (0.4, 0.4, 0.2),
+    'shares': (0.45, 0.45, 0.1),
     'learning_rate': 2e-3,
     'schedule': 'cosine',
     'warmup_steps': 100,
@@ -37,10 +37,10 @@ def get_config(arg: str = '') -> ConfigDict:
     'average': 0.998,
   }
   config.targets = {
-    'count': 16 * 1097 if full else 8 * 1097,
+    'count': 8 * 1097 if full else 4 * 1097,
     'votes': 64,
     'shard_size': 500,
-    'shrinkage': 0.25,
+    'shrinkage': 0.01,
     'n': 10_000,
     'alpha': 0.001,
   }
@@ -49,7 +49,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'certificate': {
       'gain': 3.0,
       'temperature': 0.1,
-      'imitation': 0.1,
+      'imitation': 0.5,
       'divergence': 0.0,
       'entropy': 0.0,
     },
@@ -62,7 +62,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'utility': {
       'name': 'report',
       'radii': RADII,
-      'weights': (1.2, 1.4, 1.8, 2.6, 3.5),
+      'weights': (1.1, 1.3, 1.65, 2.4, 3.5),
       'width': 0.1,
     },
     'steps': 1600 if full else 500,
@@ -76,13 +76,13 @@ def get_config(arg: str = '') -> ConfigDict:
     'average': 0.99,
   }
   config.finetune = {
-    'steps': 3000 if full else 600,
+    'steps': 3000 if full else 900,
     'batch_size': 256,
     'copies': 2,
     'divergence_per_sigma': 10.0,
     'entropy': 0.1,
     'explored': 0.15,
-    'learning_rate': 1e-3,
+    'learning_rate': 2e-3,
     'schedule': 'cosine',
     'warmup_steps': 100,
     'weight_decay': 0.01,
