@@ -112,6 +112,20 @@ def test_scale_and_place_of_what_is_drawn(scale, top, left):
     assert (profile / 255).max() == pytest.approx(scale, abs=0.15)
 
 
+def test_small_digits_lie_anywhere_on_the_canvas(sources):
+  source = sources['train']
+  small = source.images[source.facts['scale'] < 12, :, :, 0].astype(float)
+  at = np.arange(32) + 0.5
+  ink = small.sum(axis=(1, 2))
+  rows = (small.sum(axis=2) * at).sum(axis=1) / ink
+  columns = (small.sum(axis=1) * at).sum(axis=1) / ink
+  for centres in (rows, columns):
+    # Uniform on about 4.8 to 27.2: four standard errors of some 600 draws.
+    assert np.mean(centres) == pytest.approx(16, abs=1.1)
+    assert np.std(centres) == pytest.approx(22.4 / np.sqrt(12), abs=0.6)
+  assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.17
+
+
 def test_facts_describe_each_image(sources):
   source = sources['test']
   pixels = datasets.load_digits().images[source.facts['digit']]
