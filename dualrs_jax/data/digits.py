@@ -62,20 +62,21 @@ def load(
       f'scales must be increasing, from above 0 to at most {canvas} (the '
       f'canvas), not {tuple(scales)}'
     )
-  bunch = datasets.load_digits()
-  members = split_digits(split, seed=seed, labels=bunch.target)
+  pixels, labels = datasets.load_digits(return_X_y=True)
+  pixels = np.reshape(pixels, (-1, 8, 8))
+  members = split_digits(split, seed=seed, labels=labels)
   images, used_scales = [], []
   for number in range(renderings if split == 'train' else 1):
     rng = np.random.default_rng([seed, _RENDER, number])
-    draws = rng.random((len(bunch.target), 3))[members]
+    draws = rng.random((len(labels), 3))[members]
     scale = scales[0] * (scales[1] / scales[0]) ** draws[:, 0]
     corner = draws[:, 1:] * (canvas - scale[:, None])
-    images.append(render(bunch.images[members], scale, corner, canvas=canvas))
+    images.append(render(pixels[members], scale, corner, canvas=canvas))
     used_scales.append(scale)
   repeats = len(images)
   return Source(
     images=np.concatenate(images)[..., None],
-    labels=np.tile(bunch.target[members], repeats).astype(np.int32),
+    labels=np.tile(labels[members], repeats).astype(np.int32),
     indices=np.arange(repeats * len(members), dtype=np.int64),
     num_classes=NUM_CLASSES,
     facts={
