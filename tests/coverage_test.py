@@ -146,6 +146,26 @@ def test_smaller_of_two_radii(rule, level, limits):
   check(wrong, level)
 
 
+@pytest.mark.parametrize(
+  ('rule', 'level'), [(minimum, ALPHA), (agreement, ALPHA), (paper, ALPHA / 2)]
+)
+def test_rules_with_their_own_selection(rule, level):
+  """Both classes at p = 1/2, one of them selected: any radius is wrong."""
+  generator = np.random.default_rng(9)
+  selection = two_way(generator.binomial(11, 0.5, TRIALS), 11)
+  (wins,) = draw(generator, 0.5)
+  found = rule(
+    decided(two_way(np.full(TRIALS, N, np.int32))),
+    Counts(*(np.stack([c] * 2, axis=1) for c in (selection, two_way(wins)))),
+    (1.0, 1.0),
+    LEVEL_SIGMA,
+    n=N,
+    alpha=ALPHA,
+  )
+  fewest = np.argmax(confidence.lower_z(N, level) > 0)
+  check(found.radius > 0, stats.binom.sf(fewest - 1, N, 0.5))
+
+
 def test_smaller_of_two_radii_with_antithetic_noise():
   """Both bounds never fail together here: no wrong claim at all."""
   z = boundary(ALPHA)
