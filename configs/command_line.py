@@ -1,6 +1,6 @@
 """What the programs share: their flags, their log, their way to fail.
 
-A mistake of the user ends a program with one sentence, and status 2. Anything
+A mistake of the user ends a program with one sentence and status 2; anything
 else keeps its traceback.
 """
 
@@ -10,10 +10,10 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from dualrs_jax import checkpoints
 from dualrs_jax.runtime import shards
@@ -26,45 +26,50 @@ _OURS = (
 )
 _PACKAGE = pathlib.Path(checkpoints.__file__).parent
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config',
-  None,
-  'Configuration. A field is changed by --config.<field>=<value>.',
-)
-flags.mark_flag_as_required('config')
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run; by default runs/<config.name>.'
-)
 
-
-def run(main: Callable[[ConfigDict, pathlib.Path], None]) -> None:
+def run(main: Callable[[Any, pathlib.Path], None]) -> None:
   """Parses the flags and calls `main(config, workdir)`; never returns."""
+  config = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'Configuration. A field is changed by --config.<field>=<value>.',
+  )
+  workdir = flags.DEFINE_string(
+    'workdir', None, 'Folder of the run; by default runs/<config.name>.'
+  )
+  flags.mark_flag_as_required('config')
 
-  def called(argv: Sequence[str]) -> None:
+  def parse(argv: Sequence[str]) -> list[str]:
+    with _one_sentence_for_flags():
+      arguments = flags.FLAGS(argv)
+      _ = config.value.name  # a missing file is only reported here
+    if len(arguments) > 1:
+      _fail(f'unexpected argument {arguments[1]!r}')
+    return arguments
+
+  def start(argv: Sequence[str]) -> None:
+    del argv
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
-    if len(argv) > 1:
-      _fail(f'unexpected argument {argv[1]!r}')
-    config = _CONFIG.value
-    workdir = _WORKDIR.value or pathlib.Path('runs') / config.name
+    folder = workdir.value or pathlib.Path('runs') / config.value.name
     with _one_sentence():
-      main(config, pathlib.Path(workdir))
+      main(config.value, pathlib.Path(folder))
 
-  app.run(called, flags_parser=_parse)
+  app.run(start, flags_parser=parse)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+@contextlib.contextmanager
+def _one_sentence_for_flags() -> Iterator[None]:
   try:
-    arguments = flags.FLAGS(argv)
-    _ = _CONFIG.value.name  # a missing file is only reported here
+    yield
   except flags.Error as error:
     # A mistake within a configuration comes with its whole traceback.
-    _fail(str(error).strip().splitlines()[-1].removeprefix('ValueError: '))
+    last_line = str(error).strip().splitlines()[-1]
+    _fail(last_line.removeprefix('ValueError: '))
   except (AttributeError, KeyError) as error:
-    _fail('unknown field of the configuration: ' + _without_quotes(error))
+    _fail('unknown field of the configuration: ' + _innermost_text(error))
   except OSError as error:
     _fail(str(error).splitlines()[-1].strip())
-  return arguments
 
 
 @contextlib.contextmanager
@@ -89,7 +94,7 @@ def _fail(sentence: str) -> NoReturn:
   sys.exit(2)
 
 
-def _without_quotes(error: BaseException) -> str:
+def _innermost_text(error: BaseException) -> str:
   """The text within nested exceptions, on one line."""
   text = error
   while isinstance(text, BaseException) and text.args:

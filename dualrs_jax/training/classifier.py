@@ -4,10 +4,12 @@ Fine-tuning uses the noise that the estimator selects, so that the classifier
 is best where it will be asked.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, data
@@ -78,6 +80,23 @@ def make_loss(
     return fit + steady, {'accuracy': correct, 'mean_sigma': sigma.mean()}
 
   return loss
+
+
+def level_shares(
+  shares: Sequence[float], sigmas: Sequence[float]
+) -> Float[Array, ' levels']:
+  """How often each level is drawn; equally often for an empty `shares`.
+
+  Raises:
+    ValueError: not one weight for each level, or none that is positive.
+  """
+  given = np.asarray(shares or [1] * len(sigmas), np.float32)
+  if len(given) != len(sigmas) or (given < 0).any() or not given.any():
+    raise ValueError(
+      'classifier.shares must hold one weight for each of the'
+      f' {len(sigmas)} sigmas, not {tuple(shares)}'
+    )
+  return jnp.asarray(given / given.sum())
 
 
 def choose_levels(

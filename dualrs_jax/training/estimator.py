@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
-from dualrs_jax import base, confidence, data
+from dualrs_jax import base, data
 from dualrs_jax.training import losses, state
 from dualrs_jax.training.noisy import noisy_logits
 
@@ -127,20 +127,6 @@ def selected_shares(
     f'selected/{sigma:g}': float(share)
     for sigma, share in zip(sigmas, shares, strict=True)
   }
-
-
-def radius_cap(
-  sigmas: Sequence[float], estimator_sigma: float, *, n: int, alpha: float
-) -> float | None:
-  """The largest radius that the estimator's noise allows, where it limits.
-
-  Returns:
-    In pixel units: what n unanimous votes of the estimator give. None if the
-    classifier's own radius is limited to that or less.
-  """
-  if estimator_sigma >= max(sigmas):
-    return None
-  return float(estimator_sigma * confidence.lower_z(n, alpha)[n])
 
 
 def _masked_mean(

@@ -51,6 +51,13 @@ def stage_key(seed: int, stage: str) -> PRNGKeyArray:
   return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
 
 
+def initial_seed(seed: int, role: str) -> int:
+  """The seed of a network's initial weights."""
+  return int(
+    np.random.SeedSequence([seed, *role.encode()]).generate_state(1)[0]
+  )
+
+
 def finished(
   model: nnx.Module, directory: str | os.PathLike, *, steps: int
 ) -> nnx.Module | None:

@@ -16,20 +16,20 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
-from jaxtyping import Float
 
 from dualrs_jax import data, models
 from dualrs_jax.runtime import settings
+from dualrs_jax.training import checks, fit, losses, state, targets
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
-from dualrs_jax.training import fit, losses, state, targets
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     data.load(split='train', **config.data),
     data.load(split='validation', **config.data),
   )
-  sigmas = np.asarray(config.sigmas, np.float32)
   everywhere = classifier_stage.Levels(
-    jnp.asarray(sigmas), jnp.asarray(_shares(config.classifier.shares, sigmas))
+    jnp.asarray(config.sigmas, jnp.float32),
+    classifier_stage.level_shares(config.classifier.shares, config.sigmas),
   )
   classifier = _fit_classifier(
     run, 'classifier-0', _new_classifier(run), config.classifier, everywhere
@@ -117,33 +117,27 @@ def identity(config: Any) -> dict[str, Any]:
 
 def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
-  sigmas = tuple(config.sigmas)
-  if not sigmas or sigmas[0] <= 0 or list(sigmas) != sorted(set(sigmas)):
-    raise ValueError(f'sigmas must be positive and increasing, not {sigmas}')
-  if not config.estimator_sigma > 0:
-    raise ValueError(
-      f'estimator_sigma must be positive, not {config.estimator_sigma}'
-    )
-  for sigma in config.baselines:
-    if not sigma > 0:
-      raise ValueError(f'baselines must be positive, not {sigma}')
+  settings.check_seed(config.seed)
+  checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
   if config.rounds < 1:
     raise ValueError(f'rounds must be at least 1, not {config.rounds}')
-  settings.check_seed(config.seed)
-  _shares(config.classifier.shares, np.asarray(sigmas))
-  n, alpha = config.certify.n, config.certify.alpha
-  cap = estimator_stage.radius_cap(
-    sigmas, config.estimator_sigma, n=n, alpha=alpha
+  classifier_stage.level_shares(config.classifier.shares, config.sigmas)
+  checks.choice(
+    'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
   )
-  if cap is not None:
-    logger.warning(
-      'estimator_sigma %g is below the largest of sigmas, %g: the radius within'
-      ' which the estimator keeps its choice is at most %.3f (n = %d)',
-      config.estimator_sigma,
-      max(sigmas),
-      cap,
-      n,
-    )
+  utility = config.estimator.utility
+  checks.choice('estimator.utility.name', utility.name, losses.UTILITIES)
+  if config.estimator.loss == 'paper':
+    reach = config.estimator.paper.reach
+    checks.choice('estimator.paper.reach', reach, losses.REACHES)
+  for name in ('classifier', 'estimator', 'finetune'):
+    _optimizer(config[name], config[name].steps)
+  checks.warn_of_radius_cap(
+    config.sigmas,
+    config.estimator_sigma,
+    n=config.certify.n,
+    alpha=config.certify.alpha,
+  )
 
 
 def _fit_classifier(
@@ -206,7 +200,7 @@ def _fit_estimator(
     **config.model.estimator,
     num_classes=len(config.sigmas),
     image_shape=run.train.image_shape,
-    seed=_initial_seed(config.seed, stage),
+    seed=fit.initial_seed(config.seed, stage),
   )
   directory = run.workdir / 'checkpoints' / stage
   done = fit.finished(new, directory, steps=options.steps)
@@ -248,7 +242,7 @@ def _estimator_examples(
   """The images an estimator is trained on, with their radius targets."""
   config, stage = run.config, f'targets-{number}'
   options = config.targets
-  source = _subset(run.train, options.count)
+  source = targets.subset(run.train, options.count)
   counts = targets.build(
     models.inference_view(classifier),
     source,
@@ -267,17 +261,7 @@ def _estimator_examples(
     n=options.n,
     alpha=options.alpha,
   )
-  shares = losses.best_level_frequencies(bounds)
-  logger.info(
-    '%s: %.1f%% of %d images can be certified; the best sigma is %s',
-    stage,
-    100 * (bounds > 0).any(-1).mean(),
-    len(bounds),
-    ', '.join(
-      f'{sigma:g} for {100 * share:.1f}%'
-      for sigma, share in zip(config.sigmas, shares, strict=True)
-    ),
-  )
+  logger.info('%s: %s', stage, targets.describe(bounds, config.sigmas))
   return estimator_stage.Examples(
     jnp.asarray(source.images), jnp.asarray(bounds)
   )
@@ -306,14 +290,7 @@ def _fit(
     stage=stage,
     steps=total,
     batch_size=options.batch_size,
-    optimizer=state.make_optimizer(
-      steps=total,
-      learning_rate=options.learning_rate,
-      weight_decay=options.weight_decay,
-      schedule=options.schedule,
-      warmup_steps=options.warmup_steps,
-      gradient_clip=options.gradient_clip,
-    ),
+    optimizer=_optimizer(options, total),
     decay=options.average,
     seed=run.config.seed,
     workdir=run.workdir,
@@ -324,41 +301,21 @@ def _fit(
   )
 
 
+def _optimizer(options: Any, steps: int) -> optax.GradientTransformation:
+  return state.make_optimizer(
+    steps=steps,
+    learning_rate=options.learning_rate,
+    weight_decay=options.weight_decay,
+    schedule=options.schedule,
+    warmup_steps=options.warmup_steps,
+    gradient_clip=options.gradient_clip,
+  )
+
+
 def _new_classifier(run: _Run) -> nnx.Module:
   return models.create(
     **run.config.model.classifier,
     num_classes=run.train.num_classes,
     image_shape=run.train.image_shape,
-    seed=_initial_seed(run.config.seed, 'classifier'),
+    seed=fit.initial_seed(run.config.seed, 'classifier'),
   )
-
-
-def _initial_seed(seed: int, role: str) -> int:
-  """The seed of a network's initial weights."""
-  return int(
-    np.random.SeedSequence([seed, *role.encode()]).generate_state(1)[0]
-  )
-
-
-def _subset(source: data.Source, count: int) -> data.Source:
-  """That many images at equal distances; all of them for 0."""
-  if not 0 < count < len(source):
-    return source
-  positions = np.arange(count) * len(source) // count
-  images, labels = source.gather(positions)
-  return data.Source(
-    images, labels, source.indices[positions], source.num_classes
-  )
-
-
-def _shares(
-  shares: Sequence[float], sigmas: np.ndarray
-) -> Float[np.ndarray, ' levels']:
-  """How often each level is drawn; equally often for an empty `shares`."""
-  given = np.asarray(shares or [1] * len(sigmas), np.float32)
-  if given.shape != sigmas.shape or not (given >= 0).all() or not given.any():
-    raise ValueError(
-      f'shares must hold one weight for each of the {len(sigmas)} sigmas, not'
-      f' {tuple(shares)}'
-    )
-  return given / given.sum()

@@ -183,10 +183,11 @@ def report_utility(
   total = sum(weights)
 
   def utility(radius):
-    return sum(
+    steps = [
       weight / total * jax.nn.sigmoid((radius - threshold) / width)
       for threshold, weight in zip(radii, weights, strict=True)
-    )
+    ]
+    return jnp.stack(steps).sum(0)
 
   return utility
 

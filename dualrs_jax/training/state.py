@@ -176,10 +176,17 @@ def make_optimizer(
   rate = optax.join_schedules(
     [lambda step: rising(step + 1), falling], [warmup_steps]
   )
-  return optax.chain(
+  chain = optax.chain(
     optax.clip_by_global_norm(gradient_clip),
     optax.adamw(rate, weight_decay=weight_decay),
   )
+
+  def strict_update(updates, state, params=None):
+    # Optax mixes integers and floats, which a strict caller does not allow.
+    with jax.numpy_dtype_promotion('standard'):
+      return chain.update(updates, state, params)
+
+  return optax.GradientTransformation(chain.init, strict_update)
 
 
 def _halving(learning_rate: float, steps: int) -> optax.Schedule:

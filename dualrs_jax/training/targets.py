@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, confidence, data
 from dualrs_jax.runtime import settings
+from dualrs_jax.training import losses
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,33 @@ def signed_bounds(
   largest = confidence.lower_z(n, alpha)[n]
   z = np.clip(z, -largest, largest)
   return (z * np.asarray(sigmas)).astype(np.float32)
+
+
+def subset(source: data.Source, count: int) -> data.Source:
+  """That many images at equal distances; all of them for 0."""
+  if not 0 < count < len(source):
+    return source
+  positions = np.arange(count) * len(source) // count
+  images, labels = source.gather(positions)
+  return data.Source(
+    images, labels, source.indices[positions], source.num_classes
+  )
+
+
+def describe(
+  bounds: Float[np.ndarray, 'examples levels'], sigmas: Sequence[float]
+) -> str:
+  """How many images can be certified at all, and at which level best."""
+  shares = losses.best_level_frequencies(bounds)
+  best = ', '.join(
+    f'{sigma:g} for {share:.1%}'
+    for sigma, share in zip(sigmas, shares, strict=True)
+  )
+  certified = (bounds > 0).any(-1).mean()
+  return (
+    f'{certified:.1%} of {len(bounds)} images can be certified; of these the'
+    f' best sigma is {best}'
+  )
 
 
 def _save(

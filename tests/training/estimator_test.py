@@ -3,9 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from dualrs_jax import confidence
 from dualrs_jax.training import estimator
 from tests.training import networks
 
@@ -58,13 +56,3 @@ def test_a_single_level_is_no_collapse(caplog):
     'selected/0.5': 1
   }
   assert not caplog.text
-
-
-@pytest.mark.parametrize(('sigma', 'limits'), [(0.5, True), (1.0, False)])
-def test_radius_cap(sigma, limits):
-  cap = estimator.radius_cap((0.25, 1.0), sigma, n=10_000, alpha=0.0005)
-  if limits:
-    assert cap == sigma * confidence.lower_z(10_000, 0.0005)[-1]
-    assert cap == pytest.approx(3.1709 * sigma, abs=1e-4)
-  else:
-    assert cap is None

@@ -1,0 +1,124 @@
+"""The program: killed at any moment, it ends in the same weights."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dualrs_jax.training import loop
+from tests.training import tiny
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(tmp_path_factory):
+  """Starts train.py, compiled as in this process."""
+  # The configuration of `tiny`, in a file as users write them.
+  path = tmp_path_factory.mktemp('configs') / 'tiny_config.py'
+  path.write_text('from tests.training.tiny import get_config\n')
+  environment = {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_NUM_CPU_DEVICES': '8',
+    'JAX_COMPILATION_CACHE_DIR': str(
+      tiny.compilation_cache_of(tmp_path_factory.getbasetemp())
+    ),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+  }
+
+  def start(*arguments):
+    return subprocess.Popen(
+      [sys.executable, ROOT / 'train.py', '--config', path, *arguments],
+      cwd=ROOT,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  return start
+
+
+def kill_once_there(process, workdir, pattern):
+  """Kills the process, without a warning, once it has made such a file."""
+  deadline = time.monotonic() + 300
+  while not list(workdir.glob(pattern)):
+    assert process.poll() is None, process.communicate()[1]
+    assert time.monotonic() < deadline
+    time.sleep(0.002)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL
+
+
+def test_killed_at_any_moment_it_ends_in_the_same_weights(
+  command, tmp_path, tmp_path_factory
+):
+  undisturbed = tiny.trained(tmp_path_factory.getbasetemp())
+  # The baseline is left out: it does not belong to the run's identity.
+  arguments = ('--workdir', tmp_path, '--config.baselines=()')
+  for pattern in (
+    'checkpoints/classifier-0/20',
+    'targets/targets-1/000000040.npz',
+    'checkpoints/classifier-1/*tmp*',
+  ):
+    kill_once_there(command(*arguments), tmp_path, pattern)
+  last = command(*arguments)
+  printed, log = last.communicate(timeout=300)
+  assert last.returncode == 0, log
+  tiny.assert_same_run(tmp_path, undisturbed, list(tiny.STAGES)[:3])
+  shards = [
+    {path.name: path.read_bytes() for path in run.glob('targets/*/*.npz')}
+    for run in (tmp_path, undisturbed)
+  ]
+  assert len(shards[0]) == 10
+  assert shards[0] == shards[1]
+
+  assert 'dual-agreement' in printed
+  assert 'clean accuracy' in printed
+  assert 'single-0.25' in printed
+  assert 'certified_accuracy.png' in printed
+  assert len(list(tmp_path.glob('certify/*/rows.tsv'))) == 3
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'sentence'),
+  [
+    (
+      ['--config.classifier.stepz=1'],
+      "error: unknown field of the configuration: 'stepz' Did you mean"
+      ' "steps" instead of "stepz"?\n',
+    ),
+    (
+      ['--config.rounds=0'],
+      'error: rounds must be at least 1, not 0\n',
+    ),
+    (
+      ['--workdir', 'taken'],
+      'error: taken belongs to another configuration: seed is 7 there and 0'
+      ' here',
+    ),
+  ],
+)
+def test_a_mistake_is_one_sentence(command, tmp_path, arguments, sentence):
+  taken = tmp_path / 'taken'
+  taken.mkdir()
+  other = {**loop.identity(tiny.get_config()), 'seed': 7}
+  (taken / 'settings.json').write_text(json.dumps(other))
+  arguments = [tmp_path / a if a == 'taken' else a for a in arguments]
+  process = command(*arguments)
+  printed, log = process.communicate(timeout=120)
+  assert process.returncode == 2
+  assert not printed
+  errors = [line for line in log.splitlines() if line.startswith('error: ')]
+  assert len(errors) == 1
+  assert log.count('Traceback') == 0
+  expected = sentence.replace('taken', str(taken)).rstrip('\n')
+  assert errors[0].startswith(expected)
+  assert list(taken.iterdir()) == [taken / 'settings.json']

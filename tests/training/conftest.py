@@ -1,0 +1,12 @@
+"""Fixtures of trainings that a test repeats."""
+
+import pytest
+
+from tests.training import tiny
+
+
+@pytest.fixture
+def compiled_once(tmp_path_factory):
+  """Programs that were compiled before are not compiled again."""
+  with tiny.compiled_once(tmp_path_factory.getbasetemp()):
+    yield

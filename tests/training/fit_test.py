@@ -1,0 +1,219 @@
+"""A stage: interrupted anywhere, it ends in the same weights."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dualrs_jax import checkpoints
+from dualrs_jax.training import fit, recorder, state
+from tests.training import networks
+
+STEPS = 23
+RHYTHM = fit.Rhythm(metrics_steps=5, checkpoint_steps=10, keep=2)
+
+
+class Stop(Exception):
+  """An interruption."""
+
+
+def loss(model, context, batch, key):
+  images, labels = batch
+  noisy = images / 255 + context * jax.random.normal(key, images.shape)
+  logits = model(noisy, jnp.full(len(images), context))
+  logs = jax.nn.log_softmax(logits)
+  picked = jnp.take_along_axis(logs, labels[:, None], -1)
+  return -picked.mean(), {'first_label': labels[0].astype(jnp.float32)}
+
+
+def run(workdir, *, stop_at=None, steps=STEPS, examples=40, width=3, **options):
+  """Trains; `stop_at` interrupts before that evaluation is recorded."""
+  source = networks.source(examples)
+  calls = iter(range(100))
+
+  def evaluate(model):
+    if next(calls) == stop_at:
+      raise Stop
+    return {'weight': float(model.map.kernel[0, 0])}
+
+  arguments = {
+    'stage': 'classifier-0',
+    'steps': steps,
+    'batch_size': 16,
+    'optimizer': state.make_optimizer(
+      steps=STEPS,
+      learning_rate=0.01,
+      weight_decay=0.01,
+      schedule='cosine',
+      warmup_steps=3,
+      gradient_clip=1.0,
+    ),
+    'decay': 0.9,
+    'seed': 3,
+    'workdir': workdir,
+    'rhythm': RHYTHM,
+    'evaluate': evaluate,
+  }
+  return fit.fit(
+    networks.Linear(num_classes=width),
+    loss,
+    (jnp.asarray(source.images, jnp.float32), jnp.asarray(source.labels)),
+    jnp.float32(0.25),
+    **(arguments | options),
+  )
+
+
+def weights(model):
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
+
+
+def assert_same(model, other):
+  for left, right in zip(weights(model), weights(other), strict=True):
+    np.testing.assert_array_equal(left, right)
+
+
+def rows(workdir):
+  return recorder.read(workdir / 'metrics' / recorder.LINES)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('undisturbed')
+  return workdir, run(workdir)
+
+
+def test_a_stage_learns_and_reports(undisturbed):
+  workdir, model = undisturbed
+  recorded = rows(workdir)
+  assert [row['step'] for row in recorded] == [5, 10, 15, 20, 23]
+  assert recorded[-1]['loss'] < recorded[0]['loss']
+  assert ['weight' in row for row in recorded] == [0, 1, 0, 1, 1]
+  assert checkpoints.steps(workdir / 'checkpoints' / 'classifier-0') == [23, 20]
+  assert_same(
+    model,
+    checkpoints.load_model(
+      workdir / 'checkpoints' / 'classifier-0', networks.Linear()
+    ),
+  )
+
+
+@pytest.mark.parametrize('stop_at', [0, 1, 2])
+def test_interrupted_and_resumed_is_undisturbed(tmp_path, undisturbed, stop_at):
+  with pytest.raises(Stop):
+    run(tmp_path, stop_at=stop_at)
+  workdir, model = undisturbed
+  assert_same(run(tmp_path), model)
+  assert rows(tmp_path) == rows(workdir)
+
+
+def test_a_damaged_checkpoint_costs_only_time(tmp_path, undisturbed, caplog):
+  with pytest.raises(Stop):
+    run(tmp_path, stop_at=2)
+  path = tmp_path / 'checkpoints' / 'classifier-0' / '20'
+  (path / 'optimizer' / '_METADATA').write_text('{')
+  assert_same(run(tmp_path), undisturbed[1])
+  assert 'is damaged' in caplog.text
+  assert rows(tmp_path) == rows(undisturbed[0])
+
+
+def test_a_damaged_last_checkpoint_is_made_again(tmp_path, undisturbed, caplog):
+  run(tmp_path)
+  path = tmp_path / 'checkpoints' / 'classifier-0' / '23'
+  (path / 'model' / '_METADATA').write_text('{')
+  assert_same(run(tmp_path), undisturbed[1])
+  assert 'is damaged' in caplog.text
+
+
+def test_reporting_and_saving_do_not_change_the_weights(tmp_path, undisturbed):
+  other = run(tmp_path, rhythm=fit.Rhythm(7, 4, 1))
+  assert_same(other, undisturbed[1])
+
+
+def test_many_steps_in_one_call(tmp_path, undisturbed, monkeypatch):
+  """As on an accelerator: equal up to the rounding of another program."""
+  monkeypatch.setattr(fit, '_STEPS_PER_CALL', {})
+  model = run(tmp_path)
+  for left, right in zip(weights(model), weights(undisturbed[1]), strict=True):
+    np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+  for row, expected in zip(rows(tmp_path), rows(undisturbed[0]), strict=True):
+    assert row['step'] == expected['step']
+    assert row['loss'] == pytest.approx(expected['loss'], rel=1e-3)
+
+
+def test_a_finished_stage_is_not_trained_again(undisturbed, monkeypatch):
+  monkeypatch.delattr(state, 'update')
+  assert_same(run(undisturbed[0]), undisturbed[1])
+
+
+def test_another_seed_is_another_training(tmp_path, undisturbed):
+  assert not np.array_equal(
+    weights(run(tmp_path, seed=4))[0], weights(undisturbed[1])[0]
+  )
+
+
+def test_an_epoch_shows_each_example_once():
+  order = fit.batch_order(10, 3, 0, 'stage')
+  epochs = [
+    np.concatenate([order(3 * e + i) for i in range(3)]) for e in (0, 1)
+  ]
+  for epoch in epochs:
+    assert len(set(epoch.tolist())) == 9
+  assert not np.array_equal(*epochs)
+  seen = collections.Counter(order(step)[0].item() for step in range(300))
+  assert len(seen) == 10
+  again = fit.batch_order(10, 3, 0, 'stage')
+  np.testing.assert_array_equal(order(4), again(4))
+
+
+def test_too_few_examples(tmp_path):
+  with pytest.raises(ValueError, match='8 examples, fewer than its batch_size'):
+    run(tmp_path, examples=8)
+
+
+def test_a_loss_that_is_not_finite(tmp_path):
+  def broken(model, context, batch, key):
+    value, metrics = loss(model, context, batch, key)
+    return value * jnp.where(batch[1][0] >= 0, jnp.nan, 1.0), metrics
+
+  with pytest.raises(
+    FloatingPointError, match='loss of classifier-0 is nan at'
+  ):
+    fit.fit(
+      networks.Linear(),
+      broken,
+      (jnp.ones((16, 4, 4, 1)), jnp.zeros(16, jnp.int32)),
+      jnp.float32(0.25),
+      stage='classifier-0',
+      steps=10,
+      batch_size=16,
+      optimizer=state.make_optimizer(
+        steps=10,
+        learning_rate=0.01,
+        weight_decay=0.0,
+        schedule='cosine',
+        warmup_steps=0,
+        gradient_clip=1.0,
+      ),
+      decay=0.0,
+      seed=0,
+      workdir=tmp_path,
+      rhythm=RHYTHM,
+      evaluate=lambda model: {},
+    )
+  assert checkpoints.steps(tmp_path / 'checkpoints' / 'classifier-0') == []
+
+
+def test_another_architecture_is_refused(tmp_path):
+  with pytest.raises(Stop):
+    run(tmp_path, stop_at=1)
+  with pytest.raises(checkpoints.CheckpointError, match='architecture'):
+    run(tmp_path, width=5)
+
+
+def test_stages_have_their_own_keys():
+  keys = [fit.stage_key(0, 'a'), fit.stage_key(0, 'b'), fit.stage_key(1, 'a')]
+  data = {tuple(jax.random.key_data(key).tolist()) for key in keys}
+  assert len(data) == 3

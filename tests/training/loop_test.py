@@ -1,0 +1,166 @@
+"""The stages of a training, together."""
+
+import logging
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from dualrs_jax import checkpoints
+from dualrs_jax.runtime import settings
+from dualrs_jax.training import fit, loop, recorder, targets
+from tests.training import tiny
+
+STAGES = tiny.STAGES
+
+
+@pytest.fixture
+def trained(tmp_path_factory):
+  return tiny.trained(tmp_path_factory.getbasetemp())
+
+
+def test_every_stage_is_there(trained):
+  assert loop.stages(tiny.get_config()) == list(STAGES)
+  for stage, steps in zip(STAGES, (60, 40, 40, 100), strict=True):
+    assert checkpoints.steps(trained / 'checkpoints' / stage)[0] == steps
+    assert list((trained / 'metrics' / stage).glob('events.*'))
+  assert len(list((trained / 'targets' / 'targets-1').iterdir())) == 10
+
+
+def test_metrics_say_what_to_watch(trained):
+  rows = recorder.read(trained / 'metrics' / recorder.LINES)
+  last = {row['stage']: row for row in rows}
+  assert list(last) == list(STAGES)
+  selected = [last['estimator-1'][f'selected/{s}'] for s in ('0.25', '1')]
+  assert sum(selected) == pytest.approx(1)
+  assert last['classifier-0']['loss'] < rows[0]['loss']
+  assert 'validation_accuracy/0.25' in last['classifier-1']
+  assert last['single-0.5']['mean_sigma'] == 0.5
+
+
+def test_fine_tuning_starts_from_the_classifier(trained):
+  first = tiny.weights(trained, 'classifier-0', 10)
+  tuned = tiny.weights(trained, 'classifier-1', 10)
+  other = tiny.weights(trained, 'single-0.5', 10)
+
+  def distance(left, right):
+    gaps = jax.tree.map(lambda a, b: ((a - b) ** 2).sum(), left, right)
+    return sum(jax.tree.leaves(gaps))
+
+  assert 0 < distance(first, tuned) < distance(first, other)
+
+
+class Stop(Exception):
+  """An interruption."""
+
+
+def interrupt(monkeypatch, module, name, *, calls):
+  """Makes a function stop the training after some calls."""
+  counted, original = iter(range(1000)), getattr(module, name)
+
+  def wrapped(*args, **options):
+    if next(counted) == calls:
+      raise Stop
+    return original(*args, **options)
+
+  monkeypatch.setattr(module, name, wrapped)
+
+
+@pytest.mark.usefixtures('compiled_once')
+def test_interrupted_and_resumed_is_undisturbed(trained, tmp_path):
+  config = tiny.get_config()
+  for module, name, calls in (
+    (targets, '_save', 4),  # within the radius targets
+    (checkpoints, 'save', 1),  # within the estimator
+    (fit, 'fit', 3),  # between two stages
+  ):
+    with pytest.MonkeyPatch.context() as patch:
+      interrupt(patch, module, name, calls=calls)
+      with pytest.raises(Stop):
+        loop.train(config, tmp_path)
+  loop.train(config, tmp_path)
+  tiny.assert_same_run(tmp_path, trained, STAGES)
+
+
+def test_a_finished_training_is_left_alone(trained, monkeypatch):
+  before = {
+    path: path.stat().st_mtime_ns
+    for path in trained.rglob('*')
+    if path.is_file()
+  }
+  monkeypatch.delattr(checkpoints, 'save')
+  loop.train(tiny.get_config(), trained)
+  assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_another_configuration_is_refused_by_name(trained):
+  config = tiny.get_config()
+  with config.unlocked():
+    config.seed = 1
+    config.classifier.learning_rate = 0.5
+  with pytest.raises(settings.SettingsMismatch) as error:
+    loop.train(config, trained)
+  assert 'seed is 0 there and 1 here' in str(error.value)
+  assert 'classifier.learning_rate is 0.002 there and 0.5' in str(error.value)
+
+
+def test_what_decides_no_weight_may_differ(trained):
+  config = tiny.get_config()
+  with config.unlocked():
+    config.name = 'other'
+    config.certify.n = 77
+    config.checkpoint.keep = 9
+    config.baselines = ()
+  loop.train(config, trained)
+
+
+def changed(**fields):
+  config = tiny.get_config()
+  with config.unlocked():
+    config.update_from_flattened_dict(fields)
+  return config
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'sigmas': (1.0, 0.25)}, 'sigmas must be positive and increasing'),
+    ({'estimator_sigma': -1.0}, 'estimator_sigma must be positive'),
+    ({'rounds': 0}, 'rounds must be at least 1'),
+    ({'seed': -1}, r'seed must be in \[0, 2\*\*32\)'),
+    ({'classifier.shares': (1.0,)}, 'classifier.shares must hold one weight'),
+    ({'estimator.loss': 'papr'}, "did you mean 'paper'"),
+    ({'estimator.utility.name': 'raduis'}, "did you mean 'radius'"),
+    ({'finetune.schedule': 'linear'}, 'schedule must be one of'),
+    ({'estimator.warmup_steps': 40}, r'warmup_steps must be in \[0, 40\)'),
+  ],
+)
+def test_bad_settings_leave_no_trace(tmp_path, fields, message):
+  with pytest.raises(ValueError, match=message):
+    loop.train(changed(**fields), tmp_path)
+  assert not list(pathlib.Path(tmp_path).iterdir())
+
+
+@pytest.mark.usefixtures('compiled_once')
+def test_the_papers_loss_trains(tmp_path, caplog):
+  caplog.set_level(logging.INFO, 'dualrs_jax')
+  config = changed(
+    **{
+      'estimator.loss': 'paper',
+      'estimator.utility.name': 'radius',
+      'rounds': 2,
+      'baselines': (),
+      'classifier.steps': 20,
+      'estimator.steps': 20,
+      'finetune.steps': 20,
+    }
+  )
+  loop.train(config, tmp_path)
+  names = ['classifier-0', 'estimator-1', 'classifier-1', 'estimator-2']
+  assert loop.stages(config) == [*names, 'classifier-2']
+  assert 'targets-2: ' in caplog.text
+  first, second = (tiny.weights(tmp_path, f'estimator-{r}', 2) for r in (1, 2))
+  assert not np.array_equal(
+    first['logits']['kernel'], second['logits']['kernel']
+  )
