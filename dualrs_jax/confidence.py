@@ -158,7 +158,7 @@ def namespace(array: Any) -> ModuleType:
 
 def lookup(
   table: np.ndarray, counts: Int[Array | np.ndarray, '...']
-) -> Float[Array | np.ndarray, '...'] | float:
+) -> Float[Array | np.ndarray, '...']:
   """Reads lower bounds from a table, never one too large.
 
   Upper bounds are read as `-lookup(-table[::-1], n - counts)`.
@@ -175,7 +175,7 @@ def lookup(
   if namespace(counts) is np:
     if np.any(np.asarray(counts) < 0):
       raise IndexError('Vote counts cannot be negative.')
-    return table[counts]
+    return np.asarray(table[counts])
   narrow = jnp.asarray(round_down_to_float32(table))
   bounds = narrow.at[counts].get(mode='fill', fill_value=-jnp.inf)
   return jnp.where(counts >= 0, bounds, -jnp.inf)
