@@ -72,7 +72,6 @@ def test_interrupted_and_resumed_is_undisturbed(trained, tmp_path):
   config = tiny.get_config()
   for module, name, calls in (
     (targets, '_save', 4),  # within the radius targets
-    (checkpoints, 'save', 1),  # within the estimator
     (fit, 'fit', 3),  # between two stages
   ):
     with pytest.MonkeyPatch.context() as patch:
@@ -151,9 +150,6 @@ def test_the_papers_loss_trains(tmp_path, caplog):
       'estimator.utility.name': 'radius',
       'rounds': 2,
       'baselines': (),
-      'classifier.steps': 20,
-      'estimator.steps': 20,
-      'finetune.steps': 20,
     }
   )
   loop.train(config, tmp_path)
