@@ -90,9 +90,7 @@ def inverse_frequencies(bounds: PerLevel, frequencies: Levels) -> PerImage:
   """
   levels_in_use = (frequencies > 0).sum(dtype=frequencies.dtype)
   best = frequencies[bounds.argmax(-1)]
-  # Not 1 / 0 in the branch that is not taken: its gradient would be NaN.
-  used = jnp.where(best > 0, best, 1.0)
-  return jnp.where(best > 0, 1 / (used * levels_in_use), 0.0)
+  return jnp.where(best > 0, 1 / (best * levels_in_use), 0.0)
 
 
 def best_level_frequencies(

@@ -41,6 +41,8 @@ def test_resuming_drops_what_came_after(tmp_path):
       record.write(step, {'loss': float(step)})
   with recorder.Recorder(tmp_path, 'b', after_step=0) as record:
     record.write(10, {'loss': -1.0})
+  (written,) = (tmp_path / 'a').iterdir()
+  written.rename(written.with_name('events.of.an.earlier.process'))
   with recorder.Recorder(tmp_path, 'a', after_step=20) as record:
     record.write(30, {'loss': 31.0})
   assert steps(tmp_path, 'a') == [10, 20, 30]
