@@ -22,15 +22,19 @@ _CHOICES = {
   'certificate': tuple(records.RULES),
 }
 
+#: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
+_PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
+
 
 def certify_dataset(config: Any, workdir: str | os.PathLike):
   """Certifies images of a data set, as `config.certify` says.
 
-  `smoothing='dual'` certifies the dual classifier by the rule `certificate`,
-  or by that of the paper where `protocol='paper'`. `smoothing='single'` runs
-  plain smoothing of the classifier at each of `sigmas`, one file for each; a
-  classifier that was trained at one noise level (a stage 'single-<sigma>') at
-  that level only. `task='predict'` predicts without radii.
+  `smoothing='dual'` certifies the dual classifier by the rule `certificate`.
+  `smoothing='single'` runs plain smoothing of the classifier at each of
+  `sigmas`, one file for each; a classifier that was trained at one noise level
+  (a stage 'single-<sigma>') at that level only. `task='predict'` predicts
+  without radii. `protocol='paper'` takes the paper's rule and its numbers of
+  votes and alpha, whatever `certificate`, `n0`, `n` and `alpha` say.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored
   before the first vote: all of its runs then see the same noise, so that they
@@ -154,12 +158,12 @@ def runs(config: Any) -> list[dict[str, Any]]:
   options = config.certify
   classifier, estimator = _classifier_stage(config), _estimator_stage(config)
   paper = options.protocol == 'paper'
+  statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
   common = {
     'task': options.task,
     'smoothing': options.smoothing,
-    'n0': options.n0 if options.task == 'certify' else None,
-    'n': options.n,
-    'alpha': options.alpha,
+    **statistics,
+    **({} if options.task == 'certify' else {'n0': None}),
     'data': config.data.to_dict(),
     'split': options.split,
   }
@@ -191,14 +195,17 @@ def label(config: Any, run: Mapping[str, Any]) -> str:
   """The name of a certification, and of its folder.
 
   It tells apart what one working directory may hold side by side: the method,
-  the split if it is not 'test', the stages if they are not the last ones.
+  the protocol if it is the paper's, the split if it is not 'test', the stages
+  if they are not the last ones.
   """
   parts = ['predict'] if run['task'] == 'predict' else []
   parts.append(run['smoothing'])
   if run['smoothing'] == 'single':
     parts.append(f'{run["sigmas"][0]:g}')
-  elif run['certificate']:
+  elif run['certificate'] and config.certify.protocol != 'paper':
     parts.append(run['certificate'])
+  if config.certify.protocol == 'paper':
+    parts.append('paper-protocol')
   if run['split'] != 'test':
     parts.append(run['split'])
   for role, stage in run['stages'].items():

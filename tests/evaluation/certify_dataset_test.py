@@ -144,7 +144,8 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
   [
     ({}, ['dual-agreement'], 'agreement'),
     ({'certificate': 'minimum'}, ['dual-minimum'], 'minimum'),
-    ({'protocol': 'paper'}, ['dual-paper'], 'paper'),
+    ({'certificate': 'paper'}, ['dual-paper'], 'paper'),
+    ({'protocol': 'paper'}, ['dual-paper-protocol'], 'paper'),
     ({'task': 'predict'}, ['predict-dual'], None),
     ({'smoothing': 'single'}, ['single-0.25', 'single-1'], None),
     (
@@ -171,6 +172,18 @@ def test_labels_tell_runs_apart(changes, labels, certificate):
   runs = module.runs(config)
   assert [module.label(config, run) for run in runs] == labels
   assert {run['certificate'] for run in runs} == {certificate}
+
+
+@pytest.mark.parametrize('certificate', ['agreement', 'minimum', 'paper'])
+def test_the_protocol_of_the_paper_is_its_statistics_exactly(certificate):
+  options = {'n0': 10, 'n': 50, 'alpha': 0.01, 'certificate': certificate}
+  [run] = module.runs(make_config(protocol='paper', **options))
+  assert (run['n0'], run['n'], run['alpha']) == (100, 10_000, 0.001)
+  assert run['certificate'] == 'paper'
+  [fixed] = module.runs(make_config(protocol='fixed', **options))
+  assert {name: fixed[name] for name in options} == options
+  [predicts] = module.runs(make_config(protocol='paper', task='predict'))
+  assert (predicts['n0'], predicts['n']) == (None, 10_000)
 
 
 @pytest.mark.parametrize(
