@@ -11,6 +11,7 @@ are fields of the configuration, among them
     --config.certify.task=predict         predictions without radii
     --config.certify.start=0 --config.certify.stride=5 --config.certify.count=0
     --config.certify.seed=7               instead of a fresh one
+    --config.certify.label=again          another folder, for another seed or n
 """
 
 from configs import command_line

@@ -97,6 +97,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'certificate': 'agreement',
     'classifier': '',
     'estimator': '',
+    'label': '',
     'split': 'test',
     'start': 0,
     'stride': 1,

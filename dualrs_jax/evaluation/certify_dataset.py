@@ -3,6 +3,7 @@
 import difflib
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,21 +91,25 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
     seed = settings.claim(
       workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
     )['seed']
-  return [
-    row
-    for run in runs(config)
-    for row in certify_source.certify_source(
-      estimator,
-      classifier,
-      source,
-      workdir / certify_source.FOLDER / label(config, run),
-      settings=run,
-      seed=seed,
-      chunk_size=options.chunk_size,
-      positions=chosen,
-      report_radii=_shown_radii(options),
-    )
-  ]
+  rows = []
+  for run in runs(config):
+    try:
+      rows += certify_source.certify_source(
+        estimator,
+        classifier,
+        source,
+        workdir / certify_source.FOLDER / label(config, run),
+        settings=run,
+        seed=seed,
+        chunk_size=options.chunk_size,
+        positions=chosen,
+        report_radii=_shown_radii(options),
+      )
+    except settings.SettingsMismatch as error:
+      raise settings.SettingsMismatch(
+        f'{error}; choose another --config.certify.label or --workdir'
+      ) from error
+  return rows
 
 
 def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
@@ -196,8 +201,25 @@ def label(config: Any, run: Mapping[str, Any]) -> str:
 
   It tells apart what one working directory may hold side by side: the method,
   the protocol if it is the paper's, the split if it is not 'test', the stages
-  if they are not the last ones.
+  if they are not the last ones. `config.certify.label` takes its place, where
+  it is not empty; plain smoothing adds its noise level, and its stage if that
+  is not the last one.
   """
+  parts = _automatic_parts(config, run)
+  if config.certify.label:
+    parts = [config.certify.label]
+    if run['smoothing'] == 'single':
+      parts.append(f'{run["sigmas"][0]:g}')
+  if run['smoothing'] == 'single' or not config.certify.label:
+    parts += [
+      f'of-{stage}'
+      for role, stage in run['stages'].items()
+      if stage not in (None, f'{role}-{config.rounds}')
+    ]
+  return '-'.join(parts)
+
+
+def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
   parts = ['predict'] if run['task'] == 'predict' else []
   parts.append(run['smoothing'])
   if run['smoothing'] == 'single':
@@ -208,10 +230,7 @@ def label(config: Any, run: Mapping[str, Any]) -> str:
     parts.append('paper-protocol')
   if run['split'] != 'test':
     parts.append(run['split'])
-  for role, stage in run['stages'].items():
-    if stage not in (None, f'{role}-{config.rounds}'):
-      parts.append(f'of-{stage}')
-  return '-'.join(parts)
+  return parts
 
 
 def _classifier_stage(config: Any) -> str:
@@ -250,6 +269,11 @@ def _check_options(options: Any) -> None:
         f'certify.{name} must be one of {", ".join(choices)}, not {value!r};'
         f' did you mean {nearest!r}?'
       )
+  if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
+    raise ValueError(
+      'certify.label must be the name of a folder, of letters, digits and'
+      f' _ . + -, not {options.label!r}'
+    )
   if options.seed < -1:
     raise ValueError(
       f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'

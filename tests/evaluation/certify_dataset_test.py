@@ -33,6 +33,7 @@ def make_config(**certify):
         'certificate': 'agreement',
         'classifier': '',
         'estimator': '',
+        'label': '',
         'split': 'test',
         'start': 3,
         'stride': 7,
@@ -165,6 +166,17 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
     ),
     ({'split': 'validation'}, ['dual-agreement-validation'], 'agreement'),
     ({'classifier': 'classifier-1'}, ['dual-agreement'], 'agreement'),
+    ({'label': 'again'}, ['again'], 'agreement'),
+    (
+      {'label': 'again', 'smoothing': 'single'},
+      ['again-0.25', 'again-1'],
+      None,
+    ),
+    (
+      {'label': 'x', 'smoothing': 'single', 'classifier': 'single-1'},
+      ['x-1-of-single-1'],
+      None,
+    ),
   ],
 )
 def test_labels_tell_runs_apart(changes, labels, certificate):
@@ -226,6 +238,8 @@ def test_bad_subsets_are_refused(options, message):
     ({'certificate': 'papers'}, ValueError, "did you mean 'paper'"),
     ({'split': 'tests'}, ValueError, 'split must be one of'),
     ({'seed': -2}, ValueError, 'certify.seed must be -1'),
+    ({'label': '../x'}, ValueError, 'certify.label must be the name'),
+    ({'label': '..'}, ValueError, 'certify.label must be the name'),
     ({'alpha': 1.5}, ValueError, 'alpha'),
     ({'n': 6}, ValueError, 'can never certify'),
     ({'classifier': 'classifier-7'}, checkpoints.CheckpointError, 'no checkp'),
@@ -255,5 +269,14 @@ def test_a_directory_of_another_configuration_is_refused(fresh):
 
 def test_other_statistics_do_not_mix(fresh):
   module.certify_dataset(make_config(count=1), fresh)
-  with pytest.raises(settings.SettingsMismatch, match='n is 50 there and 60'):
+  with pytest.raises(
+    settings.SettingsMismatch,
+    match='n is 50 there and 60 here; choose another --config.certify.label',
+  ):
     module.certify_dataset(make_config(count=1, n=60), fresh)
+  again = make_config(count=1, n=60, seed=5, label='again')
+  [row] = module.certify_dataset(again, fresh)
+  assert sum(row.estimator_estimation) == 60
+  assert module.report_dataset(again, fresh).startswith('again\n')
+  assert settings.read(folder(fresh, 'again') / 'settings.json')['seed'] == 5
+  assert settings.read(folder(fresh, 'dual-agreement/settings.json'))['n'] == 50
