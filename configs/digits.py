@@ -1,4 +1,41 @@
-"""Handwritten digits at random scales: the quickest complete run."""
+"""Handwritten digits at random scales: the quickest complete run.
+
+Train and certify, in one command, with n = 1,000 votes on 100 test images:
+
+    python train.py --config configs/digits.py
+
+Cost: about 3 minutes on 2 CPU cores that had other work beside it, of which
+2.5 train. Expected, in percent (a fresh seed moves each by a point or two):
+
+    certified, %     r = 0   r = 0.25   r = 0.5   r = 0.75   r = 1
+    dual-agreement      91         70        49         31      20
+    single-0.25         91         69        51          0       0
+    single-0.5          68         59        45         37      20
+    single-1            35         31        23         16       9
+
+With n = 1,000 no radius at sigma 0.25 exceeds 0.62, which the larger budget
+lifts. All 500 test images, n = 10,000, longer training, and baselines that are
+trained at one level each:
+
+    python train.py --config configs/digits.py:full
+
+Cost: about half an hour on 2 free CPU cores, estimated from its parts.
+
+The source paper's loss in place of the certificate's, into its own folder:
+
+    python train.py --config configs/digits.py --workdir runs/digits-paper \
+      --config.estimator.loss=paper --config.estimator.utility.name=radius
+
+Other certificates of what was trained; see certify.py for the options:
+
+    python certify.py --config configs/digits.py --config.certify.protocol=paper
+    python certify.py --config configs/digits.py --config.certify.count=0
+
+What the fields mean is said where they are used: `training.classifier`
+(classifier, finetune), `training.targets`, `training.losses` (estimator) and
+`training.state` (learning rates); `average` is the decay of the mean of the
+weights that a stage hands on.
+"""
 
 from ml_collections import ConfigDict
 
@@ -89,7 +126,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'gradient_clip': 1.0,
     'average': 0.998,
   }
-  config.checkpoint = {'every_steps': 500, 'keep': 2, 'metrics_steps': 50}
+  config.checkpoint = {'every_steps': 250, 'keep': 2, 'metrics_steps': 50}
   config.certify = {
     'task': 'certify',
     'smoothing': 'dual',
