@@ -50,7 +50,8 @@ def certify_array(
     float64, counts [batch, classes].
 
   Raises:
-    ValueError: If an argument is invalid, see `certify`.
+    ValueError: If an argument is invalid, see `certify`, or the model's rows
+      depend on their batch companions.
   """
   images = np.asarray(images)
   if images.ndim < 2 or not images.shape[0]:
@@ -63,6 +64,14 @@ def certify_array(
   validation.check_votes(n0, n, alpha, chunk_size)
   for image in images:
     validation.check_image(image)
+  voting.check_companions(
+    lambda batch: _logits(model, np.asarray(batch)),
+    images[0],
+    sigma,
+    key,
+    chunk_size=_chunk(n0 + n, chunk_size),
+    noise=voting.as_pytree(noise),
+  )
   counts = [
     _count_array_votes(
       model,
@@ -80,6 +89,21 @@ def certify_array(
   return certificate_of_counts(stacked, sigma, n=n, alpha=alpha)
 
 
+def _chunk(total: int, chunk_size: int) -> int:
+  """The size of equal chunks of at most `chunk_size` votes."""
+  return -(-total // -(-total // chunk_size))
+
+
+def _logits(model, images: np.ndarray) -> np.ndarray:
+  batch, logits = len(images), np.asarray(model(images))
+  if logits.ndim != 2 or logits.shape[0] != batch:
+    raise ValueError(
+      f'The model maps images [{batch}, *image] to logits [{batch}, classes],'
+      f' not to an array of shape {logits.shape}.'
+    )
+  return logits
+
+
 _noisy_copies = jax.jit(voting.noisy_copies)
 
 
@@ -87,7 +111,7 @@ def _count_array_votes(
   model, image, sigma, key, *, n0, n, chunk_size, noise
 ) -> Counts:
   total = n0 + n
-  chunk = -(-total // -(-total // chunk_size))
+  chunk = _chunk(total, chunk_size)
   tally = np.zeros((), np.int64)
   for first in range(0, total, chunk):
     votes = first + np.arange(chunk)
@@ -100,12 +124,7 @@ def _count_array_votes(
       np.where(selects, votes, votes - n0),
       noise=voting.as_pytree(noise),
     )
-    logits = np.asarray(model(np.asarray(noisy)))
-    if logits.ndim != 2 or logits.shape[0] != chunk:
-      raise ValueError(
-        f'The model maps images [{chunk}, *image] to logits'
-        f' [{chunk}, classes], not to an array of shape {logits.shape}.'
-      )
+    logits = _logits(model, np.asarray(noisy))
     classes = np.arange(logits.shape[1])
     ballots = np.equal.outer(np.argmax(logits, axis=1), classes)
     ballots &= ~np.any(np.isnan(logits), axis=1, keepdims=True)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from scipy import special
 
 #: Relative margin by which every bound is moved to the safe side. It covers
-#: the error of the special functions (below 1e-12, checked against mpmath).
+#: the error of the special functions, which tests measure against exact tails.
 _MARGIN = 1e-10
 
 

@@ -182,6 +182,7 @@ def predict(
 
 def check_prediction_possible(n: int, alpha: float) -> None:
   """Raises ValueError where even n unanimous votes would abstain."""
+  validation.check_whole('n', n)
   confidence.check_alpha(alpha)
   if n < 1 or confidence.fewest_wins(n, alpha)[n] > n:
     raise ValueError(

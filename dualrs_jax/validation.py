@@ -4,6 +4,8 @@ Values can only be checked when they are concrete; under a trace a NaN or a
 non-positive sigma makes the certificate abstain instead.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,14 +77,23 @@ def check_key(key) -> None:
 
 def check_votes(n0: int, n: int, alpha: float, chunk_size: int) -> None:
   """Raises ValueError unless votes of these numbers can certify at alpha."""
+  check_whole('n0', n0)
+  check_whole('n', n)
   if n0 < 1:
     raise ValueError(f'n0 must be at least 1, not {n0}.')
   check_chunk_size(chunk_size)
   confidence.check_possible(n, alpha)
 
 
+def check_whole(name: str, value: Any) -> None:
+  """Raises ValueError unless a number of votes is a whole number."""
+  if not isinstance(value, int | np.integer):
+    raise ValueError(f'{name} must be a whole number, not {value!r}.')
+
+
 def check_chunk_size(chunk_size: int) -> None:
   """Raises ValueError unless the chunk holds at least one vote."""
+  check_whole('chunk_size', chunk_size)
   if chunk_size < 1:
     raise ValueError(f'chunk_size must be at least 1, not {chunk_size}.')
 

@@ -53,15 +53,23 @@ def num_classes(
   """The width of the classifier's logits, found without computing them.
 
   Raises:
-    ValueError: If the classifier does not map a batch of images and a batch
-      of noise levels to an array [batch, classes].
+    ValueError: If the classifier does not take images of this shape, or does
+      not map a batch of them and of noise levels to an array [batch, classes].
   """
   batch = 2
-  logits = jax.eval_shape(
-    as_pytree(classifier),
-    jax.ShapeDtypeStruct((batch, *jnp.shape(image)), jnp.float32),
-    jax.ShapeDtypeStruct((batch,), jnp.float32),
-  )
+  shape = (batch, *jnp.shape(image))
+  try:
+    logits = jax.eval_shape(
+      as_pytree(classifier),
+      jax.ShapeDtypeStruct(shape, jnp.float32),
+      jax.ShapeDtypeStruct((batch,), jnp.float32),
+    )
+  except Exception as error:
+    reason = str(error).partition('\n')[0]
+    raise ValueError(
+      f'The classifier fails on images of shape {shape}, a batch of {batch}'
+      f' ({reason}); check the shape, and that dropout is in inference mode.'
+    ) from error
   shape = getattr(logits, 'shape', None)
   if shape is None or len(shape) != 2 or shape[0] != batch or shape[1] < 1:
     raise ValueError(
@@ -235,21 +243,43 @@ def check_batch_independence(
       place in the batch by more than rounding.
   """
   classifier = as_pytree(classifier)
+  levels = jnp.full(max(2, chunk_size), sigma, jnp.float32)
+  apply = jax.jit(lambda f, images, levels: f(images, levels))
+  check_companions(
+    lambda images: apply(classifier, images, levels),
+    image,
+    sigma,
+    key,
+    chunk_size=chunk_size,
+    noise=noise,
+  )
+
+
+def check_companions(
+  apply: Callable[[Array], Any],
+  image: Float[Array | np.ndarray, '*image'],
+  sigma: Float[Array | np.ndarray, ''] | float,
+  key: PRNGKeyArray,
+  *,
+  chunk_size: int,
+  noise: Any = noise_lib.gaussian,
+) -> None:
+  """`check_batch_independence` of any function from images to logits."""
   image = jnp.asarray(image, jnp.float32)
   level = jnp.asarray(sigma, jnp.float32)
-  half = max(1, chunk_size // 2)
+  kept = max(1, chunk_size // 2)
+  others = max(1, chunk_size - kept)
 
-  def copies(image, level, first):
-    votes = first + jnp.arange(half)
-    splits = jnp.full(half, noise_lib.SELECTION)
+  def copies(image, level, first, count):
+    votes = first + jnp.arange(count)
+    splits = jnp.full(count, noise_lib.SELECTION)
     return noisy_copies(image, level, key, splits, votes, noise=noise)
 
-  own = copies(image, level, 0)
-  others = copies(image, level, half), copies(1 - image, 2 * level, 2 * half)
-  apply = jax.jit(lambda f, images, levels: f(images, levels))
-  levels = jnp.full(2 * half, level)
-  before = apply(classifier, jnp.concatenate([own, others[0]]), levels)[:half]
-  after = apply(classifier, jnp.concatenate([others[1], own]), levels)[half:]
+  own = copies(image, level, 0, kept)
+  companions = copies(image, level, kept, others)
+  strangers = copies(1 - image, 2 * level, 2 * kept, others)
+  before = jnp.asarray(apply(jnp.concatenate([own, companions])))[:kept]
+  after = jnp.asarray(apply(jnp.concatenate([strangers, own])))[others:]
   scale = jnp.maximum(
     1.0, jnp.max(jnp.abs(before), initial=0.0, where=jnp.isfinite(before))
   )

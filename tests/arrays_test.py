@@ -55,8 +55,9 @@ def test_the_model_sees_one_batch_shape():
   answer = certify_array(
     spy, IMAGES[:1], SIGMA, jax.random.key(0), chunk_size=30, **STATISTICS
   )
-  # 200 votes in 7 chunks of 29, of which three votes are padding.
-  assert shapes == [(29, 4, 4, 1)] * 7
+  # Two for the check of independence; then 200 votes in 7 chunks of 29, of
+  # which three votes are padding.
+  assert shapes == [(29, 4, 4, 1)] * (2 + 7)
   assert answer.counts.selection.tolist() == [[20, 0]]
   assert answer.counts.estimation.tolist() == [[180, 0]]
 
@@ -82,3 +83,21 @@ def test_images_are_float32_in_the_end():
   np.testing.assert_array_equal(
     wide.counts.estimation, narrow.counts.estimation
   )
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_refused():
+  def centred(images):
+    flat = images.reshape(len(images), -1)
+    return (flat - flat.mean(axis=0))[:, :2]
+
+  with pytest.raises(ValueError, match='batch companions'):
+    certify_array(
+      centred,
+      np.full((1, 4), 0.5, np.float32),
+      0.5,
+      jax.random.key(0),
+      n0=10,
+      n=100,
+      alpha=0.01,
+      chunk_size=50,
+    )

@@ -237,3 +237,13 @@ def test_traced_values_are_not_looked_at():
   jax.vmap(checks)(
     jnp.full((3, 2), jnp.nan), jnp.zeros(3), jax.random.split(KEY, 3)
   )
+
+
+@pytest.mark.parametrize('name', ['n0', 'n'])
+def test_numbers_of_votes_are_whole(name):
+  numbers = {'n0': 10, 'n': 1000, 'chunk_size': 100} | {name: 1e3}
+  with pytest.raises(ValueError, match=f'{name} must be a whole number'):
+    # The type checks of the tests would speak first.
+    getattr(validation.check_votes, '__wrapped__', validation.check_votes)(
+      numbers['n0'], numbers['n'], 0.001, numbers['chunk_size']
+    )

@@ -239,3 +239,14 @@ def test_votes_that_depend_on_the_batch_are_refused(bad):
 def test_the_check_works_for_the_smallest_chunk():
   with pytest.raises(ValueError, match='depend on their batch companions'):
     check(_Network(nnx.Rngs(0)), chunk_size=1)
+
+
+def test_an_image_of_another_shape_is_told_in_one_sentence():
+  weights = jnp.ones((4, 3))
+
+  def classifier(images, sigma):
+    del sigma
+    return images @ weights
+
+  with pytest.raises(ValueError, match=r'fails on images of shape \(2, 5\)'):
+    voting.num_classes(classifier, np.zeros(5, np.float32))
