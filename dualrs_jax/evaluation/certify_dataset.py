@@ -181,6 +181,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'sigmas': list(config.sigmas),
         'estimator_sigma': config.estimator_sigma,
         'stages': {'classifier': classifier, 'estimator': estimator},
+        'model': config.model.to_dict(),
       }
     ]
   return [
@@ -190,6 +191,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
       'sigmas': [sigma],
       'estimator_sigma': None,
       'stages': {'classifier': classifier, 'estimator': None},
+      'model': {'classifier': config.model.classifier.to_dict()},
     }
     for sigma in config.sigmas
     if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import pathlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -58,8 +59,8 @@ def certify_source(
     directory: Where the rows and the settings of this run are.
     settings: What identifies the run: the statistics that `records.of_counts`
       names, `n0`, and anything else worth comparing. This function adds the
-      number of classes, fingerprints of the networks, the environment, the
-      chunk and the seed.
+      number of classes, fingerprints of the networks and of the source, the
+      environment, the chunk and the seed.
     seed: Of all noise, in [0, 2**32). For the guarantee it must not have been
       chosen after looking at results. It is recorded before the first vote.
     chunk_size: Noisy copies per device and forward pass.
@@ -102,6 +103,7 @@ def certify_source(
       'classifier': fingerprint(classifier),
       'estimator': None if estimator is None else fingerprint(estimator),
     },
+    'source': source_fingerprint(source),
     'chunk_size': chunk_size,
     'dtype': str(example.dtype),
     'matmul_precision': precision,
@@ -143,15 +145,29 @@ def certify_source(
 
 
 def fingerprint(network: Classifier) -> str:
-  """A text that changes with the weights of a network."""
-  digest = hashlib.sha256()
-  for leaf in jax.tree.leaves(network):
+  """A text that changes with the weights of a network, and its constants."""
+  leaves, structure = jax.tree.flatten(network)
+  description = re.sub(' at 0x[0-9a-f]+', '', str(structure))  # of functions
+  digest = hashlib.sha256(description.encode())
+  for leaf in leaves:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf)
-    digest.update(f'{array.dtype}{array.shape}'.encode())
-    digest.update(array.tobytes())
+    _add_array(digest, leaf)
   return digest.hexdigest()[:16]
+
+
+def source_fingerprint(source: Source) -> str:
+  """A text that changes with the images, labels and indices of a source."""
+  digest = hashlib.sha256()
+  for array in (source.images, source.labels, source.indices):
+    _add_array(digest, array)
+  return digest.hexdigest()[:16]
+
+
+def _add_array(digest: Any, values: Any) -> None:
+  array = np.asarray(values)
+  digest.update(f'{array.dtype}{array.shape}'.encode())
+  digest.update(array.tobytes())
 
 
 def _mesh(devices: Sequence[Any] | None) -> Mesh | None:

@@ -103,6 +103,7 @@ def test_dual_certification_of_a_subset(fresh):
     'classifier': 'classifier-1',
     'estimator': 'estimator-1',
   }
+  assert recorded['model']['estimator']['embedding'] == CNN['embedding']
   assert recorded['data'] == {'name': 'digits', 'renderings': 1}
   for row in rows:
     records.check(row, recorded)

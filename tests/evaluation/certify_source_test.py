@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import dualrs_jax
-from dualrs_jax import data
+from dualrs_jax import data, models
 from dualrs_jax.evaluation import certify_source as module
 from dualrs_jax.evaluation import records, tsv
 from dualrs_jax.runtime import settings as settings_lib
@@ -36,11 +37,11 @@ def certify(estimator, classifier, source, settings, tmp_path):
       'chunk_size': 60,
       'report_radii': (0.0, 0.5),
       'devices': jax.local_devices()[:1],
-      **changes,
+      **{name: changes[name] for name in changes if name != 'source'},
     }
     return module.certify_source(
       *networks.values(),
-      source,
+      changes.get('source', source),
       tmp_path / directory,
       positions=positions,
       **arguments,
@@ -259,6 +260,36 @@ def test_fingerprints_follow_the_weights(classifier):
   assert base != module.fingerprint(changed)
   keyed = jax.tree_util.Partial(classifier.func, jax.random.key(0))
   assert module.fingerprint(keyed) != base
+
+
+def test_fingerprints_follow_the_constants_of_a_network():
+  def network(mean, seed=0):
+    return models.inference_view(
+      models.create(
+        'cnn',
+        num_classes=3,
+        image_shape=(8, 8, 1),
+        seed=seed,
+        channels=(2,),
+        kernels=(4,),
+        strides=(4,),
+        hidden=4,
+        image_mean=mean,
+      )
+    )
+
+  assert module.fingerprint(network(0.1)) == module.fingerprint(network(0.1))
+  assert module.fingerprint(network(0.1)) != module.fingerprint(network(0.2))
+
+
+@pytest.mark.parametrize('name', ['images', 'labels'])
+def test_another_source_is_refused(certify, source, tmp_path, name):
+  certify(positions=ALL[:1])
+  changed = getattr(source, name).copy()
+  changed[-1] = (changed[-1] + 1) % 3
+  other = dataclasses.replace(source, **{name: changed})
+  with pytest.raises(settings_lib.SettingsMismatch, match='source is "'):
+    certify(positions=ALL[:1], source=other)
 
 
 def test_the_bar_shows_running_certified_accuracy(certify, capsys):
