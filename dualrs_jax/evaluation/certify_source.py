@@ -76,7 +76,8 @@ def certify_source(
     ValueError: If the statistics are invalid, a vote depends on its batch
       companions, or images are not the estimator's or classifier's.
     SettingsMismatch: If the directory holds results of other settings.
-    CorruptShard: If the file of rows is damaged before its last line.
+    CorruptShard: If the file of rows is damaged before its last line, or the
+      label of a row is not that of its image.
     ShardInUse: If another process is adding rows.
   """
   settings_lib.check_seed(seed)
@@ -122,6 +123,7 @@ def certify_source(
   ) as shard:
     tsv.check_unique(shard.rows, directory / ROWS)
     rows = {row.idx: row for row in shard.rows}
+    _check_labels(rows, source, directory / ROWS)
     indices = source.indices[positions].tolist()
     missing = positions[[idx not in rows for idx in indices]].tolist()
     progress = _Progress(report_radii)
@@ -236,6 +238,21 @@ def _check(vote, estimator, classifier, example, settings, chunk_size) -> None:
         )
       except ValueError as error:
         raise ValueError(f'{name}: {error}') from error
+
+
+def _check_labels(
+  rows: Mapping[int, Record], source: Source, path: pathlib.Path
+) -> None:
+  """Raises CorruptShard unless the rows have the labels of the source."""
+  labels = dict(
+    zip(source.indices.tolist(), source.labels.tolist(), strict=True)
+  )
+  for idx, row in rows.items():
+    if row.label != labels.get(idx):
+      raise shards.CorruptShard(
+        f'{path}: image {idx} has label {row.label} there and'
+        f' {labels.get(idx, "no label")} in the data set'
+      )
 
 
 def _certify_image(

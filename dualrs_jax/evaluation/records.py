@@ -146,15 +146,18 @@ def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
 
   Args:
     record: A row, as read from its file.
-    settings: Those of its run, including `num_classes`; see `of_counts`.
+    settings: Those of its run, including `num_classes` and `n0`; see
+      `of_counts`.
 
   Returns:
     The row that the counts amount to. It equals `record` unless somebody, or
     something, changed one of them.
 
   Raises:
-    ValueError: If the counts do not fit the settings.
+    ValueError: If the counts do not fit the settings, or are more than the
+      votes that were cast.
   """
+  _check_totals(record, settings)
   levels, classes = len(settings['sigmas']), settings['num_classes']
   estimator = Counts(
     *(
@@ -261,6 +264,20 @@ _METHODS = {
   ('predict', 'dual'): _predict_dual,
   ('predict', 'single'): _predict_single,
 }
+
+
+def _check_totals(record: Record, settings: Mapping[str, Any]) -> None:
+  """Raises ValueError where a split has more votes than were cast."""
+  cast = {'selection': settings['n0'] or 0, 'estimation': settings['n']}
+  for split, limit in cast.items():
+    estimator = getattr(record, f'estimator_{split}')
+    classifier = getattr(record, f'classifier_{split}')
+    for votes in (estimator, *classifier.values()):
+      if min(votes, default=0) < 0 or sum(votes) > limit:
+        raise ValueError(
+          f'image {record.idx}: the {split} votes {votes} are not counts of'
+          f' {limit} votes'
+        )
 
 
 def _votes(counts: Any) -> Votes:

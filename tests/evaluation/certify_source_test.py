@@ -243,6 +243,16 @@ def test_damage_in_the_middle_is_not_touched(certify, tmp_path):
   assert path.read_text() == damaged
 
 
+def test_a_row_with_another_label_is_refused(certify, tmp_path):
+  row = certify(positions=ALL[:1])[0]
+  path = tmp_path / 'run' / module.ROWS
+  other = row._replace(label=2 - row.label if row.label != 1 else 0)
+  line = tsv.to_line(other, 'certify')
+  path.write_text(f'{tsv.header("certify")}\n{line}\n')
+  with pytest.raises(shards.CorruptShard, match='image 100 has label'):
+    certify(positions=ALL[:1])
+
+
 def test_settings_name_what_the_results_depend_on(certify, tmp_path):
   certify(positions=ALL[:2])
   recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)

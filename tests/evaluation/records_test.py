@@ -10,6 +10,12 @@ from dualrs_jax.evaluation import records
 N = 100
 
 
+@pytest.fixture
+def settings(settings):
+  """As many selection votes as `counts` has."""
+  return settings | {'n0': N}
+
+
 def counts(*rows):
   """Selection votes equal to estimation votes."""
   votes = np.array(rows)
@@ -184,3 +190,25 @@ def test_dual_prediction_spends_half_of_alpha_on_each_stage(
       settings,
     )
     assert row.status == ('predicted' if decides else undecided)
+
+
+@pytest.mark.parametrize(
+  ('field', 'votes'),
+  [
+    ('estimator_selection', (2, 19, 0)),
+    ('estimator_estimation', (2, 96, 3)),
+    ('classifier_selection', {1: (0, 0, 21)}),
+    ('classifier_estimation', {1: (90, 6, 5)}),
+    ('classifier_estimation', {1: (95, -1, 4)}),
+  ],
+)
+def test_no_more_votes_than_were_cast(settings, field, votes):
+  few, many = np.array([1, 19, 0]), np.array([2, 95, 3])
+  classifier = np.zeros((2, 3, 3), int)
+  classifier[0, 1], classifier[1, 1] = [18, 1, 1], [90, 6, 4]
+  settings['n0'] = 20
+  row = make(base.Counts(few, many), base.Counts(*classifier), settings)
+  records.check(row, settings)
+  changed = row._replace(**{field: votes})
+  with pytest.raises(ValueError, match=r'image 7: the \w+ votes .* counts of'):
+    records.check(changed, settings)
