@@ -64,13 +64,14 @@ def certify_source(
     seed: Of all noise, in [0, 2**32). For the guarantee it must not have been
       chosen after looking at results. It is recorded before the first vote.
     chunk_size: Noisy copies per device and forward pass.
-    positions: Which images, as positions in the source.
+    positions: Which images, as positions in the source; one that is repeated
+      counts once.
     report_radii: Radii whose certified accuracy the progress bar shows.
     devices: Spreads the votes on each image over these; all local devices by
       default. The rows do not depend on it.
 
   Returns:
-    One row per position, in their order.
+    One row per image, in the order of the positions.
 
   Raises:
     ValueError: If the statistics are invalid, a vote depends on its batch
@@ -81,6 +82,7 @@ def certify_source(
     ShardInUse: If another process is adding rows.
   """
   settings_lib.check_seed(seed)
+  positions = np.array(list(dict.fromkeys(np.asarray(positions).tolist())))
   mesh = _mesh(devices)
   if mesh is not None:
     everywhere = NamedSharding(mesh, PartitionSpec())

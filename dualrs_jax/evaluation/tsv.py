@@ -186,8 +186,14 @@ def _read_status(text: str) -> str:
 
 
 def _read_time(text: str) -> float:
-  hours, minutes, seconds = text.split(':')
-  return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+  days, comma, clock = text.rpartition(', ')
+  hours, minutes, seconds = clock.split(':')
+  return dt.timedelta(
+    days=int(days.split(' ')[0]) if comma else 0,
+    hours=int(hours),
+    minutes=int(minutes),
+    seconds=float(seconds),
+  ).total_seconds()
 
 
 _READERS = {

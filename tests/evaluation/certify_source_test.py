@@ -243,6 +243,14 @@ def test_damage_in_the_middle_is_not_touched(certify, tmp_path):
   assert path.read_text() == damaged
 
 
+def test_a_repeated_position_counts_once(certify, tmp_path):
+  rows = certify(positions=np.array([3, 1, 3, 1]))
+  assert [row.idx for row in rows] == [103, 101]
+  assert timeless(written(tmp_path / 'run')) == timeless(rows)
+  recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  assert recorded['images'] == 2
+
+
 def test_a_row_with_another_label_is_refused(certify, tmp_path):
   row = certify(positions=ALL[:1])[0]
   path = tmp_path / 'run' / module.ROWS

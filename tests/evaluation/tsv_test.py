@@ -56,6 +56,8 @@ ROWS = [
   ('certify', row(classifier_radius=math.inf, estimator_radius=0.0)),
   ('certify', row(estimator_selection=(), estimator_estimation=())),
   ('certify', row(radius=math.nextafter(0.5, 0), time=0.0)),
+  ('certify', row(time=90_000.0)),
+  ('certify', row(time=2 * 86_400 + 3_661.25)),
   ('predict', prediction()),
   (
     'predict',
@@ -75,6 +77,12 @@ def test_a_row_comes_back_exactly(task, record):
   line = tsv.to_line(record, task)
   assert tsv.from_line(line, task) == record
   assert len(line.split('\t')) == len(tsv.header(task).split('\t'))
+
+
+def test_images_may_take_days():
+  line = tsv.to_line(row(time=90_000.0), 'certify')
+  assert '\t1 day, 1:00:00\t' in line
+  assert tsv.from_line(line, 'certify').time == 90_000.0
 
 
 def test_the_first_columns_are_those_of_the_field():
