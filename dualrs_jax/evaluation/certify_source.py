@@ -60,7 +60,8 @@ def certify_source(
     settings: What identifies the run: the statistics that `records.of_counts`
       names, `n0`, and anything else worth comparing. This function adds the
       number of classes, fingerprints of the networks and of the source, the
-      environment, the chunk and the seed.
+      environment, the chunk and the seed, and, of the latest call, the number
+      of `images` and the dataset indices that were `asked` for.
     seed: Of all noise, in [0, 2**32). For the guarantee it must not have been
       chosen after looking at results. It is recorded before the first vote.
     chunk_size: Noisy copies per device and forward pass.
@@ -115,7 +116,10 @@ def certify_source(
   claimed = settings_lib.claim(
     directory / SETTINGS,
     identity,
-    latest={'images': len(positions)},
+    latest={
+      'images': len(positions),
+      'asked': ' '.join(map(str, source.indices[positions].tolist())),
+    },
     advisory=_ADVISORY,
   )
   with shards.Shard(

@@ -1,5 +1,6 @@
 """Writes the summaries and figures of the certifications in a directory."""
 
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -10,15 +11,24 @@ from dualrs_jax.evaluation import summary as summary_lib
 from dualrs_jax.evaluation.summary import Run
 from dualrs_jax.runtime import settings
 
+logger = logging.getLogger(__name__)
 
-def load_runs(workdir: str | os.PathLike) -> dict[str, Run]:
+
+def load_runs(
+  workdir: str | os.PathLike, required: Sequence[str] = ()
+) -> dict[str, Run]:
   """Reads all certifications of a working directory, by label.
 
-  Those without a row are left out.
+  Each has the rows of the images that were asked for last. Those without such
+  a row are left out, and so are damaged ones, with a warning.
+
+  Args:
+    workdir: The working directory.
+    required: Labels of those that must not be damaged.
 
   Raises:
-    CorruptShard: If a file of rows is damaged before its last line.
-    ValueError: If a settings file is damaged.
+    CorruptShard: If a required file of rows is damaged before its last line.
+    ValueError: If a required settings file is damaged.
   """
   runs = {}
   folders = (pathlib.Path(workdir) / certify_source.FOLDER).glob('*/')
@@ -26,12 +36,27 @@ def load_runs(workdir: str | os.PathLike) -> dict[str, Run]:
     rows_path = folder / certify_source.ROWS
     if not rows_path.exists():
       continue
-    recorded = settings.read(folder / certify_source.SETTINGS)
-    rows = tsv.read(rows_path, recorded)
-    if rows:
-      rows.sort(key=lambda row: row.idx)
-      runs[folder.name] = Run(folder.name, recorded, rows)
+    try:
+      run = _load_run(folder)
+    except (OSError, ValueError) as error:
+      if folder.name in required:
+        raise
+      logger.warning('%s is left out: %s', folder, error)
+    else:
+      if run.rows:
+        runs[folder.name] = run
   return runs
+
+
+def _load_run(folder: pathlib.Path) -> Run:
+  path = folder / certify_source.SETTINGS
+  recorded = settings.read(path)
+  if 'asked' not in recorded:
+    raise ValueError(f'{path} does not record which images were asked for')
+  asked = set(map(int, recorded['asked'].split()))
+  rows = tsv.read(folder / certify_source.ROWS, recorded)
+  chosen = [row for row in rows if row.idx in asked]
+  return Run(folder.name, recorded, sorted(chosen, key=lambda row: row.idx))
 
 
 def report(
@@ -57,9 +82,9 @@ def report(
     The summaries as text, and where the figures are.
 
   Raises:
-    ValueError: If there is no such run.
+    ValueError: If there is no such run, or it is damaged.
   """
-  runs = load_runs(workdir)
+  runs = load_runs(workdir, required=labels)
   texts, told = [], []
   for label in labels:
     if label not in runs:

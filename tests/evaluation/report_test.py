@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from dualrs_jax.evaluation import (
   report,
   style,
 )
-from dualrs_jax.runtime import shards
+from dualrs_jax.runtime import settings, shards
 
 ALL = np.arange(12)
 
@@ -98,7 +101,36 @@ def test_a_damaged_file_is_named(workdir, tmp_path):
   lines[3] = lines[3][:-3]
   (folder / certify_source.ROWS).write_text('\n'.join(lines) + '\n')
   with pytest.raises(shards.CorruptShard, match=r'rows\.tsv, line 4'):
-    report.load_runs(tmp_path)
+    report.report(tmp_path, ['single-0.5'], radii=(0.0,))
+
+
+def test_a_damaged_file_of_another_run_is_left_out(workdir, tmp_path, caplog):
+  copy = tmp_path / 'workdir'
+  shutil.copytree(workdir, copy)
+  folder = copy / certify_source.FOLDER
+  (folder / 'single-0.5' / certify_source.SETTINGS).write_text('{')
+  (folder / 'single-0.25' / certify_source.SETTINGS).unlink()
+  text = report.report(copy, ['dual-agreement'], radii=(0.0,))
+  assert text.startswith('dual-agreement\n  12 images')
+  assert 'ratio to the best' not in text
+  assert 'single-0.5 is left out' in caplog.text
+  assert 'single-0.25 is left out' in caplog.text
+  with pytest.raises(ValueError, match='is not a settings file'):
+    report.report(copy, ['single-0.5'], radii=(0.0,))
+
+
+def test_the_summary_is_of_the_images_asked_for_last(workdir, tmp_path):
+  copy = tmp_path / 'workdir'
+  shutil.copytree(workdir, copy)
+  path = copy / certify_source.FOLDER / 'single-0.5' / certify_source.SETTINGS
+  recorded = settings.read(path)
+  assert recorded['asked'] == ' '.join(map(str, range(100, 112)))
+  asked = {'images': 3, 'asked': '104 109 150'}
+  settings.write_atomic(path, json.dumps(recorded | asked))
+  run = report.load_runs(copy)['single-0.5']
+  assert [row.idx for row in run.rows] == [104, 109]
+  text = report.report(copy, ['single-0.5'], radii=(0.0,))
+  assert 'PARTIAL: 2 of the 3 images asked for' in text
 
 
 def texts_of(figure):
