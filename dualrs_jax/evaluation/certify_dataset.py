@@ -60,6 +60,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
   """
   options = config.certify
   _check_options(options)
+  asked = runs(config)
   workdir = pathlib.Path(workdir)
   _check_workdir(config, workdir)
   source = load_source(config)
@@ -92,7 +93,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
       workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
     )['seed']
   rows = []
-  for run in runs(config):
+  for run in asked:
     try:
       rows += certify_source.certify_source(
         estimator,
@@ -159,7 +160,11 @@ def subset(
 
 
 def runs(config: Any) -> list[dict[str, Any]]:
-  """The settings of each certification that `config.certify` asks for."""
+  """The settings of each certification that `config.certify` asks for.
+
+  Raises:
+    ValueError: If a classifier was trained at a level that is not in `sigmas`.
+  """
   options = config.certify
   classifier, estimator = _classifier_stage(config), _estimator_stage(config)
   paper = options.protocol == 'paper'
@@ -184,6 +189,16 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'model': config.model.to_dict(),
       }
     ]
+  sigmas = [
+    sigma
+    for sigma in config.sigmas
+    if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
+  ]
+  if not sigmas:
+    raise ValueError(
+      f'certify.classifier = {classifier!r} was trained at a noise level that'
+      f' is not among sigmas = {tuple(config.sigmas)}'
+    )
   return [
     common
     | {
@@ -193,8 +208,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
       'stages': {'classifier': classifier, 'estimator': None},
       'model': {'classifier': config.model.classifier.to_dict()},
     }
-    for sigma in config.sigmas
-    if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
+    for sigma in sigmas
   ]
 
 

@@ -240,6 +240,11 @@ def test_bad_subsets_are_refused(options, message):
     ({'split': 'tests'}, ValueError, 'split must be one of'),
     ({'seed': -2}, ValueError, 'certify.seed must be -1'),
     ({'label': '../x'}, ValueError, 'certify.label must be the name'),
+    (
+      {'smoothing': 'single', 'classifier': 'single-0.3'},
+      ValueError,
+      "'single-0.3' was trained at a noise level that is not among sigmas",
+    ),
     ({'label': '..'}, ValueError, 'certify.label must be the name'),
     ({'alpha': 1.5}, ValueError, 'alpha'),
     ({'n': 6}, ValueError, 'can never certify'),

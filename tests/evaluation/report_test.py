@@ -13,7 +13,8 @@ from dualrs_jax.evaluation import (
   report,
   style,
 )
-from dualrs_jax.runtime import settings, shards
+from dualrs_jax.runtime import settings as settings_lib
+from dualrs_jax.runtime import shards
 
 ALL = np.arange(12)
 
@@ -123,10 +124,10 @@ def test_the_summary_is_of_the_images_asked_for_last(workdir, tmp_path):
   copy = tmp_path / 'workdir'
   shutil.copytree(workdir, copy)
   path = copy / certify_source.FOLDER / 'single-0.5' / certify_source.SETTINGS
-  recorded = settings.read(path)
+  recorded = settings_lib.read(path)
   assert recorded['asked'] == ' '.join(map(str, range(100, 112)))
   asked = {'images': 3, 'asked': '104 109 150'}
-  settings.write_atomic(path, json.dumps(recorded | asked))
+  settings_lib.write_atomic(path, json.dumps(recorded | asked))
   run = report.load_runs(copy)['single-0.5']
   assert [row.idx for row in run.rows] == [104, 109]
   text = report.report(copy, ['single-0.5'], radii=(0.0,))
