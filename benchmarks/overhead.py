@@ -168,7 +168,8 @@ def certify_once(depth, n, chunk):
   used = device.memory_stats() or {}
   peak = used.get(
     'peak_bytes_in_use',
-    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    * (1 if sys.platform == 'darwin' else 1024),  # bytes there, KiB elsewhere
   )
   print(peak)
 

@@ -4,8 +4,8 @@ Train and certify, in one command, with n = 1,000 votes on 100 test images:
 
     python train.py --config configs/digits.py
 
-Cost: about 3 minutes on 2 CPU cores that had other work beside it, of which
-2.5 train. Expected, in percent (a fresh seed moves each by a point or two):
+Cost: about 3 minutes on 2 CPU cores that had other work beside it. Certified
+accuracy of one such run, in percent; another seed gives other noise:
 
     certified, %     r = 0   r = 0.25   r = 0.5   r = 0.75   r = 1
     dual-agreement      91         70        49         31      20
@@ -19,14 +19,16 @@ trained at one level each:
 
     python train.py --config configs/digits.py:full
 
-Cost: about half an hour on 2 free CPU cores, estimated from its parts.
+Cost: about an hour on 2 CPU cores, estimated from its stages; docs/results.md
+has its table.
 
 The source paper's loss in place of the certificate's, into its own folder:
 
     python train.py --config configs/digits.py --workdir runs/digits-paper \
       --config.estimator.loss=paper --config.estimator.utility.name=radius
 
-Other certificates of what was trained; see certify.py for the options:
+Other certificates of what was trained; see certify.py for the options. The
+first is the paper's protocol, with its n = 10,000 votes:
 
     python certify.py --config configs/digits.py --config.certify.protocol=paper
     python certify.py --config configs/digits.py --config.certify.count=0
@@ -53,12 +55,28 @@ def get_config(arg: str = '') -> ConfigDict:
   config = ConfigDict()
   config.name = 'digits-full' if full else 'digits'
   config.seed = 0
-  config.data = {'name': 'digits', 'renderings': 64}
+  config.data = {
+    'name': 'digits',
+    'renderings': 64,
+    'seed': 0,
+    'canvas': 32,
+    'scales': (8.0, 32.0),
+  }
   config.sigmas = SIGMAS
   config.estimator_sigma = 0.5
   config.rounds = 1
   config.baselines = SIGMAS if full else ()
-  config.model = {'classifier': {'name': 'cnn'}, 'estimator': {'name': 'cnn'}}
+  network = {
+    'name': 'cnn',
+    'channels': (32, 64),
+    'kernels': (7, 3),
+    'strides': (4, 2),
+    'hidden': 128,
+    'embedding': 32,
+    'image_mean': 0.1,
+    'image_deviation': 0.25,
+  }
+  config.model = {'classifier': dict(network), 'estimator': dict(network)}
   config.classifier = {
     'steps': 2000 if full else 700,
     'batch_size': 256,

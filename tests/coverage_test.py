@@ -42,7 +42,7 @@ def test_power():
   assert oracles.binomial_power(TRIALS, ALPHA, 0.06) > 0.99
   low, _ = oracles.binomial_limits(TRIALS, ALPHA)
   assert stats.binom.cdf(low - 1, TRIALS, 0.04) > 0.99
-  # The figures of the design: 4,564 trials against .075, 1,312 against .10.
+  # So many trials tell a true error of .075, or of .10, from the nominal one.
   for trials, true, limit in ((4_564, 0.075, 301), (1_312, 0.10, 106)):
     assert stats.binom.sf(limit, trials, ALPHA) < 1e-6
     assert stats.binom.sf(limit, trials, true) > 0.985

@@ -150,6 +150,7 @@ def test_the_picture_is_drawn_from_rows(tmp_path):
     'data': {'name': 'digits'},
     'split': 'test',
     'num_classes': 2,
+    'asked': '0',
   }
   votes = Counts(np.array([[90, 10]] * 2), np.array([[900, 100]] * 2))
   for name, own in {

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 from collections.abc import Collection, Sequence
 
 from dualrs_jax import confidence
@@ -14,12 +15,20 @@ def levels(
 ) -> None:
   """Raises ValueError unless these can be noise levels of a training."""
   sigmas = tuple(sigmas)
-  if not sigmas or sigmas[0] <= 0 or list(sigmas) != sorted(set(sigmas)):
+  if (
+    not sigmas
+    or not all(map(_is_level, sigmas))
+    or list(sigmas) != sorted(set(sigmas))
+  ):
     raise ValueError(f'sigmas must be positive and increasing, not {sigmas}')
-  if not estimator_sigma > 0:
+  if not _is_level(estimator_sigma):
     raise ValueError(f'estimator_sigma must be positive, not {estimator_sigma}')
-  if not all(sigma > 0 for sigma in baselines):
+  if not all(map(_is_level, baselines)):
     raise ValueError(f'baselines must be positive, not {tuple(baselines)}')
+
+
+def _is_level(sigma: float) -> bool:
+  return math.isfinite(sigma) and sigma > 0
 
 
 def choice(field: str, value: str, choices: Collection[str]) -> None:

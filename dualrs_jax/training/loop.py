@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from dualrs_jax import data, models
+from dualrs_jax import confidence, data, models
 from dualrs_jax.runtime import settings
 from dualrs_jax.training import checks, fit, losses, state, targets
 from dualrs_jax.training import classifier as classifier_stage
@@ -132,11 +132,11 @@ def check(config: Any) -> None:
     checks.choice('estimator.paper.reach', reach, losses.REACHES)
   for name in ('classifier', 'estimator', 'finetune'):
     _optimizer(config[name], config[name].steps)
+  # What `paper` and `agreement` leave to the bound of the selected level.
+  n, alpha = config.certify.n, config.certify.alpha / 2
+  confidence.check_possible(n, alpha)
   checks.warn_of_radius_cap(
-    config.sigmas,
-    config.estimator_sigma,
-    n=config.certify.n,
-    alpha=config.certify.alpha,
+    config.sigmas, config.estimator_sigma, n=n, alpha=alpha
   )
 
 

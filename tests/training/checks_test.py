@@ -47,3 +47,16 @@ def test_no_cap_at_the_largest_level(caplog):
   assert checks.radius_cap((0.25, 1.0), 1.0, n=100, alpha=0.001) is None
   checks.warn_of_radius_cap((0.25, 1.0), 1.0, n=100, alpha=0.001)
   assert not caplog.text
+
+
+@pytest.mark.parametrize(
+  'levels',
+  [
+    ((0.25, float('nan')), 0.5, ()),
+    ((0.25, 0.5), float('inf'), ()),
+    ((0.25, 0.5), 0.5, (float('nan'),)),
+  ],
+)
+def test_levels_are_finite(levels):
+  with pytest.raises(ValueError, match='must be positive'):
+    checks.levels(*levels)
