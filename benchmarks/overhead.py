@@ -7,7 +7,8 @@ Three figures, each measured side by side in one run, in alternating rounds:
 * votes per second of `certify`, of the bare jitted forward pass of the same
   network on the same chunk shape, and their ratio;
 * the time of `certify_dual` against `certify`, at equal n, the estimator
-  being a network of the classifier's size, and of half its depth;
+  being a network of the classifier's size, and of half its depth, under the
+  rule `paper`, and under `agreement`, which may sample further levels;
 * peak memory of `certify` for growing n, each in a process of its own.
 
 It runs on whatever device is there; sizes are options.
@@ -109,7 +110,7 @@ def dual_against_plain(depth, n, chunk, rounds):
   key = jax.random.key(0)
   options = statistics_of(n, chunk)
 
-  def dual(estimator):
+  def dual(estimator, rule=dualrs_jax.paper):
     return lambda: dualrs_jax.certify_dual(
       estimator,
       classifier,
@@ -117,7 +118,7 @@ def dual_against_plain(depth, n, chunk, rounds):
       SIGMAS,
       0.5,
       key,
-      certificate=dualrs_jax.paper,
+      certificate=rule,
       **options,
     )
 
@@ -128,6 +129,9 @@ def dual_against_plain(depth, n, chunk, rounds):
     ),
     f'dual, estimator of depth {depth}': dual(network(depth, len(SIGMAS))),
     f'dual, estimator of depth {half}': dual(network(half, len(SIGMAS))),
+    'the same, rule agreement': dual(
+      network(half, len(SIGMAS)), dualrs_jax.agreement
+    ),
   }
   times = alternate(names, rounds)
   return {
