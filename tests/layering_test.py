@@ -61,6 +61,7 @@ MAY_IMPORT = {
   # 2b
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
+  'pretrained': THEORY | FOUNDATIONS,
   # the door of the package opens on the theory alone
   '': THEORY,
 }
