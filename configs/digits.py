@@ -78,7 +78,7 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   config.model = {'classifier': dict(network), 'estimator': dict(network)}
   config.classifier = {
-    'steps': 2000 if full else 700,
+    'steps': 3000 if full else 700,
     'batch_size': 256,
     'copies': 2,
     'divergence_per_sigma': 10.0,
@@ -104,7 +104,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'certificate': {
       'gain': 3.0,
       'temperature': 0.1,
-      'imitation': 0.5,
+      'imitation': 0.3,
       'divergence': 0.0,
       'entropy': 0.0,
     },
@@ -117,7 +117,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'utility': {
       'name': 'report',
       'radii': RADII,
-      'weights': (1.1, 1.3, 1.65, 2.4, 3.5),
+      'weights': (1.1, 1.3, 1.65, 2.4, 15.0),
       'width': 0.1,
     },
     'steps': 1600 if full else 500,
@@ -131,7 +131,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'average': 0.99,
   }
   config.finetune = {
-    'steps': 3000 if full else 900,
+    'steps': 4500 if full else 900,
     'batch_size': 256,
     'copies': 2,
     'divergence_per_sigma': 10.0,
