@@ -1,9 +1,15 @@
 """How the votes of both stages become one certificate.
 
 With i the selected noise level and y the class selected there, from selection
-votes alone, three rules compose the bounds on the estimation votes:
+votes alone,
 
-* `paper`: min(R_e, R_c), each radius at alpha / 2.
+    R = min( B_i,  min over k != i of max(A_k, B_k) )
+
+where within A_k the estimator cannot prefer level k to i, and within B_k the
+classifier at level k answers y. Three rules spend alpha on these bounds:
+
+* `paper`: A_k from p_i alone and B_i, at alpha / 2 each; B_k is not asked for,
+  so that R = min(R_e, R_c).
 * `minimum`: the same at full alpha each. The smaller true radius is one fixed
   number, and only its own bound can make the claim wrong.
 * `agreement`: the level may change within the ball, if the classifier at the
@@ -16,22 +22,90 @@ References:
   https://arxiv.org/abs/2512.01782
 """
 
-from typing import Any, Protocol, runtime_checkable
+import dataclasses
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from dualrs_jax import confidence
 from dualrs_jax.base import ABSTAIN, Counts, DualCertificate
 
-#: How `agreement` spends alpha: the selected level's lower bound and another
-#: level's upper bound in the estimator, the classifier at that other level.
-#: They must sum to 1.
-AGREEMENT_SHARES = (0.5, 0.05, 0.45)
+
+class Bounds(NamedTuple):
+  """Lower bounds, as z-scores, of which a radius is composed.
+
+  Attributes:
+    keeps: Of p_i, the probability that the estimator votes for the selected
+      level, shape [...].
+    avoids: Of 1 - p_k for each level k, shape [..., K].
+    selected: For the classifier at the selected level, in units of its sigma:
+      of the probability of y, or half the distance to the runner-up. Shape
+      [...].
+    agrees: The same at each level, shape [..., K].
+  """
+
+  keeps: Float[Array | np.ndarray, '*batch']
+  avoids: Float[Array | np.ndarray, '*batch levels']
+  selected: Float[Array | np.ndarray, '*batch']
+  agrees: Float[Array | np.ndarray, '*batch levels']
 
 
-@runtime_checkable
-class CompositionRule(Protocol):
-  """How the votes of both stages become one certificate."""
+class Radii(NamedTuple):
+  """A radius and its parts, in pixel units; no certificate unless positive.
+
+  Attributes:
+    radius: R, shape [...].
+    estimator: The smallest A_k, infinite for a single level.
+    classifier: B_i.
+  """
+
+  radius: Float[Array | np.ndarray, '*batch']
+  estimator: Float[Array | np.ndarray, '*batch']
+  classifier: Float[Array | np.ndarray, '*batch']
+
+
+@dataclasses.dataclass(frozen=True)
+class CompositionRule:
+  """How alpha is spent, as shares of it.
+
+  The binding term of R is one fixed index, so what is spent on one term need
+  not be shared with the others: `keeps + avoids + agrees` and `selected` are
+  at most 1 each in a rule whose stage radii need not hold jointly.
+
+  Attributes:
+    name: The name of the rule.
+    keeps: For the lower bound of p_i.
+    selected: For B_i.
+    avoids: For the upper bound of each p_k; 0 leaves A_k one-sided.
+    agrees: For each B_k; 0 where other levels are not asked.
+  """
+
+  name: str
+  keeps: float
+  selected: float
+  avoids: float = 0.0
+  agrees: float = 0.0
+
+  def __post_init__(self):
+    spent = (self.keeps + self.avoids + self.agrees, self.selected)
+    shares = (self.keeps, self.selected, self.avoids, self.agrees)
+    if min(shares) < 0 or not min(self.keeps, self.selected) > 0:
+      raise ValueError(f'the shares of a rule must be positive: {self!r}')
+    if max(spent) > 1 + 1e-12:
+      raise ValueError(
+        'a rule may spend alpha once on the estimator together with the other'
+        f' levels, and once on the selected level: {self!r}'
+      )
+
+  def smallest_share(self, levels: int) -> float:
+    """The least share of a bound without which there is no certificate."""
+    selected = self.selected_share(levels)
+    return selected if levels == 1 else min(self.keeps, selected)
+
+  def selected_share(self, levels: int) -> float:
+    """The share for B_i: all of alpha, if there is only one level."""
+    return 1.0 if levels == 1 else self.selected
 
   def __call__(
     self,
@@ -43,10 +117,14 @@ class CompositionRule(Protocol):
     n: int,
     alpha: float,
   ) -> DualCertificate:
-    """Composes a certificate.
+    """Composes the certificate of a fixed number of votes.
 
     NumPy counts are evaluated in float64, JAX counts in float32; both round
     down.
+
+    Guarantee: with probability at least 1 - alpha, G returns `prediction` at
+    every point of the open ball of `radius`. See each rule for what else
+    holds.
 
     Args:
       estimator_counts: Arrays of shape [..., K].
@@ -57,187 +135,125 @@ class CompositionRule(Protocol):
       n: Number of estimation votes of every sampled stage and level.
       alpha: Failure probability of the composed certificate.
     """
-    ...
+    level, label = selection(estimator_counts, classifier_counts)
+    bounds = self._fixed_bounds(
+      estimator_counts.estimation,
+      votes_for(classifier_counts.estimation, label),
+      level,
+      n=n,
+      alpha=alpha,
+    )
+    radii = compose(bounds, level, sigmas, estimator_sigma)
+    return certificate(
+      radii, level, label, estimator_counts, classifier_counts
+    )
+
+  def _fixed_bounds(self, levels, votes, level, *, n, alpha) -> Bounds:
+    """Clopper-Pearson bounds of votes for levels, and for y at each level."""
+    xp = confidence.namespace(levels)
+
+    def lower(wins, share):
+      if share == 0:
+        return xp.full(wins.shape, -xp.inf, xp.result_type(float))
+      return confidence.lookup(confidence.lower_z(n, share * alpha), wins)
+
+    # Invalid votes count for every competitor. By the symmetry of the bounds,
+    # -z_k is the lower bound of the votes that are not for k.
+    invalid = (n - levels.sum(axis=-1))[..., None]
+    selected = self.selected_share(levels.shape[-1])
+    return Bounds(
+      keeps=lower(take(levels, level), self.keeps),
+      avoids=lower(n - (levels + invalid), self.avoids),
+      selected=lower(take(votes, level), selected),
+      agrees=lower(votes, self.agrees),
+    )
 
 
-def paper(
-  estimator_counts, classifier_counts, sigmas, estimator_sigma, *, n, alpha
-) -> DualCertificate:
-  """The certificate of Sun et al. (2026): min(R_e, R_c), alpha / 2 each.
+#: The certificate of Sun et al. (2026): min(R_e, R_c), alpha / 2 each. Both
+#: stage radii hold jointly, and `sigma_index` is the level of the smoothed
+#: estimator within `estimator_radius`.
+paper = CompositionRule('paper', keeps=0.5, selected=0.5)
 
-  Guarantee: with probability at least 1 - alpha, G returns `prediction`
-  within `radius`, `sigma_index` is the level of the smoothed estimator within
-  `estimator_radius`, and both stage radii hold jointly. With a single level
-  there is nothing to estimate, and the classifier has the whole alpha.
+#: min(R_e, R_c), each at the full alpha (docs/theory.md, theorem 2). Each
+#: stage radius holds at alpha by itself, not jointly.
+minimum = CompositionRule('minimum', keeps=1.0, selected=1.0)
+
+#: R above, with all its terms (docs/theory.md, theorem 3). `sigma_index` is the
+#: level that was used, *not* certified to be that of the smoothed estimator.
+#: On the same fixed number of votes the radius is never below that of `paper`.
+agreement = CompositionRule(
+  'agreement', keeps=0.5, selected=1.0, avoids=0.05, agrees=0.45
+)
+
+
+def compose(
+  bounds: Bounds, level: Any, sigmas: Any, estimator_sigma: Any
+) -> Radii:
+  """R of the formula above, each step rounded down.
+
+  Args:
+    bounds: Lower bounds of both stages.
+    level: The selected level i, integers of shape [...].
+    sigmas: The K noise levels, in pixel units.
+    estimator_sigma: The noise level of the estimator.
   """
-  single = np.shape(sigmas)[-1] == 1
-  return _smaller_radius(
-    estimator_counts,
-    classifier_counts,
-    sigmas,
-    estimator_sigma,
-    n=n,
-    alpha=alpha if single else alpha / 2,
+  xp = confidence.namespace(bounds.selected)
+  down = confidence.scale_down
+  sigmas = confidence.level_like(sigmas, bounds.selected)
+  estimator_sigma = confidence.level_like(estimator_sigma, bounds.selected)
+  keeps = bounds.keeps[..., None]
+  # A_k = estimator_sigma / 2 (z_i - z_k); z_k = -z_i gives the one-sided form.
+  gap = down(1, keeps + bounds.avoids)
+  keeps_from_k = xp.maximum(
+    down(estimator_sigma, keeps), down(estimator_sigma / 2, gap)
   )
-
-
-def minimum(
-  estimator_counts, classifier_counts, sigmas, estimator_sigma, *, n, alpha
-) -> DualCertificate:
-  """min(R_e, R_c), each at the full alpha (docs/theory.md, theorem 2).
-
-  Guarantee: with probability at least 1 - alpha, G returns `prediction`
-  within `radius`. Each stage radius holds at alpha by itself, not jointly.
-  """
-  return _smaller_radius(
-    estimator_counts,
-    classifier_counts,
-    sigmas,
-    estimator_sigma,
-    n=n,
-    alpha=alpha,
-  )
-
-
-def _smaller_radius(
-  estimator_counts, classifier_counts, sigmas, estimator_sigma, *, n, alpha
-):
-  xp = confidence.namespace(estimator_counts.estimation)
-  z = confidence.lookup(
-    confidence.lower_z(n, alpha), estimator_counts.estimation
-  )
-  sigmas = confidence.level_like(sigmas, z)
-  level, label = _selected(estimator_counts, classifier_counts)
-  estimator_radius = confidence.scale_down(
-    confidence.level_like(estimator_sigma, z), _at(z, level)
-  )
-  if np.shape(sigmas)[-1] == 1:
-    estimator_radius = xp.full_like(estimator_radius, xp.inf)
-  votes = _at(_votes_for(classifier_counts, label), level)
-  classifier_radius = confidence.scale_down(
-    sigmas[level], confidence.lookup(confidence.lower_z(n, alpha), votes)
-  )
-  return _certificate(
-    xp.minimum(estimator_radius, classifier_radius),
-    level,
-    label,
-    estimator_radius,
-    classifier_radius,
-    estimator_counts,
-    classifier_counts,
-  )
-
-
-def agreement(
-  estimator_counts, classifier_counts, sigmas, estimator_sigma, *, n, alpha
-) -> DualCertificate:
-  """R = min(B_i, min over k != i of max(A_k, B_k)) (docs/theory.md, theorem 3).
-
-  With i the selected level and y its class: within A_k the estimator cannot
-  prefer level k to i, and within B_k the classifier at level k answers y.
-  A_k = estimator_sigma / 2 * (z_i - z_k) from a lower bound of p_i and an
-  upper bound of p_k.
-
-  Guarantee: with probability at least 1 - alpha, G returns `prediction` at
-  every point of the open ball of `radius`. `sigma_index` is then the level
-  that was used, *not* certified to be that of the smoothed estimator.
-  `estimator_radius` is min_k A_k and `classifier_radius` is B_i.
-
-  On the same votes the radius is never below that of `paper`.
-  """
-  xp = confidence.namespace(estimator_counts.estimation)
-  keeps, other, agrees = (share * alpha for share in AGREEMENT_SHARES)
-  level, label = _selected(estimator_counts, classifier_counts)
-  votes = estimator_counts.estimation
-  z_i = confidence.lookup(confidence.lower_z(n, keeps), _at(votes, level))[
-    ..., None
-  ]
-  sigmas = confidence.level_like(sigmas, z_i)
-  estimator_sigma = confidence.level_like(estimator_sigma, z_i)
-  # Invalid votes count for every competitor. By the symmetry of the bounds,
-  # -z_k is the lower bound of the votes that are not for k.
-  invalid = (n - votes.sum(axis=-1))[..., None]
-  minus_z_k = confidence.lookup(
-    confidence.lower_z(n, other), n - (votes + invalid)
-  )
-  gap = confidence.scale_down(1, z_i + minus_z_k)
-  keeps_from_k = xp.maximum(  # A_k; z_k = -z_i gives the one-sided form
-    confidence.scale_down(estimator_sigma, z_i),
-    confidence.scale_down(estimator_sigma / 2, gap),
-  )
-
-  votes = _votes_for(classifier_counts, label)
-  selected_radius = confidence.scale_down(  # B_i
-    sigmas[level],
-    confidence.lookup(confidence.lower_z(n, alpha), _at(votes, level)),
-  )
-  agrees_at_k = confidence.scale_down(  # B_k
-    xp.broadcast_to(sigmas, votes.shape),
-    confidence.lookup(confidence.lower_z(n, agrees), votes),
-  )
-
-  levels = np.broadcast_to(np.arange(votes.shape[-1]), votes.shape)
+  agrees_at_k = down(xp.broadcast_to(sigmas, gap.shape), bounds.agrees)
+  selected_radius = down(sigmas[level], bounds.selected)  # B_i
+  levels = np.broadcast_to(np.arange(gap.shape[-1]), gap.shape)
   is_selected = levels == level[..., None]
-  radius = xp.minimum(
-    selected_radius,
-    xp.where(is_selected, xp.inf, xp.maximum(keeps_from_k, agrees_at_k)).min(
-      axis=-1
-    ),
-  )
-  return _certificate(
-    radius,
-    level,
-    label,
-    xp.where(is_selected, xp.inf, keeps_from_k).min(axis=-1),
-    selected_radius,
-    estimator_counts,
-    classifier_counts,
+  others = xp.where(is_selected, xp.inf, xp.maximum(keeps_from_k, agrees_at_k))
+  return Radii(
+    radius=xp.minimum(selected_radius, others.min(axis=-1)),
+    estimator=xp.where(is_selected, xp.inf, keeps_from_k).min(axis=-1),
+    classifier=selected_radius,
   )
 
 
-def _selected(estimator_counts: Counts, classifier_counts: Counts):
+def selection(estimator_counts: Counts, classifier_counts: Counts):
   """The level i and the class y, from selection votes alone."""
   xp = confidence.namespace(estimator_counts.selection)
   level = xp.argmax(estimator_counts.selection, axis=-1)
   labels = xp.argmax(classifier_counts.selection, axis=-1)
-  return level, _at(labels, level)
+  return level, take(labels, level)
 
 
-def _votes_for(classifier_counts: Counts, label):
-  """Estimation votes of each level for one class, shape [..., K]."""
-  xp = confidence.namespace(classifier_counts.estimation)
-  return xp.take_along_axis(
-    classifier_counts.estimation, label[..., None, None], axis=-1
-  )[..., 0]
+def votes_for(votes, label):
+  """Votes of each level for one class: [..., K, classes] to [..., K]."""
+  xp = confidence.namespace(votes)
+  return xp.take_along_axis(votes, label[..., None, None], axis=-1)[..., 0]
 
 
-def _at(values, index):
+def take(values, index):
   """values[..., index], with a batch of indices."""
   xp = confidence.namespace(values)
   return xp.take_along_axis(values, index[..., None], axis=-1)[..., 0]
 
 
-def _certificate(
-  radius,
-  level,
-  label,
-  estimator_radius,
-  classifier_radius,
-  estimator_counts,
-  classifier_counts,
+def certificate(
+  radii: Radii, level, label, estimator_counts, classifier_counts
 ) -> DualCertificate:
   """Abstains unless the radius is positive, which a NaN is not."""
-  xp = confidence.namespace(radius)
+  xp = confidence.namespace(radii.radius)
 
   def positive(value):
     return xp.where(value > 0, value, xp.zeros_like(value))
 
   return DualCertificate(
-    prediction=xp.where(radius > 0, label, ABSTAIN),
-    radius=positive(radius),
+    prediction=xp.where(radii.radius > 0, label, ABSTAIN),
+    radius=positive(radii.radius),
     sigma_index=level,
-    estimator_radius=positive(estimator_radius),
-    classifier_radius=positive(classifier_radius),
+    estimator_radius=positive(radii.estimator),
+    classifier_radius=positive(radii.classifier),
     estimator_counts=estimator_counts,
     classifier_counts=classifier_counts,
   )

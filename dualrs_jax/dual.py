@@ -30,16 +30,7 @@ from dualrs_jax.base import (
   DualCertificate,
   DualPrediction,
 )
-from dualrs_jax.composition import (
-  AGREEMENT_SHARES,
-  CompositionRule,
-  agreement,
-  minimum,
-  paper,
-)
-
-#: Rules that never look beyond the selected level: no other one is sampled.
-_SELECTED_LEVEL_ONLY = frozenset({paper, minimum})
+from dualrs_jax.composition import CompositionRule
 
 
 def certify_dual(
@@ -94,10 +85,8 @@ def certify_dual(
   """
   validation.check_votes(n0, n, alpha, chunk_size)
   validation.check_levels(sigmas, estimator_sigma)
-  if certificate is paper and np.shape(sigmas)[0] > 1:
-    confidence.check_possible(n, alpha / 2)
-  if certificate is agreement and np.shape(sigmas)[0] > 1:
-    confidence.check_possible(n, alpha * AGREEMENT_SHARES[0])
+  levels = np.shape(sigmas)[0]
+  confidence.check_possible(n, alpha * certificate.smallest_share(levels))
   experts = _checked_experts(estimator, classifier, image, sigmas, key)
   return _certify_dual(
     voting.as_pytree(estimator),
@@ -196,7 +185,7 @@ def _certify_dual(
     return jnp.zeros(classes_or_levels, jnp.int32)
 
   counts = Counts(*(unsampled((levels, classes)) for _ in range(2)))
-  if certificate in _SELECTED_LEVEL_ONLY:
+  if not certificate.agrees:
     return compose(_put(counts, selected, count_level(selected)))
 
   def may_help(counts: Counts, level, waiting):

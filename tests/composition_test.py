@@ -353,9 +353,24 @@ def test_fewest_votes_that_certify(rule, fewest):
 
 
 def test_shares_of_alpha_add_up():
-  assert sum(composition.AGREEMENT_SHARES) == pytest.approx(1, abs=1e-15)
+  spent = agreement.keeps + agreement.avoids + agreement.agrees
+  assert spent == pytest.approx(1, abs=1e-15)
   # The lower bound that all A_k share is that of `paper`: domination.
-  assert composition.AGREEMENT_SHARES[0] == 0.5
+  assert agreement.keeps == paper.keeps == 0.5
+
+
+@pytest.mark.parametrize(
+  ('shares', 'match'),
+  [
+    ({'keeps': 0.6, 'selected': 1.0, 'agrees': 0.45}, 'may spend alpha once'),
+    ({'keeps': 1.0, 'selected': 1.1}, 'may spend alpha once'),
+    ({'keeps': 0.0, 'selected': 1.0}, 'must be positive'),
+    ({'keeps': 0.5, 'selected': 1.0, 'avoids': -0.1}, 'must be positive'),
+  ],
+)
+def test_rules_that_overspend_are_refused(shares, match):
+  with pytest.raises(ValueError, match=match):
+    composition.CompositionRule('greedy', **shares)
 
 
 @pytest.mark.parametrize('rule', RULES)

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from dualrs_jax import Counts, confidence, smoothing
-from dualrs_jax.composition import AGREEMENT_SHARES, agreement, minimum, paper
+from dualrs_jax.composition import agreement, minimum, paper
 from tests import oracles
 
 TRIALS = 40_000
@@ -182,7 +182,7 @@ def attained():
   probabilities are on a Clopper-Pearson boundary of their share. B_i is far
   away. Returns sigma_k, the true radius, p_i and p_k.
   """
-  keeps, _, agrees = (share * ALPHA for share in AGREEMENT_SHARES)
+  keeps, agrees = agreement.keeps * ALPHA, agreement.agrees * ALPHA
   z_i, z_k = boundary(keeps), boundary(agrees)
   truth = LEVEL_SIGMA * z_i
   sigma = float(np.float32(truth / z_k))
@@ -196,7 +196,7 @@ def test_agreement_where_its_alpha_is_attained():
   estimator, other = draw(np.random.default_rng(5), p_i, -p_k)
   sure = np.full(TRIALS, N, np.int32)
   wrong = dual_wrong(agreement, estimator, sure, other, (100.0, sigma), truth)
-  used = AGREEMENT_SHARES[0] + AGREEMENT_SHARES[2]
+  used = agreement.keeps + agreement.agrees
   assert oracles.binomial_power(TRIALS, used * ALPHA, 0.06) > 0.99
   check(wrong, used * ALPHA)
 
@@ -242,10 +242,10 @@ def test_agreement_where_one_bound_limits(binding):
     wrong = dual_wrong(agreement, sure, first, sure, (0.5, 1.0), 0.5 * z)
     check(wrong, ALPHA)
   else:
-    z = boundary(ALPHA * AGREEMENT_SHARES[0])
+    z = boundary(ALPHA * agreement.keeps)
     (estimator,) = draw(generator, stats.norm.cdf(z))
     wrong = dual_wrong(agreement, estimator, sure, never, (9.0, 1.0), z)
-    check(wrong, ALPHA * AGREEMENT_SHARES[0])
+    check(wrong, ALPHA * agreement.keeps)
 
 
 def test_predict():
@@ -342,7 +342,7 @@ def test_control_publishing_both_stage_radii_as_jointly_true():
 
 def test_control_raising_the_level_of_an_unused_share():
   """Where B_k does not reach A_k, A_k at the full alpha instead: .0725."""
-  z_i, z_k = boundary(ALPHA), boundary(ALPHA * AGREEMENT_SHARES[2])
+  z_i, z_k = boundary(ALPHA), boundary(ALPHA * agreement.agrees)
   truth = LEVEL_SIGMA * z_i
   sigma = float(np.float32(truth / z_k))
   estimator, other = draw(
