@@ -171,10 +171,10 @@ def _increment(trials: int, win, fail):
 def _convolve(law, increment):
   """The law of a sum, at most too large, and the mass that it may miss."""
   width = law.shape[1] + increment.shape[1] - 1
-  length = fft.next_fast_len(width, real=True)
-  product = np.asarray(fft.rfft(law, length), np.complex128)
+  length: int = fft.next_fast_len(width, True)  # pyright: ignore
+  product = np.asarray(fft.rfft(law, length))
   product *= np.asarray(fft.rfft(increment, length))
-  result = np.asarray(fft.irfft(product, length), np.float64)[:, :width]
+  result = np.asarray(fft.irfft(product, length))[:, :width]
   error = 16 * _UNIT * np.log2(length)
   norm = np.linalg.norm(increment, axis=1)
   size = width * np.linalg.norm(law, axis=1) + np.sqrt(width)

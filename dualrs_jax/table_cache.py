@@ -14,7 +14,6 @@ import logging
 import os
 import pathlib
 import secrets
-import zipfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -61,13 +60,13 @@ def cached(
     path = path.expanduser()
     values = _read(path, text)
   except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
-    _warn_once(str(path.parent), f'cannot be read ({error})')
+    _warn_once(str(path.parent), 'read', type(error).__name__)
   if values is None:
     values = compute()
     try:
       _write(path, text, values)
     except OSError as error:
-      _warn_once(str(path.parent), f'cannot be written ({error})')
+      _warn_once(str(path.parent), 'written', type(error).__name__)
   values.flags.writeable = False
   return values
 
@@ -77,11 +76,14 @@ def _read(path: pathlib.Path, key: str) -> np.ndarray | None:
   if not path.exists():
     return None
   try:
-    with np.load(path, allow_pickle=False) as file:
+    # NumPy closes only what it opened if it finds an archive there.
+    with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
       values, checksum = file['values'], file['checksum'].tobytes()
     if checksum != _checksum(key, values):
       raise ValueError('its checksum is wrong')
-  except (ValueError, LookupError, EOFError, zipfile.BadZipFile) as error:
+  except OSError:
+    raise
+  except Exception as error:  # of the archive, the compression, the header
     logger.warning('%s is damaged and computed again: %s', path, error)
     return None
   return values
@@ -109,11 +111,12 @@ def _checksum(key: str, values: np.ndarray) -> bytes:
 
 
 @functools.cache
-def _warn_once(folder: str, reason: str) -> None:
+def _warn_once(folder: str, verb: str, reason: str) -> None:
   logger.warning(
-    'the cache folder %s %s; tables are computed in memory, set %s to use'
-    ' another one',
+    'the cache folder %s cannot be %s (%s): tables are computed in memory;'
+    ' %s names another folder',
     folder,
+    verb,
     reason,
     VARIABLE,
   )
