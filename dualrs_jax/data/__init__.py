@@ -5,24 +5,33 @@ import importlib
 from typing import Any
 
 from dualrs_jax.data.source import Source as Source
+from dualrs_jax.data.source import StoredImages as StoredImages
 from dualrs_jax.data.source import to_unit as to_unit
+from dualrs_jax.data.splits import DatasetNotFound as DatasetNotFound
 
-_MODULES = {'digits': 'dualrs_jax.data.digits'}
+_MODULES = {
+  'digits': 'dualrs_jax.data.digits',
+  'cifar10': 'dualrs_jax.data.cifar10',
+  'imagenet': 'dualrs_jax.data.imagenet',
+}
 
 
 def load(name: str, split: str, **options: Any) -> Source:
   """One split of a data set.
 
   Args:
-    name: the data set; 'digits' is `dualrs_jax.data.digits`.
-    split: 'train', 'validation' or 'test'.
+    name: the data set, a module of this package: 'digits', 'cifar10' or
+      'imagenet'.
+    split: 'train' to train on; 'validation', images of the published training
+      set to look at while training; 'test', which published results are about.
     **options: the options of that data set's own `load`.
 
   Returns:
-    The split as arrays. The same arguments give the same arrays.
+    The split. The same arguments give the same images.
 
   Raises:
     ValueError: an unknown data set, or what its own `load` refuses.
+    DatasetNotFound: its files are not there; the text says what to do.
   """
   if name not in _MODULES:
     nearest = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0)[0]

@@ -1,19 +1,61 @@
-"""The arrays of one split of a data set, and their way to [0, 1]."""
+"""One split of a data set, in memory or on disk, and its way to [0, 1]."""
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, UInt8
 
 
+@runtime_checkable
+class StoredImages(Protocol):
+  """Images that are read and decoded when they are asked for.
+
+  They can be pickled: `loader` reads in several processes.
+  """
+
+  @property
+  def shape(self) -> tuple[int, int, int, int]:
+    """Examples, height, width and channels."""
+    ...
+
+  @property
+  def dtype(self) -> np.dtype:
+    """Always uint8."""
+    ...
+
+  def __getitem__(
+    self, positions: Int[np.ndarray, ' batch'], /
+  ) -> UInt8[np.ndarray, 'batch height width channels']:
+    """The images at these positions, always the same."""
+    ...
+
+  def augmented(
+    self, positions: Int[np.ndarray, ' batch'], stream: Sequence[int]
+  ) -> UInt8[np.ndarray, 'batch height width channels']:
+    """Random views for training: a function of image and `stream` alone."""
+    ...
+
+  def take(self, positions: Int[np.ndarray, ' chosen']) -> 'StoredImages':
+    """The images at these positions, still on disk."""
+    ...
+
+  def fingerprint(self) -> str:
+    """A text that changes with the pixels, without reading them all."""
+    ...
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-  """One split of an image data set, held in memory.
+  """One split of an image data set.
 
   Attributes:
-    images: uint8 images, `[examples, height, width, channels]`.
+    images: uint8 images, `[examples, height, width, channels]`: an array, or
+      images on disk, which answer to `images[positions]` alike but are no
+      array.
     labels: the class of each image, from 0 to `num_classes - 1`.
     indices: the dataset index of each image. It names the image for good:
       certification derives an image's noise from it, and result files list it.
@@ -22,7 +64,7 @@ class Source:
       in training or certification reads them.
   """
 
-  images: UInt8[np.ndarray, 'examples height width channels']
+  images: UInt8[np.ndarray, 'examples height width channels'] | StoredImages
   labels: Int[np.ndarray, ' examples']
   indices: Int[np.ndarray, ' examples']
   num_classes: int
@@ -37,14 +79,57 @@ class Source:
     height, width, channels = self.images.shape[1:]
     return height, width, channels
 
+  @property
+  def in_memory(self) -> bool:
+    """Whether `images` is an array."""
+    return isinstance(self.images, np.ndarray)
+
   def gather(
-    self, positions: Int[np.ndarray, ' batch']
+    self,
+    positions: Int[np.ndarray, ' batch'],
+    *,
+    stream: Sequence[int] | None = None,
   ) -> tuple[
     UInt8[np.ndarray, 'batch height width channels'],
     Int[np.ndarray, ' batch'],
   ]:
-    """The images and labels at positions from 0 to `len(self) - 1`."""
-    return self.images[positions], self.labels[positions]
+    """The images and labels at positions from 0 to `len(self) - 1`.
+
+    Args:
+      positions: which images.
+      stream: None for the images that are certified. Integers of at least 0,
+        such as a seed and an epoch, for random views as the data set's `load`
+        describes them, a function of these integers and the dataset index.
+        Images in memory stay as they are: `augment` is for them.
+    """
+    if stream is None or isinstance(self.images, np.ndarray):
+      return self.images[positions], self.labels[positions]
+    return self.images.augmented(positions, stream), self.labels[positions]
+
+  def take(self, positions: Int[np.ndarray, ' chosen']) -> 'Source':
+    """The source of the images at these positions; reads none of them."""
+    if isinstance(self.images, np.ndarray):
+      images = self.images[positions]
+    else:
+      images = self.images.take(positions)
+    return dataclasses.replace(
+      self,
+      images=images,
+      labels=self.labels[positions],
+      indices=self.indices[positions],
+      facts={name: fact[positions] for name, fact in self.facts.items()},
+    )
+
+  def fingerprint(self) -> str:
+    """A text that changes with the images, labels and indices."""
+    digest = hashlib.sha256()
+    if isinstance(self.images, np.ndarray):
+      _add_array(digest, self.images)
+    else:
+      digest.update(self.images.fingerprint().encode())
+    _add_array(digest, self.labels)
+    _add_array(digest, self.indices)
+    return digest.hexdigest()[:16]
 
 
 def to_unit(
@@ -65,3 +150,8 @@ def to_unit(
   if images.dtype != np.uint8:
     raise ValueError(f'images must be uint8 (0 to 255), not {images.dtype}')
   return jnp.asarray(images).astype(jnp.float32) / 255
+
+
+def _add_array(digest: Any, array: np.ndarray) -> None:
+  digest.update(f'{array.dtype}{array.shape}'.encode())
+  digest.update(array.tobytes())

@@ -1,0 +1,139 @@
+"""Where the images of a data set are on disk, in the order of its publishers.
+
+The order on disk is shuffled. Published results number the images of ImageNet
+by class and, within it, by file name: the order of a folder per class. Finding
+it takes one pass over all files, which decodes no image; what it finds is kept
+in the user's cache (XDG_CACHE_HOME, or ~/.cache).
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import secrets
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+from jaxtyping import Int, Shaped, UInt32
+
+from dualrs_jax.data.prepared import Prepared
+
+logger = logging.getLogger(__name__)
+
+_THREADS = 8
+
+
+class RecordIndex(NamedTuple):
+  """One entry per image, ordered by label and file name.
+
+  Attributes:
+    files: number of the file it is in.
+    places: where in the file, as `Prepared.read` takes it.
+    labels: its class.
+    checksums: CRC-32 of its encoded bytes.
+    file_names: its published name, as bytes.
+  """
+
+  files: Int[np.ndarray, ' images']
+  places: Int[np.ndarray, ' images']
+  labels: Int[np.ndarray, ' images']
+  checksums: UInt32[np.ndarray, ' images']
+  file_names: Shaped[np.ndarray, ' images']
+
+
+def load(prepared: Prepared) -> RecordIndex:
+  """The index of a split, from the cache if its files are still the same.
+
+  Raises:
+    ValueError: a file is damaged, or two images have one name.
+  """
+  path = cache_path(prepared)
+  cached = _read(path)
+  if cached is not None:
+    return cached
+  index = build(prepared)
+  try:
+    _write(path, index)
+  except OSError as error:
+    logger.warning('the index is not kept: %s', error)
+  return index
+
+
+def build(prepared: Prepared) -> RecordIndex:
+  """Passes over all files of a split once; see `load`."""
+  files = range(len(prepared.paths))
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
+    found = list(
+      tqdm.tqdm(
+        threads.map(lambda file: _scan(prepared, file), files),
+        desc=f'indexing {prepared.name}, once',
+        total=len(files),
+        unit='file',
+      )
+    )
+  index = RecordIndex(*map(np.concatenate, zip(*found, strict=True)))
+  order = np.lexsort((index.file_names, index.labels))
+  index = RecordIndex(*(column[order] for column in index))
+  again = (index.file_names[1:] == index.file_names[:-1]) & (
+    index.labels[1:] == index.labels[:-1]
+  )
+  if again.any():
+    name = index.file_names[1:][again][0].decode()
+    raise ValueError(f'{prepared.name} holds {name} twice: prepare it again')
+  return index
+
+
+def cache_path(prepared: Prepared) -> pathlib.Path:
+  """Where the index of these very files is kept."""
+  base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  files = []
+  for path in prepared.paths:
+    about = path.stat()
+    files.append((path.name, about.st_size, about.st_mtime_ns))
+  digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+  folder = pathlib.Path(base).expanduser() / 'dualrs_jax'
+  return folder / f'{prepared.name}-{digest}.npz'
+
+
+def _scan(prepared: Prepared, file: int) -> RecordIndex:
+  places, labels, checksums, names = [], [], [], []
+  for place, example in prepared.scan(file):
+    places.append(place)
+    labels.append(example['label'])
+    checksums.append(zlib.crc32(example['image']))
+    names.append(example['file_name'])
+  return RecordIndex(
+    files=np.full(len(places), file, np.int32),
+    places=np.array(places, np.int64),
+    labels=np.array(labels, np.int32),
+    checksums=np.array(checksums, np.uint32),
+    file_names=np.array(names, np.bytes_),
+  )
+
+
+def _write(path: pathlib.Path, index: RecordIndex) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
+  try:
+    with part.open('xb') as file:
+      np.savez(file, **index._asdict())
+    os.replace(part, path)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _read(path: pathlib.Path) -> RecordIndex | None:
+  """The index in a file; None if it is missing or damaged."""
+  if not path.exists():
+    return None
+  try:
+    with np.load(path) as saved:
+      return RecordIndex(*(saved[name] for name in RecordIndex._fields))
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    logger.warning('%s is damaged (%s); it is built again', path, error)
+    return None
