@@ -5,10 +5,19 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
+from dualrs_jax.models.beit import BEiT as BEiT
 from dualrs_jax.models.cifar_resnet import CIFARResNet as CIFARResNet
 from dualrs_jax.models.cnn import CNN as CNN
+from dualrs_jax.models.resnet import ResNet as ResNet
+from dualrs_jax.models.vit import ViT as ViT
 
-_ARCHITECTURES = {'cifar_resnet': CIFARResNet, 'cnn': CNN}
+_ARCHITECTURES = {
+  'beit': BEiT,
+  'cifar_resnet': CIFARResNet,
+  'cnn': CNN,
+  'resnet': ResNet,
+  'vit': ViT,
+}
 
 Module = TypeVar('Module', bound=nnx.Module)
 
@@ -24,7 +33,7 @@ def create(
   """A network with fresh weights.
 
   Args:
-    name: the architecture: 'cifar_resnet' or 'cnn'.
+    name: the architecture: 'beit', 'cifar_resnet', 'cnn', 'resnet', 'vit'.
     num_classes: number of logits: the classes of a classifier, the noise
       levels of an estimator.
     image_shape: height, width and channels of an image.

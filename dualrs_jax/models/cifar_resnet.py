@@ -7,16 +7,26 @@ References:
   normalisation of the image inside the network, after the noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dualrs_jax.models import pixels
+
 #: Mean and standard deviation of the CIFAR-10 training images, per channel.
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_DEVIATION = (0.2023, 0.1994, 0.2010)
+
+#: Sizes of ResNet-110 for CIFAR-10: 1,730,714 parameters.
+RESNET110: Mapping[str, Any] = {
+  'num_classes': 10,
+  'image_shape': (32, 32, 3),
+  'depth': 110,
+}
 
 
 class CIFARResNet(nnx.Module):
@@ -44,6 +54,7 @@ class CIFARResNet(nnx.Module):
     widths: Sequence[int] = (16, 32, 64),
     mean: Sequence[float] = CIFAR10_MEAN,
     deviation: Sequence[float] = CIFAR10_DEVIATION,
+    dtype: Any = jnp.float32,
   ):
     """Draws the weights.
 
@@ -55,6 +66,9 @@ class CIFARResNet(nnx.Module):
       widths: Channels of the stages.
       mean: What is taken from each channel of the image.
       deviation: What each channel is then divided by.
+      dtype: Of the convolutions and what passes between blocks: bfloat16 for
+        speed. The stem's convolution, normalisation and logits are float32 in
+        any case.
 
     Raises:
       ValueError: If depth is not 6 n + 2, or mean and deviation do not have
@@ -63,20 +77,16 @@ class CIFARResNet(nnx.Module):
     if depth < 8 or depth % 6 != 2:
       raise ValueError(f'depth must be 6 n + 2, such as 20 or 110, not {depth}')
     channels = image_shape[-1]
-    if not len(mean) == len(deviation) == channels:
-      raise ValueError(
-        f'mean and deviation need one entry for each of {channels} channels,'
-        f' not {len(mean)} and {len(deviation)}'
-      )
-    self.mean = tuple(mean)
-    self.deviation = tuple(deviation)
-    self.stem = _convolution(channels, widths[0], 3, 1, rngs)
-    self.stem_norm = _norm(widths[0], rngs)
+    self.mean, self.deviation = pixels.per_channel(mean, deviation, channels)
+    self.depth = depth
+    self.dtype = jnp.dtype(dtype)
+    self.stem = convolution(channels, widths[0], 3, 1, jnp.float32, rngs)
+    self.stem_norm = batch_norm(widths[0], rngs)
     blocks, inputs = [], widths[0]
     for stage, width in enumerate(widths):
       for block in range((depth - 2) // 6):
         stride = 2 if stage > 0 and block == 0 else 1
-        blocks.append(BasicBlock(inputs, width, stride, rngs))
+        blocks.append(BasicBlock(inputs, width, stride, self.dtype, rngs))
         inputs = width
     self.blocks = nnx.List(blocks)
     self.logits = nnx.Linear(inputs, num_classes, rngs=rngs)
@@ -93,27 +103,28 @@ class CIFARResNet(nnx.Module):
       sigma: Not used.
     """
     del sigma
-    mean = jnp.asarray(self.mean, images.dtype).reshape(1, 1, 1, -1)
-    deviation = jnp.asarray(self.deviation, images.dtype).reshape(1, 1, 1, -1)
-    x = self.stem((images - mean) / deviation)
-    x = jax.nn.relu(self.stem_norm(x))
+    x = self.stem(pixels.normalised(images, self.mean, self.deviation))
+    x = jax.nn.relu(self.stem_norm(x)).astype(self.dtype)
     for block in self.blocks:
       x = block(x)
-    return self.logits(x.mean(axis=(1, 2)))
+    return self.logits(x.astype(jnp.float32).mean(axis=(1, 2)))
 
 
 class BasicBlock(nnx.Module):
   """Two 3 x 3 convolutions beside a shortcut."""
 
-  def __init__(self, inputs: int, outputs: int, stride: int, rngs: nnx.Rngs):
-    self.convolution1 = _convolution(inputs, outputs, 3, stride, rngs)
-    self.norm1 = _norm(outputs, rngs)
-    self.convolution2 = _convolution(outputs, outputs, 3, 1, rngs)
-    self.norm2 = _norm(outputs, rngs)
+  def __init__(
+    self, inputs: int, outputs: int, stride: int, dtype: Any, rngs: nnx.Rngs
+  ):
+    self.dtype = dtype
+    self.convolution1 = convolution(inputs, outputs, 3, stride, dtype, rngs)
+    self.norm1 = batch_norm(outputs, rngs)
+    self.convolution2 = convolution(outputs, outputs, 3, 1, dtype, rngs)
+    self.norm2 = batch_norm(outputs, rngs)
     self.projects = stride != 1 or inputs != outputs
     if self.projects:
-      self.shortcut = _convolution(inputs, outputs, 1, stride, rngs)
-      self.shortcut_norm = _norm(outputs, rngs)
+      self.shortcut = convolution(inputs, outputs, 1, stride, dtype, rngs)
+      self.shortcut_norm = batch_norm(outputs, rngs)
 
   def __call__(
     self, x: Float[Array, 'batch height width inputs']
@@ -121,11 +132,22 @@ class BasicBlock(nnx.Module):
     """The block's feature maps, each side divided by the stride."""
     shortcut = self.shortcut_norm(self.shortcut(x)) if self.projects else x
     x = jax.nn.relu(self.norm1(self.convolution1(x)))
-    return jax.nn.relu(self.norm2(self.convolution2(x)) + shortcut)
+    x = self.norm2(self.convolution2(x)) + shortcut.astype(jnp.float32)
+    return jax.nn.relu(x).astype(self.dtype)
 
 
-def _convolution(inputs, outputs, kernel, stride, rngs) -> nnx.Conv:
-  # Symmetric padding: 'SAME' would shift the image where the stride is 2.
+def convolution(
+  inputs: int,
+  outputs: int,
+  kernel: int,
+  stride: int,
+  dtype: Any,
+  rngs: nnx.Rngs,
+) -> nnx.Conv:
+  """A convolution of a residual network, without bias.
+
+  Padding is symmetric: 'SAME' would shift the image where the stride is 2.
+  """
   padding = kernel // 2
   return nnx.Conv(
     inputs,
@@ -135,9 +157,13 @@ def _convolution(inputs, outputs, kernel, stride, rngs) -> nnx.Conv:
     padding=((padding, padding), (padding, padding)),
     use_bias=False,
     kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+    dtype=dtype,
     rngs=rngs,
   )
 
 
-def _norm(width, rngs) -> nnx.BatchNorm:
-  return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, rngs=rngs)
+def batch_norm(width: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
+  """Normalisation in float32, with the constants of PyTorch."""
+  return nnx.BatchNorm(
+    width, momentum=0.9, epsilon=1e-5, dtype=jnp.float32, rngs=rngs
+  )
