@@ -36,6 +36,8 @@ _UNIT = 2.0**-53
 _TAIL = 1e-14
 #: Bounds below it are of no use to anyone and reported as -inf.
 _LOWEST_Z = -3.0
+#: Two units in the last place of float32 where bounds are largest.
+_ABOVE = 2.0**-21
 #: Entries of the largest array of a block: it should stay in the cache.
 _BLOCK = 2**16
 
@@ -80,12 +82,15 @@ def grid(n: int, alpha: float) -> Float[np.ndarray, 'points']:
   """The z-scores that a bound from n votes may take.
 
   Their distance is a power of two, at most a tenth of 1 / sqrt(n), so that
-  rounding down costs little beside the noise of the votes; all are float32
-  numbers. The largest is the last one that n unanimous votes could reach.
+  rounding down to them costs little beside the noise of the votes. They lie
+  2**-21 above its multiples: where sigma times a multiple is a radius that one
+  asks for, such as 1/4, this radius survives that products are rounded down.
+  All are float32 numbers. The last one is within reach of n unanimous votes.
   """
   per_unit = 2 ** int(np.ceil(np.log2(10 * np.sqrt(n))))
-  largest = np.floor(confidence.lower_z(n, alpha)[n] * per_unit)
-  return np.arange(_LOWEST_Z * per_unit, largest + 1) / per_unit
+  unanimous = -special.ndtri(-np.expm1(np.log(alpha) / n))
+  last = np.floor((unanimous - _ABOVE) * per_unit)
+  return np.arange(_LOWEST_Z * per_unit, last + 1) / per_unit + _ABOVE
 
 
 def boundaries(

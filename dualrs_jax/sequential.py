@@ -9,6 +9,7 @@ last look cannot be added. docs/sequential.md has the theorem and its proof.
 
 import dataclasses
 import functools
+import hashlib
 import math
 import operator
 import os
@@ -187,8 +188,8 @@ def table(
 
   Example:
     >>> bounds = table(100, 0.001)
-    >>> float(bounds.lower_z(3, 100)), float(bounds.lower_z(3, 80))
-    (1.5, 0.3828125)
+    >>> print(bounds.lower_z(3, np.array([50, 80, 100])).round(4))
+    [-0.4141  0.3828  1.5   ]
   """
   confidence.check_alpha(alpha)
   looks = default_looks(n) if looks is None else tuple(map(int, looks))
@@ -203,8 +204,10 @@ def table(
 
 @functools.lru_cache(maxsize=64)
 def _table(looks, alpha, weights, folder) -> SequentialTable:
+  grid = boundaries.grid(looks[-1], alpha)
   key = {
     'version': _VERSION,
+    'grid': hashlib.sha256(grid.tobytes()).hexdigest(),
     'looks': list(looks),
     'alpha': alpha.hex(),
     'weights': [weight.hex() for weight in weights],

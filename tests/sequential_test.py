@@ -112,12 +112,25 @@ def test_one_look_is_clopper_pearson_rounded_down(n, alpha):
 @pytest.mark.parametrize('n', [10, 96, 1_000, 10_000, 100_000])
 def test_grid_is_fine_and_exact_in_float32(n):
   grid = boundaries.grid(n, 0.001)
-  assert grid[0] == -3
-  assert np.all(np.diff(grid) == grid[1] - grid[0])
-  assert grid[1] - grid[0] <= 0.1 / np.sqrt(n)
+  step = grid[1] - grid[0]
+  assert grid[0] == -3 + 2.0**-21
+  assert np.all(np.diff(grid) == step)
+  assert 0.05 / np.sqrt(n) <= step <= 0.1 / np.sqrt(n)
   np.testing.assert_array_equal(grid.astype(np.float32), grid)
-  best = confidence.lower_z(n, 0.001)[n]
-  assert 0 <= best - grid[-1] < grid[1] - grid[0]
+  best = -special.ndtri(-np.expm1(np.log(0.001) / n))
+  assert 0 <= best - grid[-1] < step
+
+
+@pytest.mark.parametrize('sigma', [0.12, 0.25, 0.5, 1.0])
+def test_radii_at_grid_points_survive_rounding(sigma):
+  grid = boundaries.grid(10_000, 0.001)
+  for z in (0.5, 1.0, 1.75, 2.0, 3.0):
+    point = grid[np.searchsorted(grid, z)]
+    assert point == pytest.approx(z, abs=1e-6)
+    for dtype in (np.float32, np.float64):
+      level = confidence.level_like(sigma, np.zeros(1))
+      found = confidence.scale_down(dtype(level), dtype(point))
+      assert found >= sigma * z
 
 
 def test_where_nothing_can_be_said():
