@@ -92,6 +92,45 @@ class DualCertificate(NamedTuple):
   classifier_counts: Counts
 
 
+class Cast(NamedTuple):
+  """How many votes were cast, the invalid ones included.
+
+  Attributes:
+    selection: In the sample that chooses, shape [...].
+    estimation: In the sample that bounds, shape [...].
+  """
+
+  selection: int | Int[np.ndarray, '*batch']
+  estimation: int | Int[np.ndarray, '*batch']
+
+
+class AdaptiveCertificate(NamedTuple):
+  """The answer of a dual smoothed classifier, from as many votes as it took.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    radius: The certified l2 radius in pixel units; with the goals 'radius' and
+      'grid' the largest of their radii that is certified, which may be 0.
+    sigma_index: The selected noise level, an index into `sigmas`.
+    estimator_radius: As in `DualCertificate`, at the last look.
+    classifier_radius: As in `DualCertificate`, at the last look.
+    estimator_counts: Votes over the noise levels, arrays of shape [K].
+    classifier_counts: Votes over the classes at each level, [K, classes].
+    estimator_cast: How many votes the estimator cast.
+    classifier_cast: How many the classifier cast at each level, arrays [K].
+  """
+
+  prediction: int
+  radius: float
+  sigma_index: int
+  estimator_radius: float
+  classifier_radius: float
+  estimator_counts: Counts
+  classifier_counts: Counts
+  estimator_cast: Cast
+  classifier_cast: Cast
+
+
 class Prediction(NamedTuple):
   """A prediction of a smoothed classifier, without a radius.
 

@@ -87,7 +87,7 @@ def certify_dual(
   validation.check_levels(sigmas, estimator_sigma)
   levels = np.shape(sigmas)[0]
   confidence.check_possible(n, alpha * certificate.smallest_share(levels))
-  experts = _checked_experts(estimator, classifier, image, sigmas, key)
+  experts = checked_experts(estimator, classifier, image, sigmas, key)
   return _certify_dual(
     voting.as_pytree(estimator),
     experts,
@@ -105,7 +105,7 @@ def certify_dual(
   )
 
 
-def _checked_experts(
+def checked_experts(
   estimator, classifier, image, sigmas, key
 ) -> tuple[Classifier, ...]:
   """Checks what both entry points share; returns one classifier, or K."""
@@ -279,7 +279,7 @@ def predict_dual(
   confidence.check_alpha(alpha)
   share = alpha if np.shape(sigmas)[0] == 1 else alpha / 2
   smoothing.check_prediction_possible(n, share)
-  experts = _checked_experts(estimator, classifier, image, sigmas, key)
+  experts = checked_experts(estimator, classifier, image, sigmas, key)
   return _predict_dual(
     voting.as_pytree(estimator),
     experts,

@@ -1,0 +1,424 @@
+"""Adaptive certification of many images: votes where they are needed.
+
+Each image is a coroutine that asks for votes (`decisions`). A step of the
+device casts one fixed number of *lanes*, each the vote of one image at one
+stage, level and vote number, so that images at any stage share a batch and
+nothing is ever compiled again. The host packs lanes, tallies their classes,
+and wakes the images whose counts are complete, while the device works on the
+next step. Lanes left over cast votes ahead of their turn: they count when the
+image asks for them, and not before.
+"""
+
+import collections
+import functools
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dualrs_jax import decisions, dual, sharding, validation, voting
+from dualrs_jax import noise as noise_lib
+from dualrs_jax.base import AdaptiveCertificate, Classifier
+from dualrs_jax.composition import CompositionRule
+from dualrs_jax.decisions import ESTIMATOR, Plan, Request
+
+#: Steps that are under way at once, so that the device need not wait.
+_STEPS_AHEAD = 2
+
+Example = tuple[int, Float[np.ndarray, '*image']]
+
+
+class Lanes(NamedTuple):
+  """One vote per lane.
+
+  Attributes:
+    slot: Where the image is in the buffer.
+    index: The dataset index of the image.
+    split: `noise.SELECTION` or `noise.ESTIMATION`.
+    vote: The number of the vote within its split.
+    sigma: The noise level.
+  """
+
+  slot: Int[Array | np.ndarray, ' lanes']
+  index: Int[Array | np.ndarray, ' lanes']
+  split: Int[Array | np.ndarray, ' lanes']
+  vote: Int[Array | np.ndarray, ' lanes']
+  sigma: Float[Array | np.ndarray, ' lanes']
+
+
+def certify_images(
+  estimator: Classifier | None,
+  classifier: Classifier | Sequence[Classifier],
+  examples: Iterable[Example],
+  sigmas: Float[np.ndarray, 'levels'] | Sequence[float],
+  estimator_sigma: float | None,
+  key: PRNGKeyArray,
+  *,
+  goal: str,
+  radii: Sequence[float] = (),
+  n0: int,
+  n: int,
+  alpha: float,
+  certificate: CompositionRule,
+  chunk_size: int,
+  noise: Any = noise_lib.gaussian,
+  mesh: Mesh | None = None,
+) -> Iterator[tuple[int, AdaptiveCertificate]]:
+  """Certifies images with as few votes as their goals take.
+
+  Guarantee: for each image, with probability at least 1 - alpha over the
+  noise, its certificate abstains, or G returns `prediction` at every point
+  whose l2 distance to the image is below `radius`. It follows from the votes
+  of this image at its own looks: neighbours, `chunk_size` and devices do not
+  matter, up to the rounding of kernels between batch shapes.
+
+  Args:
+    estimator: The variance estimator h; None with a single noise level.
+    classifier: The classifier f, or one expert per level as a sequence.
+    examples: Pairs of a dataset index and an image in [0, 1]. They are drawn
+      as they are needed; of a long data set only few are in memory.
+    sigmas: The K noise levels, in pixel units.
+    estimator_sigma: The noise level of the estimator; None without one.
+    key: The key of the run, `jax.random.key(seed)`: each image has its own,
+      see `noise.image_key`.
+    goal: 'radius' decides whether the one radius of `radii` is certified,
+      'grid' which of `radii` are, 'full' the radius that n votes give.
+    radii: In increasing order, in pixel units; none with the goal 'full'.
+    n0: The largest number of selection votes of a stage.
+    n: The largest number of estimation votes of a stage.
+    alpha: Failure probability for each image.
+    certificate: The composition rule: `paper`, `minimum` or `agreement`.
+    chunk_size: Lanes per device and step.
+    noise: The sampler of noisy images.
+    mesh: Spreads the lanes over its devices; all local ones by default.
+
+  Returns:
+    An iterator over dataset indices and certificates, in the order in which
+    the images are decided.
+
+  Raises:
+    ValueError: If an argument is invalid; at once, or, if it is an image, when
+      its turn comes.
+  """
+  validation.check_votes(n0, n, alpha, chunk_size)
+  validation.check_key(key)
+  single = len(np.shape(sigmas)) == 1 and np.shape(sigmas)[0] == 1
+  if estimator is None and not single:
+    raise ValueError('Only with a single noise level there is no estimator.')
+  level = sigmas[0] if estimator_sigma is None else estimator_sigma
+  validation.check_levels(sigmas, level)
+  plan = decisions.plan(
+    np.asarray(sigmas).tolist(),
+    level,
+    goal=goal,
+    radii=radii,
+    n0=n0,
+    n=n,
+    alpha=alpha,
+    certificate=certificate,
+  )
+  arrivals = _checked(examples, plan, noise)
+  first = next(arrivals, None)
+  if first is None:
+    return iter(())
+  networks = _networks(estimator, classifier, first[1], sigmas, key)
+  if mesh is None:
+    mesh = sharding.votes_mesh()
+  device = _Device(networks, first[1], key, noise, mesh, chunk_size)
+  return _certify(plan, device, first, arrivals)
+
+
+def cast_lanes(
+  network: Classifier,
+  images: Float[Array, 'slots *image'],
+  key: PRNGKeyArray,
+  noise: Any,
+  lanes: Lanes,
+) -> Int[Array, ' lanes']:
+  """The class that each lane votes for, or the number of classes if invalid.
+
+  Args:
+    network: The base classifier of all lanes.
+    images: The buffer of images.
+    key: The key of the run.
+    noise: The sampler of noisy images.
+    lanes: The votes to cast.
+  """
+
+  def vote_key(index, split, vote):
+    image_key = noise_lib.image_key(key, index)
+    return noise_lib.vote_key(image_key, split, vote)
+
+  keys = jax.vmap(vote_key)(lanes.index, lanes.split, lanes.vote)
+  copies = jax.vmap(noise)(keys, images[lanes.slot], lanes.sigma)
+  return voting.cast_votes(network, copies, lanes.sigma)
+
+
+@functools.partial(jax.jit, static_argnames='mesh')
+def _cast(network, images, key, noise, lanes, *, mesh):
+  spread = PartitionSpec(sharding.VOTES)
+  everywhere = PartitionSpec()
+  return jax.shard_map(
+    cast_lanes,
+    mesh=mesh,
+    in_specs=(everywhere,) * 4 + (spread,),
+    out_specs=spread,
+    check_vma=False,  # networks need not know that they are spread
+  )(network, images, key, noise, lanes)
+
+
+@jax.jit
+def _store(images, slot, image):
+  return images.at[slot].set(image)
+
+
+def _checked(
+  examples: Iterable[Example], plan: Plan, noise: Any
+) -> Generator[Example]:
+  levels = np.float32([*plan.sigmas, plan.estimator_sigma])
+  for index, image in examples:
+    validation.check_image(image)
+    voting.check_noise(noise, image, levels)
+    yield int(index), np.asarray(image, np.float32)
+
+
+def _networks(estimator, classifier, image, sigmas, key):
+  """The network of each stage and its width, the estimator's first."""
+  if estimator is None:
+    estimator = voting.ignore_sigma(lambda images: jnp.zeros((len(images), 1)))
+  experts = dual.checked_experts(estimator, classifier, image, sigmas, key)
+  networks = [voting.as_pytree(estimator), *experts]
+  return [(net, voting.num_classes(net, image)) for net in networks]
+
+
+class _Device:
+  """Casts steps of lanes on the images that its buffer holds."""
+
+  def __init__(self, networks, image, key, noise, mesh, chunk_size):
+    devices = sharding.votes_devices(mesh)
+    self.lanes = devices * chunk_size
+    # Enough images that the first looks, of 32 votes, fill all steps.
+    self.slots = max(8, math.ceil(2 * _STEPS_AHEAD * self.lanes / 32))
+    self._mesh = mesh
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    buffer = np.zeros((self.slots, *image.shape), np.float32)
+    nets = [network for network, _ in networks]
+    self._nets, self._images, self._key, self._noise = jax.device_put(
+      (nets, buffer, key, voting.as_pytree(noise)), everywhere
+    )
+    self.widths = [width for _, width in networks]
+
+  def network(self, stage: int) -> int:
+    """The number of the network that votes in a stage."""
+    if stage == ESTIMATOR:
+      return 0
+    return 1 if len(self._nets) == 2 else 1 + stage
+
+  def store(self, slot: int, image: Float[np.ndarray, '*image']) -> None:
+    """Puts an image into the buffer; steps under way keep the old one."""
+    self._images = _store(self._images, np.int32(slot), image)
+
+  def cast(self, network: int, lanes: Lanes) -> Int[Array, ' lanes']:
+    """Starts a step; its result can be waited for later."""
+    return _cast(
+      self._nets[network],
+      self._images,
+      self._key,
+      self._noise,
+      lanes,
+      mesh=self._mesh,
+    )
+
+
+class _Tally:
+  """The votes of one image, stage and split, as they come in."""
+
+  def __init__(self, looks: tuple[int, ...], width: int):
+    self.looks = looks
+    self.issued = 0
+    self._received = 0
+    self._counts = np.zeros((len(looks), width + 1), np.int64)
+
+  def add(self, classes: Int[np.ndarray, ' votes']) -> None:
+    """Takes the next votes, which lie between two looks."""
+    look = np.searchsorted(self.looks, self._received, side='right')
+    self._counts[look] += np.bincount(classes, minlength=self._counts.shape[1])
+    self._received += len(classes)
+
+  def counts(self, votes: int) -> Int[np.ndarray, ' classes'] | None:
+    """The valid votes per class among the first ones; None if some lack."""
+    if self._received < votes:
+      return None
+    return self._counts[: self.looks.index(votes) + 1, :-1].sum(axis=0)
+
+
+class _Image:
+  """One image under certification."""
+
+  def __init__(self, index: int, slot: int, plan: Plan, device: _Device):
+    self.index = index
+    self.slot = slot
+    self.certificate: AdaptiveCertificate | None = None
+    self._plan, self._device = plan, device
+    self._tallies: dict[tuple[int, int], _Tally] = {}
+    self._decisions = decisions.certification(plan)
+    self.request: Request = next(self._decisions)
+
+  @property
+  def network(self) -> int:
+    """The network whose votes the image waits for."""
+    return self._device.network(self.request.stage)
+
+  @property
+  def tally(self) -> _Tally:
+    """The votes that the image waits for."""
+    stage, split, _ = self.request
+    if (stage, split) not in self._tallies:
+      looks = self._plan.looks
+      if split == noise_lib.SELECTION:
+        looks = self._plan.selection_looks
+      width = self._device.widths[self.network]
+      self._tallies[stage, split] = _Tally(looks, width)
+    return self._tallies[stage, split]
+
+  @property
+  def missing(self) -> int:
+    """How many lanes the request still takes."""
+    return max(0, self.request.votes - self.tally.issued)
+
+  def issue(self, looks_ahead: int, room: int) -> '_Segment | None':
+    """Takes out votes of the present stage that are still to be cast.
+
+    Args:
+      looks_ahead: How many looks beyond what is asked for they may reach.
+      room: How many votes there may be.
+    """
+    tally, (stage, split, votes) = self.tally, self.request
+    asked = tally.looks.index(votes)
+    end = tally.looks[min(asked + looks_ahead, len(tally.looks) - 1)]
+    first = tally.issued
+    if first >= end:
+      return None
+    look = next(look for look in tally.looks if look > first)
+    tally.issued = min(look, first + room)
+    sigma = self._plan.estimator_sigma
+    if stage != ESTIMATOR:
+      sigma = self._plan.sigmas[stage]
+    return _Segment(self, tally, split, sigma, first, tally.issued - first)
+
+  def wake(self) -> None:
+    """Goes on as far as the votes that are in allow."""
+    while self.certificate is None:
+      counts = self.tally.counts(self.request.votes)
+      if counts is None:
+        return
+      try:
+        self.request = self._decisions.send(counts)
+      except StopIteration as stop:
+        self.certificate = stop.value
+
+
+class _Segment(NamedTuple):
+  """Neighbouring lanes of a step: consecutive votes between two looks."""
+
+  image: _Image
+  tally: _Tally
+  split: int
+  sigma: float
+  first: int
+  count: int
+
+
+def _certify(
+  plan: Plan, device: _Device, first: Example, arrivals: Iterator[Example]
+) -> Iterator[tuple[int, AdaptiveCertificate]]:
+  """The scheduler: admits images, casts steps, wakes images."""
+  free = list(range(device.slots))[::-1]
+  active: dict[int, _Image] = {}
+  under_way: collections.deque = collections.deque()
+  waiting = first
+  while True:
+    while waiting is not None and free:
+      slot = free.pop()
+      device.store(slot, waiting[1])
+      active[slot] = _Image(waiting[0], slot, plan, device)
+      waiting = next(arrivals, None)
+    if not active:
+      return
+    while len(under_way) < _STEPS_AHEAD:
+      network, demand = _busiest(active.values(), device)
+      # Results that are on their way may fill the step with needed votes.
+      if demand < device.lanes and under_way:
+        break
+      segments = _pack(active.values(), network, device.lanes)
+      if not segments:  # everything there is to cast is under way
+        break
+      lanes = _lanes(segments, device.lanes)
+      under_way.append((segments, device.cast(network, lanes)))
+    segments, classes = under_way.popleft()
+    for image in _deliver(segments, np.asarray(classes)):
+      if active.get(image.slot) is image:  # not decided while it waited
+        image.wake()
+        if image.certificate is not None:
+          del active[image.slot]
+          free.append(image.slot)
+          yield image.index, image.certificate
+
+
+def _busiest(images: Iterable[_Image], device: _Device) -> tuple[int, int]:
+  """The network that most lanes wait for, and how many these are."""
+  demand = [0] * len(device.widths)
+  for image in images:
+    demand[image.network] += image.missing
+  network = max(range(len(demand)), key=demand.__getitem__)
+  return network, demand[network]
+
+
+def _pack(
+  images: Iterable[_Image], network: int, lanes: int
+) -> list[_Segment]:
+  """Fills a step: with votes that are asked for, then with those ahead."""
+  here = [image for image in images if image.network == network]
+  segments = []
+  for looks_ahead in range(max(len(image.tally.looks) for image in here)):
+    for image in here:
+      while lanes and (segment := image.issue(looks_ahead, lanes)) is not None:
+        segments.append(segment)
+        lanes -= segment.count
+    if not lanes:
+      break
+  return segments
+
+
+def _lanes(segments: Sequence[_Segment], lanes: int) -> Lanes:
+  """The lanes of a step; those left over repeat a vote that nobody counts."""
+  counts = np.array([segment.count for segment in segments])
+  counts[-1] += lanes - counts.sum()
+
+  def repeat(values, dtype):
+    return np.repeat(np.array(values, dtype), counts)
+
+  votes = [segment.first + np.arange(n) for segment, n in zip(segments, counts)]
+  return Lanes(
+    slot=repeat([segment.image.slot for segment in segments], np.int32),
+    index=repeat([segment.image.index for segment in segments], np.uint32),
+    split=repeat([segment.split for segment in segments], np.int32),
+    vote=np.concatenate(votes, dtype=np.int32),
+    sigma=repeat([segment.sigma for segment in segments], np.float32),
+  )
+
+
+def _deliver(
+  segments: Sequence[_Segment], classes: Int[np.ndarray, ' lanes']
+) -> list[_Image]:
+  """Tallies the votes of a step; returns the images they belong to."""
+  start = 0
+  for segment in segments:
+    segment.tally.add(classes[start : start + segment.count])
+    start += segment.count
+  return list({id(s.image): s.image for s in segments}.values())
