@@ -6,8 +6,10 @@ is copied: a checkpoint that is almost right gives a model that is quietly
 wrong.
 """
 
+import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,55 @@ class Target(NamedTuple):
 
   path: tuple[str | int, ...]
   transform: Callable[[np.ndarray], np.ndarray]
+
+
+class Published(NamedTuple):
+  """A published checkpoint that was read, and what it is taken for.
+
+  Attributes:
+    source: The file, as messages name it.
+    architecture: The class of the model.
+    sizes: Its arguments, without `rngs` and `dtype`.
+    arrays: The arrays of the file by name, without those that have no
+      parameter by design.
+    correspondence: From a model of this architecture to what `assign` needs.
+  """
+
+  source: str
+  architecture: type
+  sizes: Mapping[str, Any]
+  arrays: Mapping[str, np.ndarray]
+  correspondence: Callable[[Any], Mapping[str, 'Target | Sequence[Target]']]
+
+
+def build(published: Published, *, dtype: Any = jnp.float32) -> Any:
+  """The model of a published checkpoint, which is checked in every array.
+
+  Args:
+    published: The checkpoint.
+    dtype: Of the activations; parameters are float32 in any case.
+
+  Raises:
+    ImportFailure: The file is not the checkpoint that it was taken for.
+    ValueError: Sizes that the architecture does not have, or that do not fit
+      together.
+  """
+  architecture, sizes = published.architecture, published.sizes
+  known = inspect.signature(architecture.__init__).parameters
+  for name in sizes:
+    if name not in known:
+      nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+      raise ValueError(f'unknown size {name!r}; did you mean {nearest!r}?')
+  model = nnx.eval_shape(
+    lambda: architecture(**sizes, dtype=dtype, rngs=nnx.Rngs(0))
+  )
+  assign(
+    model,
+    published.arrays,
+    published.correspondence(model),
+    source=published.source,
+  )
+  return model
 
 
 def assign(

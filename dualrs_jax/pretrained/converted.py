@@ -1,0 +1,153 @@
+"""Published models after conversion: a checkpoint of this library, described.
+
+A folder holds the weights as `checkpoints` saves them, and model.json, which
+says what they are. Neither PyTorch nor the published file is needed again.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dualrs_jax import checkpoints
+from dualrs_jax.models import BEiT, CIFARResNet, ResNet, ViT, inference_view
+from dualrs_jax.models.diffusion_unet import DiffusionUNet
+from dualrs_jax.pretrained.matching import ImportFailure
+
+#: The name under which model.json knows each architecture.
+ARCHITECTURES: Mapping[str, Any] = {
+  'beit': BEiT,
+  'cifar_resnet': CIFARResNet,
+  'diffusion_unet': DiffusionUNet,
+  'resnet': ResNet,
+  'vit': ViT,
+}
+
+_DESCRIPTION = 'model.json'
+
+
+def save(
+  directory: str | os.PathLike,
+  model: nnx.Module,
+  sizes: Mapping[str, Any],
+  *,
+  source: str,
+) -> dict[str, Any]:
+  """Saves an imported model for `load` and `checkpoints.load_model`.
+
+  Args:
+    directory: where to; it must not hold a model yet.
+    model: the model.
+    sizes: the arguments of its architecture, without `rngs` and `dtype`.
+    source: the file that the weights are from.
+
+  Returns:
+    What model.json says: architecture, sizes, number of parameters, source
+    and its SHA-256.
+
+  Raises:
+    FileExistsError: the directory holds a model.
+  """
+  refuse_occupied(directory)
+  directory = pathlib.Path(directory)
+  names = {kind: name for name, kind in ARCHITECTURES.items()}
+  with open(source, 'rb') as file:
+    digest = hashlib.file_digest(file, 'sha256').hexdigest()
+  description = {
+    'architecture': names[type(model)],
+    'sizes': dict(sizes),
+    'parameters': number_of_parameters(model),
+    'source': pathlib.Path(source).name,
+    'sha256': digest,
+  }
+  state = {checkpoints.MODEL: checkpoints.model_state(model)}
+  with checkpoints.manager(directory, keep=1) as manager:
+    checkpoints.save(manager, 0, state, description)
+  # Written last: a folder with it is complete.
+  unfinished = directory / f'{_DESCRIPTION}.unfinished'
+  unfinished.write_text(json.dumps(description, indent=2) + '\n')
+  os.replace(unfinished, directory / _DESCRIPTION)
+  return description
+
+
+def refuse_occupied(directory: str | os.PathLike) -> None:
+  """Refuses a folder to which a model was saved.
+
+  Args:
+    directory: the folder, which need not exist.
+
+  Raises:
+    FileExistsError: it holds a model, whole or not.
+  """
+  if checkpoints.steps(directory):
+    raise FileExistsError(f'{directory} holds a model already')
+
+
+def describe(directory: str | os.PathLike) -> dict[str, Any]:
+  """What model.json says, see `save`.
+
+  Args:
+    directory: the folder of a converted model.
+
+  Raises:
+    ImportFailure: it is none.
+  """
+  path = pathlib.Path(directory) / _DESCRIPTION
+  try:
+    description = json.loads(path.read_text())
+    known = description['architecture'] in ARCHITECTURES
+  except (OSError, ValueError, LookupError, TypeError):
+    known = False
+  if not known:
+    raise ImportFailure(
+      f'{directory} holds no converted model; make one with'
+      ' `python -m dualrs_jax.pretrained`'
+    )
+  return description
+
+
+def load(directory: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
+  """Reads a converted model, ready for votes.
+
+  Args:
+    directory: the folder.
+    dtype: of the activations; parameters are float32 in any case.
+
+  Returns:
+    A model of the architecture that was saved.
+
+  Raises:
+    ImportFailure: the folder holds no converted model.
+    dualrs_jax.checkpoints.CheckpointError: its weights are damaged.
+  """
+  description = describe(directory)
+  architecture = ARCHITECTURES[description['architecture']]
+  abstract = nnx.eval_shape(
+    lambda: architecture(
+      **_without_lists(description['sizes']), dtype=dtype, rngs=nnx.Rngs(0)
+    )
+  )
+  return inference_view(checkpoints.load_model(directory, abstract))
+
+
+def number_of_parameters(model: nnx.Module) -> int:
+  """The number of entries of all parameters, without stored statistics."""
+  return sum(
+    int(np.prod(leaf.shape))
+    for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))
+  )
+
+
+def _without_lists(sizes: Mapping[str, Any]) -> dict[str, Any]:
+  """Sizes as they were before JSON made lists of tuples."""
+  return {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in sizes.items()
+  }

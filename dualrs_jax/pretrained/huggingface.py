@@ -1,0 +1,236 @@
+"""Importer of image classifiers in folders of Hugging Face: ViT and BEiT.
+
+A folder holds config.json with the sizes, the weights in model.safetensors or
+in the older pytorch_model.bin, which alone needs PyTorch, and usually
+preprocessor_config.json with the normalisation of the images.
+
+References:
+  https://huggingface.co/docs/transformers/model_doc/vit
+  https://huggingface.co/docs/transformers/model_doc/beit
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dualrs_jax.models import BEiT, ViT, inference_view
+from dualrs_jax.pretrained import matching, torch_files, torch_layers
+from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
+from dualrs_jax.pretrained.safetensors import read_safetensors
+
+#: What a field that is missing in config.json stands for, in both families.
+_DEFAULTS = {
+  'hidden_act': 'gelu',
+  'hidden_size': 768,
+  'image_size': 224,
+  'intermediate_size': 3072,
+  'layer_norm_eps': 1e-12,
+  'num_attention_heads': 12,
+  'num_channels': 3,
+  'num_hidden_layers': 12,
+  'patch_size': 16,
+  'qkv_bias': True,
+  'use_absolute_position_embeddings': False,
+  'use_mean_pooling': True,
+  'use_relative_position_bias': False,
+  'use_shared_relative_position_bias': False,
+}
+
+#: Values that the architectures here have built in.
+_BUILT_IN = {
+  'vit': {'hidden_act': 'gelu', 'qkv_bias': True},
+  'beit': {
+    'hidden_act': 'gelu',
+    'use_absolute_position_embeddings': False,
+    'use_mean_pooling': True,
+    'use_relative_position_bias': True,
+    'use_shared_relative_position_bias': False,
+  },
+}
+
+
+def load(
+  folder: str | os.PathLike,
+  sizes: Mapping[str, Any] | None = None,
+  *,
+  dtype: Any = jnp.float32,
+) -> ViT | BEiT:
+  """Reads a classifier, ready for votes.
+
+  Args:
+    folder: The folder with config.json and the weights.
+    sizes: Arguments of the architecture that are to differ from what the
+      folder says, such as `mean` and `deviation`.
+    dtype: Of the matrix products, see `models.ViT`.
+
+  Raises:
+    ImportFailure: In one sentence, that the folder holds something else, or
+      which arrays are missing, unexpected or of another shape.
+  """
+  return inference_view(matching.build(read(folder, sizes), dtype=dtype))
+
+
+def read(
+  folder: str | os.PathLike, sizes: Mapping[str, Any] | None = None
+) -> Published:
+  """Reads the files of a classifier, see `load`.
+
+  Args:
+    folder: As in `load`.
+    sizes: As in `load`.
+  """
+  folder = pathlib.Path(folder)
+  settings = _DEFAULTS | read_json(folder / 'config.json')
+  family = settings.get('model_type')
+  if family not in _BUILT_IN:
+    raise ImportFailure(
+      f'{folder} holds a model of type {family!r}, not one of'
+      f' {", ".join(_BUILT_IN)}'
+    )
+  for name, value in _BUILT_IN[family].items():
+    if settings[name] != value:
+      raise ImportFailure(
+        f'{folder} holds a {family} with {name} = {settings[name]!r}, which'
+        f' must be {value!r} here'
+      )
+  weights = folder / 'model.safetensors'
+  if weights.is_file():
+    arrays = read_safetensors(weights)
+  else:
+    weights = folder / 'pytorch_model.bin'
+    if not weights.is_file():
+      raise ImportFailure(
+        f'{folder} holds neither model.safetensors nor pytorch_model.bin'
+      )
+    arrays = torch_files.read_torch(weights).arrays
+  vit = family == 'vit'
+  return Published(
+    source=str(weights),
+    architecture=ViT if vit else BEiT,
+    sizes=_sizes(settings, folder) | dict(sizes or {}),
+    arrays=torch_layers.without(arrays, 'relative_position_index'),
+    correspondence=vit_correspondence if vit else beit_correspondence,
+  )
+
+
+def vit_correspondence(model: ViT) -> dict[str, Target]:
+  """What each array of a file becomes in a ViT."""
+  targets = _patches('vit') | {
+    'vit.embeddings.position_embeddings': Target(
+      ('positions',), torch_layers.as_it_is
+    )
+  }
+  for number in range(len(model.blocks)):
+    targets |= _block(f'vit.encoder.layer.{number}', number, key_bias=True)
+  return (
+    targets
+    | torch_layers.norm('vit.layernorm', ('norm',))
+    | torch_layers.linear('classifier', ('logits',))
+  )
+
+
+def beit_correspondence(model: BEiT) -> dict[str, Target]:
+  """What each array of a file becomes in a BEiT."""
+  targets = _patches('beit')
+  for number in range(len(model.blocks)):
+    name, path = f'beit.encoder.layer.{number}', ('blocks', number)
+    targets |= _block(name, number, key_bias=False)
+    for published, attribute in {
+      'attention.attention.relative_position_bias.'
+      'relative_position_bias_table': 'table',
+      'lambda_1': 'scale1',
+      'lambda_2': 'scale2',
+    }.items():
+      target = Target((*path, attribute), torch_layers.as_it_is)
+      targets[f'{name}.{published}'] = target
+  return (
+    targets
+    | torch_layers.norm('beit.pooler.layernorm', ('norm',))
+    | torch_layers.linear('classifier', ('logits',))
+  )
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a file of settings beside weights.
+
+  Raises:
+    ImportFailure: It is missing, or not JSON.
+  """
+  torch_files.refuse_other_files(path)
+  try:
+    content = json.loads(path.read_text())
+  except ValueError:
+    content = None
+  if not isinstance(content, dict):
+    raise ImportFailure(f'{path} does not hold settings in JSON')
+  return content
+
+
+def _sizes(settings: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+  if 'id2label' not in settings:
+    raise ImportFailure(
+      f'{folder / "config.json"} has no id2label, so {folder} holds no'
+      ' classifier'
+    )
+  side = settings['image_size']
+  channels = settings['num_channels']
+  mean, deviation = _normalisation(folder, channels)
+  return {
+    'num_classes': len(settings['id2label']),
+    'image_shape': (side, side, channels),
+    'patch': settings['patch_size'],
+    'width': settings['hidden_size'],
+    'depth': settings['num_hidden_layers'],
+    'heads': settings['num_attention_heads'],
+    'hidden': settings['intermediate_size'],
+    'epsilon': settings['layer_norm_eps'],
+    'mean': mean,
+    'deviation': deviation,
+  }
+
+
+def _normalisation(
+  folder: pathlib.Path, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Mean and deviation of the images, per channel."""
+  path = folder / 'preprocessor_config.json'
+  settings = read_json(path) if path.exists() else {}
+  if not settings.get('do_normalize', True):
+    return (0.0,) * channels, (1.0,) * channels
+  usual = (0.5,) * channels
+  mean = settings.get('image_mean', usual)
+  deviation = settings.get('image_std', usual)
+  return tuple(mean), tuple(deviation)
+
+
+def _patches(family: str) -> dict[str, Target]:
+  embeddings = f'{family}.embeddings'
+  return {
+    f'{embeddings}.cls_token': Target(
+      ('patches', 'class_token'), torch_layers.as_it_is
+    ),
+    **torch_layers.convolution(
+      f'{embeddings}.patch_embeddings.projection', ('patches', 'projection')
+    ),
+  }
+
+
+def _block(name: str, number: int, *, key_bias: bool) -> dict[str, Target]:
+  path = ('blocks', number)
+  attention, linear = f'{name}.attention', torch_layers.linear
+  return {
+    **torch_layers.norm(f'{name}.layernorm_before', (*path, 'norm1')),
+    **linear(f'{attention}.attention.query', (*path, 'attention', 'query')),
+    **linear(
+      f'{attention}.attention.key', (*path, 'attention', 'key'), bias=key_bias
+    ),
+    **linear(f'{attention}.attention.value', (*path, 'attention', 'value')),
+    **linear(f'{attention}.output.dense', (*path, 'attention', 'output')),
+    **torch_layers.norm(f'{name}.layernorm_after', (*path, 'norm2')),
+    **linear(f'{name}.intermediate.dense', (*path, 'layers', 'hidden')),
+    **linear(f'{name}.output.dense', (*path, 'layers', 'output')),
+  }
