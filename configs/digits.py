@@ -148,7 +148,9 @@ def get_config(arg: str = '') -> ConfigDict:
   config.certify = {
     'task': 'certify',
     'smoothing': 'dual',
-    'protocol': 'fixed',
+    'protocol': 'fixed' if full else 'adaptive',
+    'goal': 'grid',
+    'noise': 'auto',
     'certificate': 'agreement',
     'classifier': '',
     'estimator': '',

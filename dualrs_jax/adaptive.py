@@ -155,8 +155,9 @@ def cast_lanes(
     return noise_lib.vote_key(image_key, split, vote)
 
   keys = jax.vmap(vote_key)(lanes.index, lanes.split, lanes.vote)
-  copies = jax.vmap(noise)(keys, images[lanes.slot], lanes.sigma)
-  return voting.cast_votes(network, copies, lanes.sigma)
+  sigma = jnp.asarray(lanes.sigma)
+  copies = jax.vmap(noise)(keys, images[lanes.slot], sigma)
+  return voting.cast_votes(network, copies, sigma)
 
 
 @functools.partial(jax.jit, static_argnames='mesh')
@@ -180,7 +181,7 @@ def _store(images, slot, image):
 def _checked(
   examples: Iterable[Example], plan: Plan, noise: Any
 ) -> Generator[Example]:
-  levels = np.float32([*plan.sigmas, plan.estimator_sigma])
+  levels = np.asarray([*plan.sigmas, plan.estimator_sigma], np.float32)
   for index, image in examples:
     validation.check_image(image)
     voting.check_noise(noise, image, levels)
@@ -379,9 +380,7 @@ def _busiest(images: Iterable[_Image], device: _Device) -> tuple[int, int]:
   return network, demand[network]
 
 
-def _pack(
-  images: Iterable[_Image], network: int, lanes: int
-) -> list[_Segment]:
+def _pack(images: Iterable[_Image], network: int, lanes: int) -> list[_Segment]:
   """Fills a step: with votes that are asked for, then with those ahead."""
   here = [image for image in images if image.network == network]
   segments = []
@@ -403,7 +402,10 @@ def _lanes(segments: Sequence[_Segment], lanes: int) -> Lanes:
   def repeat(values, dtype):
     return np.repeat(np.array(values, dtype), counts)
 
-  votes = [segment.first + np.arange(n) for segment, n in zip(segments, counts)]
+  votes = [
+    segment.first + np.arange(n)
+    for segment, n in zip(segments, counts, strict=True)
+  ]
   return Lanes(
     slot=repeat([segment.image.slot for segment in segments], np.int32),
     index=repeat([segment.image.index for segment in segments], np.uint32),

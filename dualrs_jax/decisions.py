@@ -210,45 +210,33 @@ def certificate_of_counts(
   Raises:
     ValueError: If a stage stopped between two looks.
   """
-  levels = np.arange(len(plan.sigmas))
-  level = np.argmax(estimator_counts.selection)
-  label = np.argmax(classifier_counts.selection[level])
-  keeps, avoids = np.float64(-np.inf), np.full(len(levels), -np.inf)
-  if estimator_cast.estimation:
-    look = _look(plan, int(estimator_cast.estimation))
-    votes = estimator_counts.estimation
-    keeps = plan.keeps.table.lower_z(look, votes[level])
-    if plan.avoids is not None:
-      invalid = int(estimator_cast.estimation) - votes.sum()
-      avoids = -plan.avoids.table.upper_z(look, votes + invalid)
-  selected, agrees = np.float64(-np.inf), np.full(len(levels), -np.inf)
-  for k in np.flatnonzero(classifier_cast.estimation):
-    tables = plan.selected if k == level else plan.agrees
-    if tables is None:
-      continue
-    cast = int(classifier_cast.estimation[k])
-    margin = _margin(
-      *(lookup.table for lookup in tables),
-      _look(plan, cast),
-      cast,
-      classifier_counts.estimation[k],
-      label,
-    )
-    if k == level:
-      selected = margin
-    else:
-      agrees[k] = margin
-  radii = composition.compose(
-    Bounds(keeps, avoids, selected, agrees),
+  level = int(np.argmax(estimator_counts.selection))
+  label = int(np.argmax(classifier_counts.selection[level]))
+  keeps, avoids = _estimator_bounds(
+    np.asarray(estimator_counts.estimation),
+    int(estimator_cast.estimation),
     level,
+    plan,
+  )
+  agrees = np.full(len(plan.sigmas), -np.inf)
+  selected = np.float64(-np.inf)
+  for k, cast in enumerate(np.asarray(classifier_cast.estimation).tolist()):
+    votes = np.asarray(classifier_counts.estimation)[k]
+    if k == level:
+      selected = _classifier_bound(votes, cast, label, plan.selected, plan)
+    elif plan.agrees is not None:
+      agrees[k] = _classifier_bound(votes, cast, label, plan.agrees, plan)
+  radii = composition.compose(
+    Bounds(*map(np.asarray, (keeps, avoids, selected, agrees))),
+    np.int64(level),
     plan.sigmas,
     plan.estimator_sigma,
   )
   claimed = _claim(plan, float(radii.radius))
   return AdaptiveCertificate(
-    prediction=int(label) if claimed is not None else ABSTAIN,
+    prediction=ABSTAIN if claimed is None else label,
     radius=claimed or 0.0,
-    sigma_index=int(level),
+    sigma_index=level,
     estimator_radius=max(float(radii.estimator), 0.0),
     classifier_radius=max(float(radii.classifier), 0.0),
     estimator_counts=estimator_counts,
@@ -258,21 +246,31 @@ def certificate_of_counts(
   )
 
 
-def _margin(
-  top: SequentialTable,
-  rivals: SequentialTable,
-  look: int,
-  cast: int,
-  votes: Int[np.ndarray, 'classes'],
-  label: np.integer,
-) -> np.float64:
-  """Half the distance between the class and its runner-up, in z-scores.
+def _estimator_bounds(votes, cast: int, level: int, plan: Plan):
+  """Bounds of p_i, and of 1 - p_k at each level; invalid votes oppose both."""
+  nothing = np.full(len(plan.sigmas), -np.inf)
+  if not cast:
+    return nothing[0], nothing
+  look = _look(plan, cast)
+  keeps = plan.keeps.table.lower_z(look, votes[level])
+  if plan.avoids is None:
+    return keeps, nothing
+  invalid = cast - votes.sum()
+  return keeps, -plan.avoids.table.upper_z(look, votes + invalid)
 
-  With the competitor's probability at most 1 - p it is never below the bound
-  of p itself.
+
+def _classifier_bound(votes, cast: int, label: int, tables, plan: Plan):
+  """Half the distance between a class and its runner-up, in z-scores.
+
+  As the competitor has at most what the class has not, it is never below the
+  bound on the class itself.
   """
+  if not cast:
+    return np.float64(-np.inf)
+  look = _look(plan, cast)
+  top, rivals = (lookup.table for lookup in tables)
   ours = top.lower_z(look, votes[label])
-  rival = np.delete(votes, label).max(initial=0) + (cast - votes.sum())
+  rival = np.delete(votes, label).max(initial=0) + cast - votes.sum()
   theirs = -rivals.upper_z(look, rival)
   return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)
 

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import checkpoints, data, models
+from dualrs_jax import checkpoints, data, decisions, models
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import certify_source, records, report
+from dualrs_jax.evaluation import casting, certify_source, report, verdicts
 from dualrs_jax.runtime import settings
 
 _CHOICES = {
   'task': ('certify', 'predict'),
   'smoothing': ('dual', 'single'),
-  'protocol': ('fixed', 'paper'),
-  'certificate': tuple(records.RULES),
+  'protocol': ('adaptive', 'fixed', 'paper'),
+  'goal': decisions.GOALS,
+  'noise': ('auto', *casting.NOISES),
+  'certificate': tuple(verdicts.RULES),
 }
 
 #: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
@@ -30,12 +32,18 @@ _PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
 def certify_dataset(config: Any, workdir: str | os.PathLike):
   """Certifies images of a data set, as `config.certify` says.
 
+  `protocol='adaptive'` casts votes until `goal` is decided: which of `radii`
+  are certified ('grid'), whether the only one of them is ('radius'), or the
+  radius that n votes give ('full'). `protocol='fixed'` casts n votes;
+  `protocol='paper'` takes the paper's rule and its numbers of votes and alpha,
+  whatever `certificate`, `n0`, `n` and `alpha` say. `noise='auto'` is exact
+  lattice noise in adaptive certification, and gaussian noise elsewhere.
+
   `smoothing='dual'` certifies the dual classifier by the rule `certificate`.
   `smoothing='single'` runs plain smoothing of the classifier at each of
   `sigmas`, one file for each; a classifier that was trained at one noise level
   (a stage 'single-<sigma>') at that level only. `task='predict'` predicts
-  without radii. `protocol='paper'` takes the paper's rule and its numbers of
-  votes and alpha, whatever `certificate`, `n0`, `n` and `alpha` say.
+  without radii, from n votes.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored
   before the first vote: all of its runs then see the same noise, so that they
@@ -168,12 +176,20 @@ def runs(config: Any) -> list[dict[str, Any]]:
   options = config.certify
   classifier, estimator = _classifier_stage(config), _estimator_stage(config)
   paper = options.protocol == 'paper'
+  adaptive = options.protocol == 'adaptive'
+  goal = options.goal if adaptive and options.task == 'certify' else None
+  noise = options.noise
+  if noise == 'auto' or paper:
+    noise = 'lattice' if adaptive else 'gaussian'
   statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
   common = {
     'task': options.task,
     'smoothing': options.smoothing,
     **statistics,
     **({} if options.task == 'certify' else {'n0': None}),
+    'goal': goal,
+    'radii': list(options.radii) if goal in ('radius', 'grid') else [],
+    'noise': noise,
     'data': config.data.to_dict(),
     'split': options.split,
   }
@@ -216,10 +232,10 @@ def label(config: Any, run: Mapping[str, Any]) -> str:
   """The name of a certification, and of its folder.
 
   It tells apart what one working directory may hold side by side: the method,
-  the protocol if it is the paper's, the split if it is not 'test', the stages
-  if they are not the last ones. `config.certify.label` takes its place, where
-  it is not empty; plain smoothing adds its noise level, and its stage if that
-  is not the last one.
+  the protocol if it is not adaptive or the goal if it is not 'grid', the split
+  if it is not 'test', the stages if they are not the last ones.
+  `config.certify.label` takes its place, where it is not empty; plain smoothing
+  adds its noise level, and its stage if that is not the last one.
   """
   parts = _automatic_parts(config, run)
   if config.certify.label:
@@ -244,6 +260,12 @@ def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
     parts.append(run['certificate'])
   if config.certify.protocol == 'paper':
     parts.append('paper-protocol')
+  elif run['goal'] is None and run['task'] == 'certify':
+    parts.append('fixed')
+  elif run['goal'] == 'radius':
+    parts.append(f'radius-{run["radii"][0]:g}')
+  elif run['goal'] == 'full':
+    parts.append('full')
   if run['split'] != 'test':
     parts.append(run['split'])
   return parts

@@ -1,24 +1,23 @@
 """Certification of many images, row by row, resumable by index."""
 
-import functools
 import hashlib
 import pathlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Int
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float, Int
 
-from dualrs_jax import dual, noise, sharding, smoothing, voting
-from dualrs_jax.base import Classifier, Counts
+from dualrs_jax import sharding, voting
+from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import records, tsv
+from dualrs_jax.evaluation import casting, records, tsv
+from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import environment, shards
 from dualrs_jax.runtime import settings as settings_lib
@@ -50,18 +49,20 @@ def certify_source(
   Each row is on the disk before the next image begins. Called again with the
   same settings, for the same images or others, it adds the rows that are
   missing; the noise of an image depends on the seed and its dataset index
-  alone, so neither order nor interruption shows in the results.
+  alone, so neither order nor interruption shows in the results. Adaptive
+  certification writes rows in the order in which images are decided.
 
   Args:
     estimator: The variance estimator; None in plain smoothing.
     classifier: The base classifier.
     source: The images.
     directory: Where the rows and the settings of this run are.
-    settings: What identifies the run: the statistics that `records.of_counts`
-      names, `n0`, and anything else worth comparing. This function adds the
-      number of classes, fingerprints of the networks and of the source, the
-      environment, the chunk and the seed, and, of the latest call, the number
-      of `images` and the dataset indices that were `asked` for.
+    settings: What identifies the run: the statistics that `verdicts.verdict`
+      names, `noise`, and anything else worth comparing. This function adds the
+      alpha that the noise takes, the number of classes, fingerprints of the
+      networks and of the source, the environment, the chunk and the seed,
+      and, of the latest call, the number of `images` and the dataset indices
+      that were `asked` for.
     seed: Of all noise, in [0, 2**32). For the guarantee it must not have been
       chosen after looking at results. It is recorded before the first vote.
     chunk_size: Noisy copies per device and forward pass.
@@ -84,20 +85,16 @@ def certify_source(
   """
   settings_lib.check_seed(seed)
   positions = np.array(list(dict.fromkeys(np.asarray(positions).tolist())))
-  mesh = _mesh(devices)
-  if mesh is not None:
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    estimator, classifier = jax.device_put((estimator, classifier), everywhere)
-  vote = functools.partial(
-    _vote,
-    estimator,
-    classifier,
-    settings=settings,
-    chunk_size=chunk_size,
-    mesh=mesh,
+  mesh = sharding.votes_mesh(devices)
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  estimator, classifier = jax.device_put((estimator, classifier), everywhere)
+  booth = casting.Booth(
+    estimator, classifier, casting.make_noise(settings), chunk_size, mesh
   )
   example = to_unit(source.gather(positions[:1])[0])[0]
-  _check(vote, estimator, classifier, example, settings, chunk_size)
+  taken = casting.noise_alpha(booth.noise, settings, example.size)
+  settings = {**settings, 'noise_alpha': taken}
+  casting.check(booth, np.asarray(example), settings)
   precision = jax.config.jax_default_matmul_precision  # pyright: ignore
   identity = {
     **settings,
@@ -107,10 +104,11 @@ def certify_source(
       'classifier': fingerprint(classifier),
       'estimator': None if estimator is None else fingerprint(estimator),
     },
-    'source': source_fingerprint(source),
+    'source': source.fingerprint(),
     'chunk_size': chunk_size,
     'dtype': str(example.dtype),
     'matmul_precision': precision,
+    'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
     **environment.describe(),
   }
   claimed = settings_lib.claim(
@@ -131,25 +129,59 @@ def certify_source(
     rows = {row.idx: row for row in shard.rows}
     _check_labels(rows, source, directory / ROWS)
     indices = source.indices[positions].tolist()
-    missing = positions[[idx not in rows for idx in indices]].tolist()
+    missing = positions[[idx not in rows for idx in indices]]
     progress = _Progress(report_radii)
     for idx in indices:
       if idx in rows:
         progress.add(rows[idx])
     with tqdm.tqdm(
-      missing,
+      _certify(booth, source, missing, claimed),
       desc=directory.name,
       initial=len(indices) - len(missing),
       total=len(indices),
       unit='image',
     ) as bar:
-      for position in bar:
-        row = _certify_image(vote, source, position, claimed)
+      for row in bar:
         shard.append(tsv.to_line(row, claimed['task']))
         rows[row.idx] = row
         progress.add(row)
         bar.set_postfix_str(str(progress), refresh=False)
   return [rows[idx] for idx in indices]
+
+
+def _certify(
+  booth: Booth,
+  source: Source,
+  positions: Int[np.ndarray, ' images'],
+  settings: Mapping[str, Any],
+) -> Iterator[Record]:
+  """The rows of images, each with the time since the row before it."""
+  labels = dict(
+    zip(
+      source.indices[positions].tolist(),
+      source.labels[positions].tolist(),
+      strict=True,
+    )
+  )
+  key = jax.random.key(settings['seed'])
+  before = time.monotonic()
+  for idx, ballots in casting.cast(
+    booth, _examples(source, positions), settings, key
+  ):
+    now = time.monotonic()
+    yield records.of_votes(
+      ballots, settings, idx=idx, label=labels[idx], time=now - before
+    )
+    before = now
+
+
+def _examples(
+  source: Source, positions: Int[np.ndarray, ' images']
+) -> Iterator[tuple[int, Float[np.ndarray, '*image']]]:
+  """Dataset indices and images, each read when it is needed."""
+  for position in positions.tolist():
+    image = to_unit(source.gather(np.array([position]))[0])[0]
+    yield int(source.indices[position]), np.asarray(image)
 
 
 def fingerprint(network: Classifier) -> str:
@@ -164,86 +196,10 @@ def fingerprint(network: Classifier) -> str:
   return digest.hexdigest()[:16]
 
 
-def source_fingerprint(source: Source) -> str:
-  """A text that changes with the images, labels and indices of a source."""
-  digest = hashlib.sha256()
-  for array in (source.images, source.labels, source.indices):
-    _add_array(digest, array)
-  return digest.hexdigest()[:16]
-
-
 def _add_array(digest: Any, values: Any) -> None:
   array = np.asarray(values)
   digest.update(f'{array.dtype}{array.shape}'.encode())
   digest.update(array.tobytes())
-
-
-def _mesh(devices: Sequence[Any] | None) -> Mesh | None:
-  chosen = jax.local_devices() if devices is None else devices
-  return sharding.votes_mesh(chosen) if len(chosen) > 1 else None
-
-
-def _vote(
-  estimator, classifier, image, key, *, settings, chunk_size, mesh
-) -> tuple[Counts, Counts]:
-  """Casts all votes on one image: counts [K] and [K, classes]."""
-  sigmas = np.asarray(settings['sigmas'], np.float32)
-  spread = {'chunk_size': chunk_size, 'mesh': mesh}
-  votes = {'n': settings['n'], 'alpha': settings['alpha'], **spread}
-  if settings['smoothing'] == 'single':
-    none = Counts(*(np.zeros(1, np.int32),) * 2)
-    if settings['task'] == 'certify':
-      selection, estimation = smoothing.certify(
-        classifier,
-        image,
-        settings['sigmas'][0],
-        key,
-        n0=settings['n0'],
-        **votes,
-      ).counts
-    else:
-      estimation = smoothing.predict(
-        classifier, image, settings['sigmas'][0], key, **votes
-      ).counts
-      selection = jnp.zeros_like(estimation)
-    return none, Counts(selection[None], estimation[None])
-  networks = estimator, classifier, image, sigmas
-  estimator_sigma = settings['estimator_sigma']
-  if settings['task'] == 'certify':
-    found = dual.certify_dual(
-      *networks,
-      estimator_sigma,
-      key,
-      n0=settings['n0'],
-      certificate=records.RULES[settings['certificate']],
-      **votes,
-    )
-    return found.estimator_counts, found.classifier_counts
-  found = dual.predict_dual(*networks, estimator_sigma, key, **votes)
-  levels = jnp.arange(len(sigmas))[:, None] == found.sigma_index
-  estimation = jnp.where(levels, found.classifier_counts[None], 0)
-  return (
-    Counts(jnp.zeros_like(found.estimator_counts), found.estimator_counts),
-    Counts(jnp.zeros_like(estimation), estimation),
-  )
-
-
-def _check(vote, estimator, classifier, example, settings, chunk_size) -> None:
-  """Raises what would be wrong with every image, before anything is written."""
-  key = jax.random.key(0)
-  jax.eval_shape(vote, example, key)
-  levels = {
-    'classifier': (classifier, max(settings['sigmas'])),
-    'estimator': (estimator, settings['estimator_sigma']),
-  }
-  for name, (network, sigma) in levels.items():
-    if network is not None:
-      try:
-        voting.check_batch_independence(
-          network, example, sigma, key, chunk_size=chunk_size
-        )
-      except ValueError as error:
-        raise ValueError(f'{name}: {error}') from error
 
 
 def _check_labels(
@@ -259,27 +215,6 @@ def _check_labels(
         f'{path}: image {idx} has label {row.label} there and'
         f' {labels.get(idx, "no label")} in the data set'
       )
-
-
-def _certify_image(
-  vote: Callable[..., tuple[Counts, Counts]],
-  source: Source,
-  position: int,
-  settings: Mapping[str, Any],
-) -> Record:
-  idx = int(source.indices[position])
-  images, labels = source.gather(np.asarray([position]))
-  start = time.monotonic()
-  key = noise.image_key(jax.random.key(settings['seed']), idx)
-  estimator, classifier = jax.device_get(vote(to_unit(images)[0], key))
-  return records.of_counts(
-    estimator,
-    classifier,
-    settings,
-    idx=idx,
-    label=int(labels[0]),
-    time=time.monotonic() - start,
-  )
 
 
 class _Progress:

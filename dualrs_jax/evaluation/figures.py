@@ -25,14 +25,16 @@ _OUTCOMES = {
 def certified_accuracy(run: Run, singles: Sequence[Run]) -> 'Figure':
   """Certified accuracy over the radius, beside single noise levels.
 
+  Where only some radii were decided, there are points at these alone.
+
   Args:
     run: The run to show, with a band of pointwise 95% Clopper-Pearson
       intervals for having few images.
     singles: Plain smoothing of the same classifier.
   """
   figure, axes = style.canvas(7.0, 4.6, 'Certified accuracy', _subtitle(run))
-  largest = max(row.radius for each in (run, *singles) for row in each.rows)
-  radii = np.linspace(0, 1.03 * max(largest, 0.01), 800)
+  decided = run.settings['radii']
+  radii = np.array(decided) if decided else _radii(run, singles)
   curves = [
     style.Curve(
       _name(each),
@@ -43,19 +45,25 @@ def certified_accuracy(run: Run, singles: Sequence[Run]) -> 'Figure':
     for each in (*singles, run)
   ]
   reached = curves[-1].values > 0
-  band = metrics.accuracy_interval(
-    curves[-1].values[reached] / 100, len(run.rows), alpha=0.05
-  )
-  axes.fill_between(
-    radii[reached],
-    100 * band[0],
-    100 * band[1],
-    step='post',
-    color=curves[-1].color,
-    alpha=0.1,
-    linewidth=0,
-  )
-  style.draw_curves(figure, axes, radii, curves)
+  shares = curves[-1].values[reached] / 100
+  low, high = metrics.accuracy_interval(shares, len(run.rows), alpha=0.05)
+  color = style.faded(curves[-1].color, 0.12)
+  if decided:
+    axes.vlines(
+      radii[reached], 100 * low, 100 * high, color=color, linewidth=9, zorder=1
+    )
+    style.draw_points(figure, axes, radii, curves)
+  else:
+    axes.fill_between(
+      radii[reached],
+      100 * low,
+      100 * high,
+      step='post',
+      color=color,
+      linewidth=0,
+      zorder=1,
+    )
+    style.draw_curves(figure, axes, radii, curves)
   axes.set_xlabel('certified $\\ell_2$ radius $r$ (pixels lie in [0, 1])')
   axes.set_ylabel('right and certified at $r$, % of images')
   return figure
@@ -68,7 +76,8 @@ def vote_probabilities(run: Run, singles: Sequence[Run]) -> 'Figure':
   given probability among the votes. At one noise level the radius is a
   function of that probability alone, so this is the distribution behind the
   curve of certified accuracy, without the scale of the noise. Without
-  `singles`, a level is shown on the images for which it was chosen.
+  `singles`, a level is shown on the images for which it was chosen. Only for
+  runs with a fixed number of votes: others stop where they are sure enough.
   """
   figure, axes = style.canvas(
     7.0, 4.9, 'How sure the votes are', _subtitle(run)
@@ -152,11 +161,17 @@ def chosen_levels(run: Run) -> 'Figure':
   return figure
 
 
+def _radii(run: Run, singles: Sequence[Run]) -> Float[np.ndarray, ' radii']:
+  largest = max(row.radius for each in (run, *singles) for row in each.rows)
+  return np.linspace(0, 1.03 * max(largest, 0.01), 800)
+
+
 def _subtitle(run: Run) -> str:
   settings = run.settings
+  up_to = '' if settings['goal'] is None else 'up to '
   return (
     f'{run.label}: {len(run.rows)} images of {settings["data"]["name"]}'
-    f' ({settings["split"]}), n = {settings["n"]:,} votes,'
+    f' ({settings["split"]}), {up_to}n = {settings["n"]:,} votes,'
     f' α = {settings["alpha"]:g}'
   )
 

@@ -9,20 +9,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from dualrs_jax import composition, smoothing
-from dualrs_jax.base import ABSTAIN, Counts
-
-#: The composition rules by their names in configurations and settings.
-RULES = {
-  'agreement': composition.agreement,
-  'minimum': composition.minimum,
-  'paper': composition.paper,
-}
+from dualrs_jax.base import ABSTAIN, Cast, Counts
+from dualrs_jax.evaluation import verdicts
+from dualrs_jax.evaluation.verdicts import Ballots
 
 #: What a row says about itself, see `Record.status`.
-STATUSES = ('certified', 'predicted', 'estimator', 'classifier', 'both')
+STATUSES = ('certified', 'predicted', *verdicts.CAUSES)
 
 #: How much radii of other versions of SciPy may differ.
 _VERSIONS_TOLERANCE = 1e-9
@@ -49,11 +44,14 @@ class Record(NamedTuple):
       0 where no radius was asked for.
     estimator_selection: The estimator's selection votes for each level.
     estimator_estimation: Its votes for the bound, or for the prediction.
+    estimator_cast: How many votes it cast for either, invalid ones included.
     classifier_selection: The classifier's selection votes for each class, by
       level; levels that were not sampled are absent.
     classifier_estimation: Its votes for the bound, or for the prediction.
+    classifier_cast: How many votes it cast for either, by level.
     status: 'certified' ('predicted' where no radius was asked for), or what
-      was undecided: 'estimator', 'classifier', 'both'.
+      was undecided after all its votes: 'estimator', 'classifier', 'both'; or
+      'hopeless' if adaptive certification gave up before.
   """
 
   idx: int
@@ -67,8 +65,10 @@ class Record(NamedTuple):
   classifier_radius: float
   estimator_selection: Votes
   estimator_estimation: Votes
+  estimator_cast: Votes
   classifier_selection: Mapping[int, Votes]
   classifier_estimation: Mapping[int, Votes]
+  classifier_cast: Mapping[int, Votes]
   status: str
 
   @property
@@ -77,85 +77,76 @@ class Record(NamedTuple):
     return int(self.predict == self.label)
 
 
-def of_counts(
-  estimator: Counts,
-  classifier: Counts,
+def of_votes(
+  ballots: Ballots,
   settings: Mapping[str, Any],
   *,
   idx: int,
   label: int,
   time: float,
 ) -> Record:
-  """Makes a row of vote counts, all statistics in NumPy float64.
+  """Makes a row of votes.
 
   Args:
-    estimator: Votes for the noise levels, integer arrays [K]; not looked at
-      in plain smoothing. A prediction looks at `estimation` only.
-    classifier: Votes for the classes at each level, integer arrays
-      [K, classes], all zero at a level that was not sampled.
-    settings: `task`, `smoothing`, `certificate`, `sigmas`, `estimator_sigma`,
-      `n` and `alpha` of the run.
+    ballots: The votes on the image. Those of an estimator are not looked at in
+      plain smoothing, nor those that select in a prediction.
+    settings: Those of the run, see `verdicts.verdict`.
     idx: Dataset index of the image.
     label: Its class.
     time: Seconds spent on it.
 
   Returns:
-    The row. Its radius carries the guarantee of the composition rule.
+    The row. Its radius carries the guarantee of the method of the run.
   """
-  estimator = Counts(*(np.asarray(votes) for votes in estimator))
-  classifier = Counts(*(np.asarray(votes) for votes in classifier))
-  sampled = np.flatnonzero(
-    (classifier.selection + classifier.estimation).any(axis=-1)
-  ).tolist()
-  task, method = settings['task'], settings['smoothing']
-  predict, radius, level, stages = _METHODS[task, method](
-    estimator, classifier, settings
-  )
-  undecided = [not stage_radius > 0 for stage_radius in stages]
-  cause = (
-    'both' if all(undecided) else ('estimator', 'classifier')[undecided[1]]
-  )
-  with_radius, with_estimator = task == 'certify', method == 'dual'
-  decided = 'certified' if with_radius else 'predicted'
+  ballots = jax.tree.map(np.asarray, ballots)
+  sampled = np.flatnonzero(ballots.classifier_cast.estimation).tolist()
+  selected = np.flatnonzero(ballots.classifier_cast.selection).tolist()
+  found = verdicts.verdict(ballots, settings)
+  decided = 'certified' if settings['task'] == 'certify' else 'predicted'
+  estimator, classifier = ballots.estimator, ballots.classifier
+  with_estimator = bool(ballots.estimator_cast.estimation)
+  asked = bool(ballots.estimator_cast.selection)
   return Record(
     idx=idx,
     label=label,
-    predict=predict,
-    radius=radius,
+    predict=found.predict,
+    radius=found.radius,
     time=time,
-    sigma=float(settings['sigmas'][level]) if level != ABSTAIN else 0.0,
-    sigma_index=level,
-    estimator_radius=stages[0] if with_radius else 0.0,
-    classifier_radius=stages[1] if with_radius else 0.0,
-    estimator_selection=_votes(estimator.selection)
-    if with_estimator and with_radius
-    else (),
+    sigma=float(settings['sigmas'][found.level])
+    if found.level != ABSTAIN
+    else 0.0,
+    sigma_index=found.level,
+    estimator_radius=found.estimator_radius,
+    classifier_radius=found.classifier_radius,
+    estimator_selection=_votes(estimator.selection) if asked else (),
     estimator_estimation=_votes(estimator.estimation) if with_estimator else (),
-    classifier_selection={
-      k: _votes(classifier.selection[k]) for k in sampled if with_radius
-    },
+    estimator_cast=_votes(ballots.estimator_cast),
+    classifier_selection={k: _votes(classifier.selection[k]) for k in selected},
     classifier_estimation={
       k: _votes(classifier.estimation[k]) for k in sampled
     },
-    status=decided if predict != ABSTAIN else cause,
+    classifier_cast={
+      k: _votes([np.asarray(split)[k] for split in ballots.classifier_cast])
+      for k in sorted({*sampled, *selected})
+    },
+    status=decided if found.predict != ABSTAIN else found.cause,
   )
 
 
 def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
-  """Derives a row again from its own vote counts.
+  """Derives a row again from its own votes.
 
   Args:
     record: A row, as read from its file.
-    settings: Those of its run, including `num_classes` and `n0`; see
-      `of_counts`.
+    settings: Those of its run, including `num_classes`; see `of_votes`.
 
   Returns:
-    The row that the counts amount to. It equals `record` unless somebody, or
+    The row that the votes amount to. It equals `record` unless somebody, or
     something, changed one of them.
 
   Raises:
-    ValueError: If the counts do not fit the settings, or are more than the
-      votes that were cast.
+    ValueError: If the votes do not fit the settings, or are more than were
+      cast.
   """
   _check_totals(record, settings)
   levels, classes = len(settings['sigmas']), settings['num_classes']
@@ -171,9 +162,9 @@ def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
       for votes in (record.classifier_selection, record.classifier_estimation)
     )
   )
-  return of_counts(
-    estimator,
-    classifier,
+  cast = _dense(record.classifier_cast, (levels, 2))
+  return of_votes(
+    Ballots(estimator, classifier, Cast(*record.estimator_cast), Cast(*cast.T)),
     settings,
     idx=record.idx,
     label=record.label,
@@ -199,89 +190,34 @@ def check(record: Record, settings: Mapping[str, Any]) -> None:
       )
 
 
-def _certify_dual(estimator, classifier, settings):
-  found = RULES[settings['certificate']](
-    estimator,
-    classifier,
-    settings['sigmas'],
-    settings['estimator_sigma'],
-    n=settings['n'],
-    alpha=settings['alpha'],
-  )
-  stages = float(found.estimator_radius), float(found.classifier_radius)
-  level = int(found.sigma_index)
-  return int(found.prediction), float(found.radius), level, stages
-
-
-def _certify_single(estimator, classifier, settings):
-  del estimator  # there is nothing to choose
-  found = smoothing.certificate_of_counts(
-    Counts(classifier.selection[0], classifier.estimation[0]),
-    settings['sigmas'][0],
-    n=settings['n'],
-    alpha=settings['alpha'],
-  )
-  radius = float(found.radius)
-  return int(found.prediction), radius, 0, (math.inf, radius)
-
-
-def _predict_dual(estimator, classifier, settings):
-  single = len(settings['sigmas']) == 1
-  statistics = {
-    'n': settings['n'],
-    'alpha': settings['alpha'] if single else settings['alpha'] / 2,
-  }
-  level = 0
-  if not single:
-    level = int(
-      smoothing.prediction_of_counts(
-        estimator.estimation, **statistics
-      ).prediction
-    )
-  if level == ABSTAIN:
-    return ABSTAIN, 0.0, ABSTAIN, (0.0, math.inf)
-  found = smoothing.prediction_of_counts(
-    classifier.estimation[level], **statistics
-  )
-  predict = int(found.prediction)
-  return predict, 0.0, level, (math.inf, math.inf if predict >= 0 else 0.0)
-
-
-def _predict_single(estimator, classifier, settings):
-  del estimator  # there is nothing to choose
-  found = smoothing.prediction_of_counts(
-    classifier.estimation[0], n=settings['n'], alpha=settings['alpha']
-  )
-  predict = int(found.prediction)
-  return predict, 0.0, 0, (math.inf, math.inf if predict >= 0 else 0.0)
-
-
-#: Each returns the prediction, its radius, the level and, of the estimator
-#: and the classifier, the stage radius: 0 where that stage is undecided.
-_METHODS = {
-  ('certify', 'dual'): _certify_dual,
-  ('certify', 'single'): _certify_single,
-  ('predict', 'dual'): _predict_dual,
-  ('predict', 'single'): _predict_single,
-}
-
-
 def _check_totals(record: Record, settings: Mapping[str, Any]) -> None:
-  """Raises ValueError where a split has more votes than were cast."""
-  cast = {'selection': settings['n0'] or 0, 'estimation': settings['n']}
-  for split, limit in cast.items():
-    estimator = getattr(record, f'estimator_{split}')
-    classifier = getattr(record, f'classifier_{split}')
-    for votes in (estimator, *classifier.values()):
-      if min(votes, default=0) < 0 or sum(votes) > limit:
+  """Raises ValueError where there are more votes than were, or can be, cast."""
+  limits = settings['n0'] or 0, settings['n']
+  stages = [
+    (
+      record.estimator_cast,
+      (record.estimator_selection, record.estimator_estimation),
+    )
+  ]
+  levels = {*record.classifier_selection, *record.classifier_estimation}
+  for level in {*levels, *record.classifier_cast}:
+    splits = record.classifier_selection, record.classifier_estimation
+    first, second = (split.get(level, ()) for split in splits)
+    cast = record.classifier_cast.get(level, (0, 0))
+    stages.append((cast, (first, second)))
+  for cast, votes in stages:
+    if len(cast) != 2:
+      raise ValueError(f'image {record.idx}: {cast} are not two vote numbers')
+    for number, counts, limit in zip(cast, votes, limits, strict=True):
+      if min(counts, default=0) < 0 or not sum(counts) <= number <= limit:
         raise ValueError(
-          f'image {record.idx}: the {split} votes {votes} are not counts of'
-          f' {limit} votes'
+          f'image {record.idx}: the votes {counts} are not counts of {number}'
+          f' votes, of which there are at most {limit}'
         )
 
 
 def _votes(counts: Any) -> Votes:
-  return tuple(counts.tolist())
+  return tuple(int(count) for count in counts)
 
 
 def _dense(levels: Mapping[int, Votes], shape: tuple[int, int]) -> np.ndarray:

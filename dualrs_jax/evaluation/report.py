@@ -121,10 +121,9 @@ def _draw(
     (other for other in others if _same_classifier(run, other)),
     key=lambda other: other.settings['sigmas'],
   )
-  drawn = {
-    'certified_accuracy': figures.certified_accuracy(run, singles),
-    'vote_probabilities': figures.vote_probabilities(run, singles),
-  }
+  drawn = {'certified_accuracy': figures.certified_accuracy(run, singles)}
+  if run.settings['goal'] is None:
+    drawn['vote_probabilities'] = figures.vote_probabilities(run, singles)
   if run.settings['smoothing'] == 'dual':
     drawn['chosen_levels'] = figures.chosen_levels(run)
     if source is not None:

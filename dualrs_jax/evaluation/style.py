@@ -131,6 +131,40 @@ def draw_curves(
   _label(axes, (width, height), grid, curves)
 
 
+def draw_points(
+  figure: 'Figure',
+  axes: 'Axes',
+  radii: Float[np.ndarray, ' radii'],
+  curves: Sequence[Curve],
+) -> None:
+  """Draws falling percentages that are known at a few radii alone.
+
+  The dotted lines only lead the eye: nothing is claimed between the points.
+  """
+  grid = np.linspace(0, 1.06 * max(radii[-1], 1e-9), 400)
+  guides = []
+  for curve in curves:
+    shown = curve.values > 0
+    axes.plot(
+      radii[shown],
+      curve.values[shown],
+      color=curve.color,
+      marker='o',
+      markersize=7 if curve.bold else 5,
+      linestyle=(0, (1, 2.5)),
+      linewidth=1.4 if curve.bold else 1.0,
+      zorder=3 if curve.bold else 2,
+    )
+    between = np.interp(grid, radii, curve.values, right=0)
+    guides.append(curve._replace(values=between))
+  axes.set_xlim(-0.02 * grid[-1], grid[-1])
+  highest = max(curve.values.max() for curve in curves)
+  axes.set_ylim(0, min(100, 10 * np.ceil(highest / 10 + 0.7)))
+  axes.set_xticks(radii)
+  width, height = figure.get_size_inches()
+  _label(axes, (width, height), grid, guides)
+
+
 def save(figure: 'Figure', path: str | os.PathLike) -> pathlib.Path:
   """Writes a figure as PNG and returns where it is."""
   path = pathlib.Path(path)

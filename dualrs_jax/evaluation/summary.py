@@ -9,10 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dualrs_jax import metrics
-from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import records
+from dualrs_jax.base import Cast, Counts
+from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.records import Record
+from dualrs_jax.evaluation.verdicts import Ballots
 
+#: Why rows abstain, in words.
+_CAUSES = {
+  'estimator': 'estimator undecided',
+  'classifier': 'classifier undecided',
+  'both': 'both undecided',
+  'hopeless': 'hopeless at the first radius',
+}
 _INTERVAL = 0.95
 _BOOTSTRAP_SEED = 0
 _WIDTH = 88
@@ -87,7 +95,7 @@ def summarize(
 
 def comparable(run: Run, other: Run) -> bool:
   """Whether `other` is plain smoothing that `run` can be compared with."""
-  names = ('data', 'split', 'n0', 'n', 'alpha', 'num_classes')
+  names = ('data', 'split', 'n0', 'n', 'alpha', 'num_classes', 'goal', 'radii')
   return (
     other.label != run.label
     and run.settings['task'] == other.settings['task'] == 'certify'
@@ -159,14 +167,14 @@ def _facts(run: Run) -> list[str]:
   selection = f'n0 = {settings["n0"]:,}, ' if settings['n0'] else ''
   facts.append(
     f'{len(rows)} images of {settings["data"]["name"]} ({settings["split"]}),'
-    f' {selection}n = {settings["n"]:,} votes, alpha = {settings["alpha"]:g},'
-    f' seed {settings["seed"]}'
+    f' {selection}{_votes(settings)}, alpha = {settings["alpha"]:g},'
+    f' {settings["noise"]} noise, seed {settings["seed"]}'
   )
   facts.append(_accuracy(run))
   causes = collections.Counter(row.status for row in rows if row.predict < 0)
   undecided = ', '.join(
-    f'{name} undecided {causes[name]}'
-    for name in ('estimator', 'classifier', 'both')
+    f'{_CAUSES[name]} {causes[name]}'
+    for name in verdicts.CAUSES
     if causes[name]
   )
   facts.append(
@@ -182,9 +190,50 @@ def _facts(run: Run) -> list[str]:
         for level, sigma in enumerate(settings['sigmas'])
       )
     )
-  seconds = np.median([row.time for row in rows])
-  facts.append(f'median time per image: {seconds:.3g} s')
+  if settings['goal'] is None:
+    seconds = np.median([row.time for row in rows])
+    facts.append(f'median time per image: {seconds:.3g} s')
+  else:
+    facts.append(_cost(run))
+    seconds = np.mean([row.time for row in rows])
+    facts.append(f'mean time per image: {seconds:.3g} s')
   return facts
+
+
+def _votes(settings: Mapping[str, Any]) -> str:
+  """How many estimation votes a stage casts, in words."""
+  n = f'n = {settings["n"]:,} votes'
+  if settings['goal'] is None:
+    return n
+  radii = ', '.join(f'{radius:g}' for radius in settings['radii'])
+  aims = {
+    'full': f'up to {n} for the full radius',
+    'grid': f'up to {n} to decide r = {radii}',
+    'radius': f'up to {n} to decide r = {radii}',
+  }
+  return aims[settings['goal']]
+
+
+def _cost(run: Run) -> str:
+  """What the votes were, beside those of standard smoothing."""
+  standard = run.settings['n0'] + run.settings['n']
+  classifier = np.mean(
+    [
+      sum(sum(cast) for cast in row.classifier_cast.values())
+      for row in run.rows
+    ]
+  )
+  text = (
+    f'mean votes per image: {classifier:,.0f} of the classifier,'
+    f' {classifier / standard:.2f} of the {standard:,} of standard smoothing'
+  )
+  if run.settings['smoothing'] == 'single':
+    return text
+  estimator = np.mean([sum(row.estimator_cast) for row in run.rows])
+  return (
+    f'{text}; {estimator:,.0f} of the estimator, {estimator / standard:.2f} as'
+    ' many'
+  )
 
 
 def _accuracy(run: Run) -> str:
@@ -269,14 +318,16 @@ def largest_radius(run: Run) -> float:
   n0, n = settings['n0'], settings['n']
   one_class = np.zeros((levels, classes), np.int64)
   one_class[:, 0] = 1
+  everywhere = np.ones(levels, np.int64)
   return max(
-    records.of_counts(
-      Counts(n0 * level, n * level),
-      Counts(n0 * one_class, n * one_class),
+    verdicts.verdict(
+      Ballots(
+        Counts(n0 * level, n * level),
+        Counts(n0 * one_class, n * one_class),
+        Cast(n0, n),
+        Cast(n0 * everywhere, n * everywhere),
+      ),
       settings,
-      idx=0,
-      label=0,
-      time=0.0,
     ).radius
     for level in np.eye(levels, dtype=np.int64)
   )

@@ -22,8 +22,10 @@ from dualrs_jax.runtime import shards
 _COUNTS = (
   'estimator_selection',
   'estimator_estimation',
+  'estimator_cast',
   'classifier_selection',
   'classifier_estimation',
+  'classifier_cast',
 )
 _COLUMNS = {
   'certify': (
@@ -35,8 +37,8 @@ _COLUMNS = {
   ),
   'predict': (
     *('idx', 'label', 'predict', 'correct', 'time'),
-    *('sigma', 'sigma_index', 'estimator_estimation', 'classifier_estimation'),
-    'status',
+    *('sigma', 'sigma_index', 'estimator_estimation', 'estimator_cast'),
+    *('classifier_estimation', 'classifier_cast', 'status'),
   ),
 }
 
@@ -199,10 +201,8 @@ def _read_time(text: str) -> float:
 _READERS = {
   **dict.fromkeys(('idx', 'label', 'predict', 'sigma_index'), int),
   **dict.fromkeys(('sigma', 'estimator_radius', 'classifier_radius'), float),
-  **dict.fromkeys(('estimator_selection', 'estimator_estimation'), _read_votes),
-  **dict.fromkeys(
-    ('classifier_selection', 'classifier_estimation'), _read_levels
-  ),
+  **{name: _read_votes for name in _COUNTS if name.startswith('estimator')},
+  **{name: _read_levels for name in _COUNTS if name.startswith('classifier')},
   'time': _read_time,
   'status': _read_status,
 }

@@ -1,0 +1,205 @@
+"""What the votes of a run say about an image, by the method of the run."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dualrs_jax import composition, decisions, smoothing
+from dualrs_jax.base import ABSTAIN, Cast, Counts
+from dualrs_jax.decisions import Plan
+
+#: The composition rules by their names in configurations and settings.
+RULES = {
+  rule.name: rule
+  for rule in (composition.agreement, composition.minimum, composition.paper)
+}
+
+#: Why there is no answer, see `Verdict.cause`.
+CAUSES = ('estimator', 'classifier', 'both', 'hopeless')
+
+
+class Ballots(NamedTuple):
+  """The votes on one image.
+
+  Attributes:
+    estimator: Votes for the noise levels, integer arrays [K].
+    classifier: Votes for the classes at each level, integer arrays
+      [K, classes], all zero at a level that was not sampled.
+    estimator_cast: How many votes the estimator cast; 0 without one.
+    classifier_cast: How many the classifier cast at each level, arrays [K].
+  """
+
+  estimator: Counts
+  classifier: Counts
+  estimator_cast: Cast
+  classifier_cast: Cast
+
+
+class Verdict(NamedTuple):
+  """What a row says, apart from its votes.
+
+  Attributes:
+    predict: The predicted class, or -1.
+    radius: Its certified radius; 0 where none was asked for.
+    level: The index of the selected noise level, or -1.
+    estimator_radius: The radius of the estimator, see `base.DualCertificate`.
+    classifier_radius: The radius of the classifier.
+    cause: Without a prediction, which stages were undecided after all their
+      votes, or 'hopeless' if the rest of the votes was not even cast.
+  """
+
+  predict: int
+  radius: float
+  level: int
+  estimator_radius: float
+  classifier_radius: float
+  cause: str
+
+
+def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
+  """What votes amount to, all statistics in NumPy float64.
+
+  Args:
+    ballots: The votes on one image.
+    settings: `task`, `smoothing`, `certificate`, `sigmas`, `estimator_sigma`,
+      `n0`, `n`, `alpha`, `noise_alpha`, `goal` and `radii` of the run.
+  """
+  if settings['task'] == 'predict':
+    return _prediction(ballots, settings)
+  if settings['goal'] is not None:
+    return _adaptive(ballots, settings)
+  if settings['smoothing'] == 'single':
+    return _single(ballots, settings)
+  return _dual(ballots, settings)
+
+
+def plan(settings: Mapping[str, Any]) -> Plan:
+  """What an adaptive run fixes before its first vote.
+
+  Args:
+    settings: Those of the run, see `verdict`.
+  """
+  return _plan(
+    tuple(settings['sigmas']),
+    settings['estimator_sigma'] or settings['sigmas'][0],
+    settings['goal'],
+    tuple(settings['radii']),
+    settings['n0'],
+    settings['n'],
+    statistical_alpha(settings),
+    RULES[settings['certificate'] or 'minimum'],
+  )
+
+
+def statistical_alpha(settings: Mapping[str, Any]) -> float:
+  """The failure probability that is left for the bounds.
+
+  The sampler of the noise may have some of alpha, as it is not quite normal.
+  """
+  return settings['alpha'] - settings['noise_alpha']
+
+
+@functools.lru_cache(maxsize=8)
+def _plan(sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule) -> Plan:
+  return decisions.plan(
+    sigmas,
+    estimator_sigma,
+    goal=goal,
+    radii=radii,
+    n0=n0,
+    n=n,
+    alpha=alpha,
+    certificate=rule,
+  )
+
+
+def _adaptive(ballots: Ballots, settings) -> Verdict:
+  found = decisions.certificate_of_counts(*ballots, plan(settings))
+  level = found.sigma_index
+  first = settings['radii'][0] if settings['radii'] else 0.0
+  reached = [
+    radius > 0 and radius >= first
+    for radius in (found.estimator_radius, found.classifier_radius)
+  ]
+  used = (
+    ballots.estimator_cast.estimation,
+    np.asarray(ballots.classifier_cast.estimation)[level],
+  )
+  undecided = [
+    not good and votes == settings['n']
+    for good, votes in zip(reached, used, strict=True)
+  ]
+  return Verdict(
+    found.prediction,
+    found.radius,
+    level,
+    found.estimator_radius,
+    found.classifier_radius,
+    _cause(*undecided) or 'hopeless',
+  )
+
+
+def _dual(ballots: Ballots, settings) -> Verdict:
+  found = RULES[settings['certificate']](
+    ballots.estimator,
+    ballots.classifier,
+    settings['sigmas'],
+    settings['estimator_sigma'],
+    n=settings['n'],
+    alpha=statistical_alpha(settings),
+  )
+  return _fixed(
+    found,
+    int(found.sigma_index),
+    found.estimator_radius,
+    found.classifier_radius,
+  )
+
+
+def _single(ballots: Ballots, settings) -> Verdict:
+  found = smoothing.certificate_of_counts(
+    Counts(*(votes[0] for votes in ballots.classifier)),
+    settings['sigmas'][0],
+    n=settings['n'],
+    alpha=statistical_alpha(settings),
+  )
+  return _fixed(found, 0, math.inf, found.radius)
+
+
+def _fixed(found, level, estimator_radius, classifier_radius) -> Verdict:
+  stages = float(estimator_radius), float(classifier_radius)
+  cause = _cause(*(not radius > 0 for radius in stages))
+  return Verdict(
+    int(found.prediction), float(found.radius), level, *stages, cause
+  )
+
+
+def _prediction(ballots: Ballots, settings) -> Verdict:
+  """PREDICT of the estimator, if there is one, and then of the classifier."""
+  single = len(settings['sigmas']) == 1
+  alpha = statistical_alpha(settings)
+  statistics = {'n': settings['n'], 'alpha': alpha if single else alpha / 2}
+  level = 0
+  if not single:
+    votes = ballots.estimator.estimation
+    level = smoothing.prediction_of_counts(votes, **statistics).prediction
+  if level == ABSTAIN:
+    return Verdict(ABSTAIN, 0.0, ABSTAIN, 0.0, 0.0, 'estimator')
+  votes = ballots.classifier.estimation[level]
+  found = smoothing.prediction_of_counts(votes, **statistics)
+  predict = int(found.prediction)
+  return Verdict(predict, 0.0, int(level), 0.0, 0.0, 'classifier')
+
+
+def _cause(estimator: bool, classifier: bool) -> str:
+  if estimator and classifier:
+    return 'both'
+  return 'estimator' if estimator else 'classifier' if classifier else ''
+
+
+def no_votes(shape: tuple[int, ...]) -> Counts:
+  """Counts of zero."""
+  return Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
