@@ -30,7 +30,7 @@ from scipy import fft, special
 
 from dualrs_jax import confidence
 
-_MARGIN = 1e-10  # as in `confidence`
+_MARGIN = 1e-10  # that of `confidence`
 _UNIT = 2.0**-53
 #: Mass that may lie beyond one side of a window.
 _TAIL = 1e-14
@@ -135,7 +135,6 @@ def boundaries(
     spent += _sum_of(tail, rejected)
     # Below `start` there are only paths that have been counted already.
     limit = np.where(room >= 0, start + rejected - 1, limit)
-    limit = np.minimum(limit, looks[k])
     limits.append(limit)
   return np.stack(limits)
 

@@ -224,6 +224,13 @@ def test_convolution_misses_less_than_it_charges(z):
   assert np.maximum(exact - found[0], 0).sum() <= missed[0]
   assert missed[0] + charge < 2e-12
   assert np.all(found >= 0)
+  # Transforms of radix 2 have a proven error (Higham 2002, theorem 24.2).
+  width = found.shape[1]
+  error = 6.7 * 2.0**-53 * np.log2(width)
+  norms = np.linalg.norm(law), np.linalg.norm(more)
+  proven = 2 * error * width * norms[0] * norms[1]
+  proven += error * np.sqrt(width) * np.linalg.norm(found)
+  assert missed[0] >= proven
 
 
 @pytest.mark.parametrize('z', [-3.0, -1.0, 0.0, 2.0, 4.0])
@@ -253,6 +260,37 @@ def test_what_cannot_be_computed_counts_as_rejected(monkeypatch):
   monkeypatch.setattr(boundaries, '_TAIL', 0.1)
   hopeless = boundaries.boundaries(z, LOOKS, 0.05, weights)
   np.testing.assert_array_equal(hopeless[1:], np.tile(hopeless[0], (3, 1)))
+
+
+@pytest.mark.parametrize('source', ['_increment', '_convolve'])
+def test_every_charge_counts(source, monkeypatch):
+  """What later looks may miss lowers their boundaries, not the first one's."""
+  looks, z = (4, 7, 9, 14), np.linspace(-2.9, 1.5, 40)
+  weights = sequential.spending(len(looks), 0.5)
+  before = boundaries.boundaries(z, looks, 0.05, weights)
+  honest = getattr(boundaries, source)
+
+  def charging(trials, *arguments):
+    *result, charge = honest(trials, *arguments)
+    is_first = np.array_equal(trials, looks[0])
+    return *result, charge + (0.0 if is_first else 0.003)
+
+  monkeypatch.setattr(boundaries, source, charging)
+  after = boundaries.boundaries(z, looks, 0.05, weights)
+  np.testing.assert_array_equal(after[0], before[0])
+  assert np.all(after <= before)
+  assert np.all(np.any(after[1:] < before[1:], axis=1))
+
+
+def test_the_margin_is_on_the_safe_side(monkeypatch):
+  assert boundaries._MARGIN == confidence._MARGIN
+  z = np.linspace(-0.9, 0.9, 40)
+  looks, weights = (50, 100, 200), (0.25, 0.25, 0.5)
+  before = boundaries.boundaries(z, looks, 0.05, weights)
+  monkeypatch.setattr(boundaries, '_MARGIN', 0.05)
+  after = boundaries.boundaries(z, looks, 0.05, weights)
+  assert np.all(after <= before)
+  assert np.any(after[1:] < before[1:])
 
 
 def test_upper_bounds_are_lower_bounds_of_the_other_side(thousand):

@@ -196,7 +196,7 @@ def test_sequential_tables_use_it(monkeypatch, tmp_path):
   again = sequential.table(64, 0.05, folder=tmp_path)
   np.testing.assert_array_equal(first.bounds, again.bounds)
   assert len(calls) == 1
-  for changed in ({'alpha': 0.04}, {'final_share': 0.6}, {'looks': (64,)}):
+  for changed in ({'alpha': 0.0499999}, {'final_share': 0.6}, {'looks': (64,)}):
     sequential.table(64, **{'alpha': 0.05, 'folder': tmp_path} | changed)
   assert len(calls) == 4
   monkeypatch.setattr(sequential, '_VERSION', -1)
