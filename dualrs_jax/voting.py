@@ -91,6 +91,34 @@ def winners(
   return jnp.where(invalid, logits.shape[-1], jnp.argmax(logits, axis=-1))
 
 
+def cast_votes(
+  classifier: Classifier,
+  copies: Float[Array, 'batch *image'],
+  sigma: Float[Array, 'batch'],
+) -> Int[Array, 'batch']:
+  """The class that each noisy copy votes for, or `classes` where it has none.
+
+  A vote is invalid where the logits hold a NaN, and also where the copy itself
+  is not finite. That is how a noise says that it has no sample, and a network
+  need not pass it on: a NaN pixel may end in finite logits.
+  """
+  logits = classifier(copies, sigma)
+  finite = jnp.isfinite(copies.reshape(copies.shape[0], -1)).all(axis=-1)
+  return jnp.where(finite, winners(logits), logits.shape[-1])
+
+
+def check_noise(noise: Any, image: Any, sigmas: Any) -> None:
+  """Lets a noise that is not made for every image and level refuse these.
+
+  It does so in a method `check(image, sigmas)` that raises ValueError and
+  looks at concrete values only; a noise without one takes everything. Under a
+  trace its copies are not finite instead, and no vote is valid.
+  """
+  check = getattr(noise, 'check', None)
+  if check is not None:
+    check(image, sigmas)
+
+
 def count_votes(
   classifier: Classifier,
   image: Float[Array | np.ndarray, '*image'],
@@ -125,7 +153,11 @@ def count_votes(
 
   Returns:
     The valid votes per class in both splits, int32 arrays [classes].
+
+  Raises:
+    ValueError: If the noise is not made for this image or level.
   """
+  check_noise(noise, image, sigma)
   return _count_votes(
     as_pytree(classifier),
     jnp.asarray(image, jnp.float32),
@@ -165,8 +197,8 @@ def _count_votes(
         jnp.where(selects, votes, votes - n0),
         noise=noise,
       )
-      logits = classifier(noisy, jnp.broadcast_to(sigma, (chunk,)))
-      ballots = jax.nn.one_hot(winners(logits), classes, dtype=bool) & valid
+      cast = cast_votes(classifier, noisy, jnp.broadcast_to(sigma, (chunk,)))
+      ballots = jax.nn.one_hot(cast, classes, dtype=bool) & valid
       estimates = ~selects & (votes < total)
       splits = jnp.stack([selects, estimates])
       return counts + jnp.sum(

@@ -105,6 +105,40 @@ def test_no_vote_is_valid_on_an_image_that_is_not_finite(pixel):
   assert jax.tree.map(lambda c: c.sum().tolist(), tuple(counts)) == (0, 0)
 
 
+def _some_copies_fail(value, key, image, sigma):
+  """One pixel of half of the copies is not finite."""
+  noisy = noise.gaussian(key, image, sigma)
+  fails = noisy[0, 0, 0] > image[0, 0, 0]
+  return noisy.at[2, 1, 0].set(jnp.where(fails, value, noisy[2, 1, 0]))
+
+
+@pytest.mark.parametrize('value', [np.nan, -np.inf])
+def test_no_vote_is_valid_on_a_copy_that_is_not_finite(value):
+  """Whatever the logits are: a network need not pass a NaN on."""
+  failing = jax.tree_util.Partial(_some_copies_fail, jnp.float32(value))
+  counts = count(oracles.constant([0.0, 1.0]), noise=failing)
+  expected = count(oracles.invalid_beyond(float(IMAGE[0, 0, 0])))
+  for split, other in zip(counts, expected, strict=True):
+    assert split.tolist() == other.tolist()[::-1]
+    assert split[1] > 0
+
+
+def test_votes_of_a_batch():
+  copies = jnp.zeros((3, 2, 2, 1)).at[1, 1, 0, 0].set(jnp.nan)
+  sigma = jnp.array([1.0, 1.0, jnp.nan])
+  classifier = lambda images, sigma: jnp.stack([sigma, 2 * sigma], axis=1)
+  assert voting.cast_votes(classifier, copies, sigma).tolist() == [1, 2, 2]
+
+
+def test_a_noise_may_refuse_images_and_levels():
+  class Picky:
+    def check(self, image, sigmas):
+      raise ValueError(f'not {sigmas}')
+
+  with pytest.raises(ValueError, match=r'not 0\.5'):
+    count(noise=Picky())
+
+
 @pytest.mark.parametrize('dtype', [jnp.float16, jnp.bfloat16])
 def test_votes_are_cast_in_float32(dtype):
   """A narrow image is widened first: its noise is not rounded."""
