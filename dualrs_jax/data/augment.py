@@ -4,11 +4,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key, PRNGKeyArray, UInt8
+from jaxtyping import Array, Integer, Key, PRNGKeyArray, UInt8
 
 
 def image_keys(
-  key: PRNGKeyArray, epoch: Int[Array, ''], indices: Int[Array, ' batch']
+  key: PRNGKeyArray,
+  epoch: Integer[Array, ''],
+  indices: Integer[Array, ' batch'],
 ) -> Key[Array, ' batch']:
   """One key per image: a function of `key`, epoch and dataset index alone."""
   of_epoch = jax.random.fold_in(key, epoch)

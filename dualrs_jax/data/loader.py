@@ -3,7 +3,7 @@
 import collections
 import concurrent.futures
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -43,7 +43,7 @@ def batches(
   workers: int = 0,
   ahead: int = 2,
   sharding: jax.sharding.Sharding | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
   """Yields the batches of `order`, while later ones are read and transferred.
 
   What is yielded is a function of source and order: the other arguments change
@@ -62,7 +62,7 @@ def batches(
       processes each gives its own positions, and the batch is all of theirs.
 
   Returns:
-    An iterator; closing it, or the end of its scope, ends the workers.
+    A generator; closing it, or dropping it, ends the workers.
 
   Raises:
     ValueError: `workers` or `ahead` is too small; from the iterator, also what
@@ -127,7 +127,7 @@ def _read_by_workers(
 
 def _prefetch(
   read: _HostBatches, sharding: jax.sharding.Sharding, ahead: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
   """Reads and transfers in a thread, some batches ahead of the consumer."""
 
   def following() -> Batch | None:

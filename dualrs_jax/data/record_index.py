@@ -132,7 +132,7 @@ def _read(path: pathlib.Path) -> RecordIndex | None:
   if not path.exists():
     return None
   try:
-    with np.load(path) as saved:
+    with path.open('rb') as file, np.load(file) as saved:
       return RecordIndex(*(saved[name] for name in RecordIndex._fields))
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     logger.warning('%s is damaged (%s); it is built again', path, error)

@@ -123,8 +123,14 @@ def test_random_views_depend_on_stream_and_index_alone(imagenet):
   assert views.shape == (3, 32, 32, 3)
   reordered, _ = source.take(some[::-1]).gather(np.array([2, 0]), stream=(3, 1))
   assert np.array_equal(reordered, views[[0, 2]])
-  for stream in ((3, 2), (4, 1)):
-    others, _ = source.gather(some, stream=stream)
+  renamed = dataclasses.replace(
+    source.images, indices=source.images.indices + 1
+  )
+  for others in (
+    source.gather(some, stream=(3, 2))[0],
+    source.gather(some, stream=(4, 1))[0],
+    renamed.augmented(some, (3, 1)),
+  ):
     for view, other in zip(views, others, strict=True):
       assert not np.array_equal(view, other)
 

@@ -1,0 +1,59 @@
+"""Records by their place, in files of both forms, whole and damaged."""
+
+import struct
+
+import pytest
+
+from dualrs_jax.data.record_files import FORMS
+
+FILES = {
+  form: f'{form}/imagenet2012/5.1.0/imagenet2012-train.{form}-00001-of-00002'
+  for form in FORMS
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_place_is_that_of_its_record(drawings, form):
+  path = drawings / FILES[form]
+  records = dict(FORMS[form].scan(path))
+  assert len(records) == 60
+  for place in reversed(records):
+    assert FORMS[form].read(path, place) == records[place]
+  assert all(b'.JPEG' in record for record in records.values())
+
+
+def test_both_forms_hold_the_same(drawings):
+  array_record, tfrecord = (
+    {record for _, record in FORMS[form].scan(drawings / FILES[form])}
+    for form in FORMS
+  )
+  assert array_record == tfrecord
+
+
+def cut(content):
+  return content[: len(content) - 100]
+
+
+def page(content):
+  return b'<html>' * (len(content) // 6)
+
+
+def endless(content):
+  return struct.pack('<Q', 2**62) + content[8:]
+
+
+@pytest.mark.parametrize('damage', [cut, page, endless])
+@pytest.mark.parametrize('form', FORMS)
+def test_damage_is_one_sentence(drawings, tmp_path, form, damage):
+  path = tmp_path / 'shard'
+  path.write_bytes(damage((drawings / FILES[form]).read_bytes()))
+  if form == 'array_record' and damage is endless:
+    pytest.skip('the first bytes of an array_record file are no length')
+  with pytest.raises(ValueError, match=r'shard is damaged .*: copy or prepare'):
+    list(FORMS[form].scan(path))
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_place_beyond_the_end_is_refused(drawings, form):
+  with pytest.raises(ValueError, match='is damaged or incomplete'):
+    FORMS[form].read(drawings / FILES[form], 10**9)
