@@ -19,7 +19,7 @@ from dualrs_jax import (
   smoothing,
   voting,
 )
-from dualrs_jax.base import Cast, Counts
+from dualrs_jax.base import Counts
 from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.verdicts import Ballots
 
@@ -119,7 +119,9 @@ def cast(
 def _cast_fixed(booth, examples, settings, key):
   for idx, image in examples:
     image_key = noise.image_key(key, idx)
-    yield idx, jax.device_get(_fixed(booth, settings, image, image_key))
+    counts = _fixed(booth, settings, image, image_key)
+    estimator, classifier = jax.device_get(counts)
+    yield idx, verdicts.fixed_ballots(estimator, classifier, settings)
 
 
 def _cast_adaptive(booth, examples, settings, key):
@@ -152,62 +154,43 @@ def _cast_adaptive(booth, examples, settings, key):
     )
 
 
-def _fixed(booth: Booth, settings, image, key) -> Ballots:
-  """Casts a fixed number of votes on one image, in each stage that has any."""
-  spread = {
+def _fixed(booth: Booth, settings, image, key) -> tuple[Counts, Counts]:
+  """Casts a fixed number of votes on one image: counts [K], [K, classes]."""
+  spread = sharding.votes_devices(booth.mesh) > 1
+  votes = {
+    'n': settings['n'],
+    'alpha': verdicts.statistical_alpha(settings),
     'chunk_size': booth.chunk_size,
     'noise': booth.noise,
-    'mesh': booth.mesh if sharding.votes_devices(booth.mesh) > 1 else None,
+    'mesh': booth.mesh if spread else None,
   }
-  alpha = verdicts.statistical_alpha(settings)
-  votes = {'n': settings['n'], 'alpha': alpha, **spread}
+  certifies = settings['task'] == 'certify'
   sigmas = np.asarray(settings['sigmas'], np.float32)
-  with_radius = settings['task'] == 'certify'
-  n0 = settings['n0'] if with_radius else 0
   if settings['smoothing'] == 'single':
     networks = booth.classifier, image, settings['sigmas'][0], key
-    if with_radius:
-      counts = smoothing.certify(*networks, n0=n0, **votes).counts
+    if certifies:
+      found = smoothing.certify(*networks, n0=settings['n0'], **votes)
+      counts = found.counts
     else:
-      counts = _only_estimation(smoothing.predict(*networks, **votes).counts)
-    classifier = jax.tree.map(lambda split: split[None], counts)
-    return _ballots(verdicts.no_votes((1,)), classifier, n0, settings['n'], 0)
+      counts = _unselected(smoothing.predict(*networks, **votes).counts)
+    nobody = Counts(*(jnp.zeros(1, jnp.int32),) * 2)
+    return nobody, jax.tree.map(lambda split: split[None], counts)
   networks = booth.estimator, booth.classifier, image, sigmas
-  estimator_sigma = settings['estimator_sigma']
-  if with_radius:
+  levels = settings['estimator_sigma'], key
+  if certifies:
+    rule = verdicts.RULES[settings['certificate']]
     found = dual.certify_dual(
-      *networks,
-      estimator_sigma,
-      key,
-      n0=n0,
-      certificate=verdicts.RULES[settings['certificate']],
-      **votes,
+      *networks, *levels, n0=settings['n0'], certificate=rule, **votes
     )
-    counts = found.estimator_counts, found.classifier_counts
-  else:
-    found = dual.predict_dual(*networks, estimator_sigma, key, **votes)
-    here = jnp.arange(len(sigmas))[:, None] == found.sigma_index
-    classifier = jnp.where(here, found.classifier_counts[None], 0)
-    counts = (
-      _only_estimation(found.estimator_counts),
-      _only_estimation(classifier),
-    )
-  return _ballots(*counts, n0, settings['n'], 1)
+    return found.estimator_counts, found.classifier_counts
+  found = dual.predict_dual(*networks, *levels, **votes)
+  here = jnp.arange(len(sigmas))[:, None] == found.sigma_index
+  classifier = jnp.where(here, found.classifier_counts[None], 0)
+  return _unselected(found.estimator_counts), _unselected(classifier)
 
 
-def _only_estimation(votes) -> Counts:
+def _unselected(votes) -> Counts:
   return Counts(jnp.zeros_like(votes), votes)
-
-
-def _ballots(estimator, classifier, n0, n, estimators) -> Ballots:
-  sampled = (classifier.selection + classifier.estimation) != 0
-  levels = sampled.any(axis=-1).astype(jnp.int32)
-  return Ballots(
-    estimator,
-    classifier,
-    Cast(n0 * estimators, n * estimators),
-    Cast(n0 * levels, n * levels),
-  )
 
 
 def _levels(settings: Mapping[str, Any]) -> list[float]:

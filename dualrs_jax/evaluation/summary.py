@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dualrs_jax import metrics
-from dualrs_jax.base import Cast, Counts
+from dualrs_jax.base import Counts
 from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.evaluation.verdicts import Ballots
 
 #: Why rows abstain, in words.
 _CAUSES = {
@@ -318,14 +317,12 @@ def largest_radius(run: Run) -> float:
   n0, n = settings['n0'], settings['n']
   one_class = np.zeros((levels, classes), np.int64)
   one_class[:, 0] = 1
-  everywhere = np.ones(levels, np.int64)
   return max(
     verdicts.verdict(
-      Ballots(
+      verdicts.fixed_ballots(
         Counts(n0 * level, n * level),
         Counts(n0 * one_class, n * one_class),
-        Cast(n0, n),
-        Cast(n0 * everywhere, n * everywhere),
+        settings,
       ),
       settings,
     ).radius

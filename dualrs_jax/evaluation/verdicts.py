@@ -59,6 +59,30 @@ class Verdict(NamedTuple):
   cause: str
 
 
+def fixed_ballots(
+  estimator: Counts, classifier: Counts, settings: Mapping[str, Any]
+) -> Ballots:
+  """The votes of a run with a fixed number of them.
+
+  Args:
+    estimator: Votes for the noise levels; not looked at in plain smoothing.
+    classifier: Votes for the classes at each level, all zero where it was not
+      sampled.
+    settings: `task`, `smoothing`, `n0` and `n` of the run.
+  """
+  n0 = settings['n0'] if settings['task'] == 'certify' else 0
+  n = settings['n']
+  estimators = int(settings['smoothing'] == 'dual')
+  votes = np.asarray(classifier.selection) + np.asarray(classifier.estimation)
+  levels = votes.any(axis=-1).astype(np.int64)
+  return Ballots(
+    estimator,
+    classifier,
+    Cast(n0 * estimators, n * estimators),
+    Cast(np.multiply(n0, levels), np.multiply(n, levels)),
+  )
+
+
 def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
   """What votes amount to, all statistics in NumPy float64.
 
@@ -198,8 +222,3 @@ def _cause(estimator: bool, classifier: bool) -> str:
   if estimator and classifier:
     return 'both'
   return 'estimator' if estimator else 'classifier' if classifier else ''
-
-
-def no_votes(shape: tuple[int, ...]) -> Counts:
-  """Counts of zero."""
-  return Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64))

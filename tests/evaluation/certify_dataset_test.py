@@ -1,8 +1,9 @@
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from dualrs_jax import checkpoints, data, models
+from dualrs_jax import checkpoints, data, models, sharding
 from dualrs_jax.evaluation import certify_dataset as module
 from dualrs_jax.evaluation import certify_source, records
 from dualrs_jax.runtime import settings
@@ -30,6 +31,8 @@ def make_config(**certify):
         'task': 'certify',
         'smoothing': 'dual',
         'protocol': 'fixed',
+        'goal': 'grid',
+        'noise': 'auto',
         'certificate': 'agreement',
         'classifier': '',
         'estimator': '',
@@ -54,7 +57,8 @@ def make_config(**certify):
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
   """Programs for eight devices take longer to compile than these tests."""
-  monkeypatch.setattr(certify_source, '_mesh', lambda devices: None)
+  mesh = sharding.votes_mesh(jax.local_devices()[:1])
+  monkeypatch.setattr(sharding, 'votes_mesh', lambda devices: mesh)
 
 
 @pytest.fixture(scope='session')
@@ -97,7 +101,9 @@ def test_dual_certification_of_a_subset(fresh):
   source = data.load('digits', 'test', renderings=1)
   assert [row.idx for row in rows] == source.indices[[3, 10]].tolist()
   assert [row.label for row in rows] == source.labels[[3, 10]].tolist()
-  recorded = settings.read(folder(fresh, 'dual-agreement') / 'settings.json')
+  recorded = settings.read(
+    folder(fresh, 'dual-agreement-fixed') / 'settings.json'
+  )
   assert recorded['seed'] == 4
   assert recorded['stages'] == {
     'classifier': 'classifier-1',
@@ -108,8 +114,10 @@ def test_dual_certification_of_a_subset(fresh):
   for row in rows:
     records.check(row, recorded)
   text = module.report_dataset(make_config(), fresh)
-  assert text.startswith('dual-agreement\n  2 images of digits (test)')
-  assert (folder(fresh, 'dual-agreement') / 'figures/examples.png').exists()
+  assert text.startswith('dual-agreement-fixed\n  2 images of digits (test)')
+  assert (
+    folder(fresh, 'dual-agreement-fixed') / 'figures/examples.png'
+  ).exists()
   more = module.certify_dataset(make_config(count=3), fresh)
   assert timeless(more[:2]) == timeless(rows)
 
@@ -119,8 +127,8 @@ def test_plain_smoothing_at_every_sigma(fresh):
   rows = module.certify_dataset(config, fresh)
   assert [row.sigma for row in rows] == [0.25, 1.0]
   text = module.report_dataset(config, fresh)
-  assert 'single-0.25\n' in text
-  assert 'single-1\n' in text
+  assert 'single-0.25-fixed\n' in text
+  assert 'single-1-fixed\n' in text
 
 
 def test_predictions_without_radii(fresh):
@@ -144,12 +152,12 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
 @pytest.mark.parametrize(
   ('changes', 'labels', 'certificate'),
   [
-    ({}, ['dual-agreement'], 'agreement'),
-    ({'certificate': 'minimum'}, ['dual-minimum'], 'minimum'),
-    ({'certificate': 'paper'}, ['dual-paper'], 'paper'),
+    ({}, ['dual-agreement-fixed'], 'agreement'),
+    ({'certificate': 'minimum'}, ['dual-minimum-fixed'], 'minimum'),
+    ({'certificate': 'paper'}, ['dual-paper-fixed'], 'paper'),
     ({'protocol': 'paper'}, ['dual-paper-protocol'], 'paper'),
     ({'task': 'predict'}, ['predict-dual'], None),
-    ({'smoothing': 'single'}, ['single-0.25', 'single-1'], None),
+    ({'smoothing': 'single'}, ['single-0.25-fixed', 'single-1-fixed'], None),
     (
       {'smoothing': 'single', 'task': 'predict'},
       ['predict-single-0.25', 'predict-single-1'],
@@ -157,16 +165,27 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
     ),
     (
       {'smoothing': 'single', 'classifier': 'classifier-0'},
-      ['single-0.25-of-classifier-0', 'single-1-of-classifier-0'],
+      ['single-0.25-fixed-of-classifier-0', 'single-1-fixed-of-classifier-0'],
       None,
     ),
     (
       {'smoothing': 'single', 'classifier': 'single-1'},
-      ['single-1-of-single-1'],
+      ['single-1-fixed-of-single-1'],
       None,
     ),
-    ({'split': 'validation'}, ['dual-agreement-validation'], 'agreement'),
-    ({'classifier': 'classifier-1'}, ['dual-agreement'], 'agreement'),
+    ({'split': 'validation'}, ['dual-agreement-fixed-validation'], 'agreement'),
+    ({'classifier': 'classifier-1'}, ['dual-agreement-fixed'], 'agreement'),
+    ({'protocol': 'adaptive'}, ['dual-agreement'], 'agreement'),
+    (
+      {'protocol': 'adaptive', 'goal': 'full', 'smoothing': 'single'},
+      ['single-0.25-full', 'single-1-full'],
+      None,
+    ),
+    (
+      {'protocol': 'adaptive', 'goal': 'radius', 'radii': (0.5,)},
+      ['dual-agreement-radius-0.5'],
+      'agreement',
+    ),
     ({'label': 'again'}, ['again'], 'agreement'),
     (
       {'label': 'again', 'smoothing': 'single'},
@@ -285,4 +304,7 @@ def test_other_statistics_do_not_mix(fresh):
   assert sum(row.estimator_estimation) == 60
   assert module.report_dataset(again, fresh).startswith('again\n')
   assert settings.read(folder(fresh, 'again') / 'settings.json')['seed'] == 5
-  assert settings.read(folder(fresh, 'dual-agreement/settings.json'))['n'] == 50
+  assert (
+    settings.read(folder(fresh, 'dual-agreement-fixed/settings.json'))['n']
+    == 50
+  )

@@ -14,8 +14,8 @@ import pytest
 
 import dualrs_jax
 from dualrs_jax import data, models
+from dualrs_jax.evaluation import casting, records, tsv
 from dualrs_jax.evaluation import certify_source as module
-from dualrs_jax.evaluation import records, tsv
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime import shards
 
@@ -169,12 +169,12 @@ def test_other_statistics_weights_or_seeds_are_refused(
 def test_the_seed_is_on_the_disk_before_the_first_vote(
   certify, tmp_path, monkeypatch
 ):
-  def spy(vote, source, position, claimed):
+  def spy(booth, examples, claimed, key):
     recorded = json.loads((tmp_path / 'run' / module.SETTINGS).read_text())
     assert recorded['seed'] == claimed['seed'] == 11
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(module, '_certify_image', spy)
+  monkeypatch.setattr(casting, 'cast', spy)
   with pytest.raises(KeyboardInterrupt):
     certify()
 

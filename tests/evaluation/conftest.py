@@ -81,5 +81,9 @@ def settings():
     'n0': 20,
     'n': 100,
     'alpha': 0.01,
+    'noise': 'gaussian',
+    'noise_alpha': 0.0,
+    'goal': None,
+    'radii': [],
     'num_classes': CLASSES,
   }

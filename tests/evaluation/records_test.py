@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from dualrs_jax import base, dual
-from dualrs_jax.evaluation import records
+from dualrs_jax import base, composition
+from dualrs_jax.evaluation import records, verdicts
 
 N = 100
 
@@ -23,9 +23,8 @@ def counts(*rows):
 
 
 def make(estimator, classifier, settings, label=0):
-  return records.of_counts(
-    estimator, classifier, settings, idx=7, label=label, time=0.5
-  )
+  ballots = verdicts.fixed_ballots(estimator, classifier, settings)
+  return records.of_votes(ballots, settings, idx=7, label=label, time=0.5)
 
 
 def clopper_pearson(successes, n, alpha):
@@ -39,7 +38,7 @@ def test_row_holds_the_float64_certificate_of_its_counts(certificate, settings):
   estimator = base.Counts(*(votes[0] for votes in counts([2, 95, 3])))
   classifier = counts([0, 0, 0], [90, 6, 4], [80, 15, 5])
   row = make(estimator, classifier, settings)
-  rule = getattr(dual, certificate)
+  rule = getattr(composition, certificate)
   expected = rule(
     estimator, classifier, settings['sigmas'], 0.5, n=N, alpha=0.01
   )
@@ -210,5 +209,7 @@ def test_no_more_votes_than_were_cast(settings, field, votes):
   row = make(base.Counts(few, many), base.Counts(*classifier), settings)
   records.check(row, settings)
   changed = row._replace(**{field: votes})
-  with pytest.raises(ValueError, match=r'image 7: the \w+ votes .* counts of'):
+  with pytest.raises(
+    ValueError, match=r'image 7: the votes .* are not counts of'
+  ):
     records.check(changed, settings)

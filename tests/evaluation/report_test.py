@@ -29,6 +29,9 @@ def workdir(tmp_path_factory, estimator, classifier, source):
     'n0': 20,
     'n': 100,
     'alpha': 0.01,
+    'noise': 'gaussian',
+    'goal': None,
+    'radii': [],
     'task': 'certify',
   }
   dual = common | {

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dualrs_jax import base
-from dualrs_jax.evaluation import records
+from dualrs_jax.evaluation import records, verdicts
 from dualrs_jax.evaluation import summary as module
 
 RADII = (0.0, 0.25, 0.4)
@@ -29,9 +29,12 @@ def make_run(settings, votes, *, label='dual-minimum', idx=0, **changes):
     classifier = np.zeros((levels, 3), int)
     classifier[0] = [count, 100 - count, 0]
     rows.append(
-      records.of_counts(
-        base.Counts(estimator, estimator),
-        base.Counts(classifier, classifier),
+      records.of_votes(
+        verdicts.fixed_ballots(
+          base.Counts(estimator, estimator),
+          base.Counts(classifier, classifier),
+          settings,
+        ),
         settings,
         idx=idx + number,
         label=0,
@@ -79,7 +82,7 @@ def test_facts(run):
   assert 'abstentions: 1 of 6 (classifier undecided 1)' in text
   assert 'clean accuracy: 66.7 [' in text
   assert 'noise level used: 0.25 on 6, 0.5 on 0, 1 on 0' in text
-  assert 'n0 = 20, n = 100 votes, alpha = 0.01, seed 5' in text
+  assert 'n0 = 20, n = 100 votes, alpha = 0.01, gaussian noise, seed 5' in text
   assert 'median time per image: 3 s' in text
   assert 'Clopper-Pearson' in text
   assert 'PARTIAL' not in text

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dualrs_jax import base
-from dualrs_jax.evaluation import records, tsv
+from dualrs_jax.evaluation import records, tsv, verdicts
 from dualrs_jax.runtime import shards
 
 COHEN = ['idx', 'label', 'predict', 'radius', 'correct', 'time']
@@ -28,8 +28,10 @@ def row(**changes):
     'classifier_radius': 0.4995349,
     'estimator_selection': (1, 19, 0),
     'estimator_estimation': (5, 95, 0),
+    'estimator_cast': (20, 100),
     'classifier_selection': {1: (0, 1, 19), 2: (0, 2, 18)},
     'classifier_estimation': {1: (3, 0, 97), 2: (12, 0, 88)},
+    'classifier_cast': {1: (20, 100), 2: (20, 100)},
     'status': 'certified',
   }
   return records.Record(**{**fields, **changes})
@@ -44,6 +46,8 @@ def prediction(**changes):
       'estimator_selection': (),
       'classifier_selection': {},
       'classifier_estimation': {1: (3, 0, 97)},
+      'estimator_cast': (0, 100),
+      'classifier_cast': {1: (0, 100)},
       'status': 'predicted',
       **changes,
     }
@@ -93,8 +97,8 @@ def test_the_first_columns_are_those_of_the_field():
   line = tsv.to_line(row(), 'certify')
   assert line.startswith('7\t2\t2\t0.499\t1\t0:00:01.234567\t0.5\t1\t')
   assert line.endswith(
-    '\t0.4995349\t1,19,0\t5,95,0\t1:0,1,19;2:0,2,18\t1:3,0,97;2:12,0,88'
-    '\tcertified'
+    '\t0.4995349\t1,19,0\t5,95,0\t20,100\t1:0,1,19;2:0,2,18'
+    '\t1:3,0,97;2:12,0,88\t1:20,100;2:20,100\tcertified'
   )
   abstained = row(predict=-1, radius=0.0, status='both')
   assert tsv.to_line(abstained, 'certify').split('\t')[2:5] == [
@@ -160,7 +164,7 @@ def test_rounding_examples(radius, text):
     ('\t2\t0.499\t1\t', '\t2\t0.499\t0\t', "correct is '0' where the rest"),
     ('7\t2\t', '7.0\t2\t', 'invalid literal'),
     ('\tcertified', '\tcertifi', 'status'),
-    ('\tcertified', '', '15 columns instead of 16'),
+    ('\tcertified', '', '17 columns instead of 18'),
     ('0:00:01.234567', '1.234567', 'not enough values'),
     ('5,95,0', '5,,0', 'invalid literal'),
     ('2:12,0,88', '2;12,0,88', 'not enough values'),
@@ -188,7 +192,13 @@ def file(tmp_path, settings):
 
   def write(indices, change=str):
     rows = [
-      records.of_counts(votes, votes, settings, idx=idx, label=2, time=0.0)
+      records.of_votes(
+        verdicts.fixed_ballots(votes, votes, settings),
+        settings,
+        idx=idx,
+        label=2,
+        time=0.0,
+      )
       for idx in indices
     ]
     lines = [change(tsv.to_line(each, 'certify')) for each in rows]
