@@ -15,8 +15,8 @@ Everything that is not computed exactly is counted as a rejection. Per look:
   roundings each, then a division by its sum: 8 w u, with u = 2**-53;
 * rounding of a cumulative sum over w entries: 2 w u;
 * the convolution by FFT of length n: with e = 16 u log2(n), which exceeds the
-  relative l2 error of a transform with radices up to 11, its w entries miss at
-  most 4 e (w |a|_2 |b|_2 + sqrt(w) |b|_2) in all.
+  relative l2 error of a transform of a length with factors 2, 3 and 5, its w
+  entries miss at most 4 e (w |a|_2 |b|_2 + sqrt(w) |b|_2) in all.
 
 A grid point is tested at z + 1e-10 max(|z|, 1), which covers the error of the
 normal distribution function and is the margin of `confidence.lower_z`.
