@@ -1,4 +1,4 @@
-"""Schedules, denoising and resizing against the original code.
+"""Schedules, denoising and whole pipelines against the original code.
 
 Everything that enters a vote is compared with arrays that the published
 PyTorch code gave; the look-up of a step is exact.
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dualrs_jax
-from dualrs_jax import denoising, noise, voting
+from dualrs_jax import denoising, noise, resizing, voting
 from dualrs_jax.denoising import (
   DenoisedClassifier,
   Denoiser,
@@ -173,21 +173,6 @@ def test_a_perfect_network_gives_back_the_image():
   np.testing.assert_allclose(clean, truth, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-  'case', read_json('resize_bicubic', 'fixture.json')['cases'], ids=str
-)
-@pytest.mark.parametrize('antialias', [True, False])
-def test_resize_parity(case, antialias):
-  io = parity_unets.arrays('resize_bicubic', 'io')
-  result = denoising.resize_bicubic(
-    nhwc(io[f'{case["case"]}_in']),
-    tuple(case['out_size']),
-    antialias=antialias,
-  )
-  expected = io[f'{case["case"]}_out_antialias_{str(antialias).lower()}']
-  np.testing.assert_allclose(nchw(result), expected, rtol=0, atol=5e-6)
-
-
 def test_published_noise_is_that_of_the_step(name):
   key = jax.random.key(0)
   image = np.random.default_rng(0).uniform(size=(4, 4, 3)).astype(np.float32)
@@ -232,7 +217,7 @@ def test_a_denoised_classifier_denoises_resizes_and_classifies():
   random = np.random.default_rng(0)
   noisy = random.normal(0.5, 0.5, (4, 6, 8, 3)).astype(np.float32)
   sigma = np.array([0.25, 0.5, 0.5, 1.0], np.float32)
-  small = denoising.resize_bicubic(jnp.clip(noisy, 0, 1), (5, 7))
+  small = resizing.resize_bicubic(jnp.clip(noisy, 0, 1), (5, 7))
   expected = darkness(small, jnp.asarray(sigma))
   np.testing.assert_allclose(apply(f, noisy, sigma), expected, atol=1e-6)
 

@@ -20,6 +20,18 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dualrs_jax.models.diffusion_blocks import (
+  AttentionBlock,
+  Downsample,
+  ResidualBlock,
+  Upsample,
+  convolution,
+  double,
+  halve,
+  norm,
+  same,
+)
+
 #: Sizes of cifar10_uncond_50M_500K: 52,546,438 parameters, 32 x 32 pixels.
 CIFAR10: Mapping[str, Any] = {
   'width': 128,
@@ -112,13 +124,13 @@ class DiffusionUNet(nnx.Module):
         not divide into 32 groups or into heads.
     """
     self.width = width
-    self.dtype = dtype
+    self.dtype = dtype = jnp.dtype(dtype)
     self.smallest = 2 ** (len(multipliers) - 1)
     embedding = 4 * width
     self.embedding1 = nnx.Linear(width, embedding, rngs=rngs)
     self.embedding2 = nnx.Linear(embedding, embedding, rngs=rngs)
 
-    def residual(inputs: int, outputs: int, resample=_same) -> ResidualBlock:
+    def residual(inputs: int, outputs: int, resample=same) -> ResidualBlock:
       return ResidualBlock(
         inputs, outputs, embedding, scale_shift, dtype, rngs, resample
       )
@@ -128,7 +140,7 @@ class DiffusionUNet(nnx.Module):
       return AttentionBlock(inputs, count, heads_first, dtype, rngs)
 
     x = multipliers[0] * width
-    steps: list[list[Any]] = [[_convolution(channels, x, 3, jnp.float32, rngs)]]
+    steps: list[list[Any]] = [[convolution(channels, x, 3, jnp.float32, rngs)]]
     skips, factor = [x], 1
     for level, multiplier in enumerate(multipliers):
       for _ in range(blocks):
@@ -140,7 +152,7 @@ class DiffusionUNet(nnx.Module):
       if level < len(multipliers) - 1:
         factor *= 2
         steps.append(
-          [residual(x, x, _halve)]
+          [residual(x, x, halve)]
           if residual_resampling
           else [Downsample(x, dtype, rngs)]
         )
@@ -157,14 +169,14 @@ class DiffusionUNet(nnx.Module):
         if level > 0 and block == blocks:
           factor //= 2
           steps[-1].append(
-            residual(x, x, _double)
+            residual(x, x, double)
             if residual_resampling
             else Upsample(x, dtype, rngs)
           )
     self.output_blocks = _lists(steps)
     outputs = 2 * channels if learned_variance else channels
-    self.norm = _norm(x, rngs)
-    self.convolution = _convolution(x, outputs, 3, jnp.float32, rngs)
+    self.norm = norm(x, rngs)
+    self.convolution = convolution(x, outputs, 3, jnp.float32, rngs)
 
   def __call__(
     self,
@@ -200,106 +212,6 @@ class DiffusionUNet(nnx.Module):
     return self.convolution(jax.nn.silu(self.norm(x)))
 
 
-class ResidualBlock(nnx.Module):
-  """Two convolutions beside a shortcut, told the timestep in between."""
-
-  def __init__(
-    self,
-    inputs: int,
-    outputs: int,
-    embedding: int,
-    scale_shift: bool,
-    dtype: Any,
-    rngs: nnx.Rngs,
-    resample: Any,
-  ):
-    self.scale_shift = scale_shift
-    self.resample = resample
-    self.norm1 = _norm(inputs, rngs)
-    self.convolution1 = _convolution(inputs, outputs, 3, dtype, rngs)
-    modulation = 2 * outputs if scale_shift else outputs
-    self.embedding = nnx.Linear(embedding, modulation, rngs=rngs)
-    self.norm2 = _norm(outputs, rngs)
-    self.convolution2 = _convolution(outputs, outputs, 3, dtype, rngs)
-    self.projects = inputs != outputs
-    if self.projects:
-      self.shortcut = _convolution(inputs, outputs, 1, dtype, rngs)
-
-  def __call__(
-    self,
-    x: Float[Array, 'batch height width inputs'],
-    embedding: Float[Array, 'batch embedding'],
-  ) -> Float[Array, 'batch new_height new_width outputs']:
-    """The block's feature maps; `embedding` is already activated."""
-    h = self.convolution1(self.resample(jax.nn.silu(self.norm1(x))))
-    modulation = self.embedding(embedding)[:, None, None, :]
-    if self.scale_shift:
-      scale, shift = jnp.split(modulation, 2, axis=-1)
-      h = self.norm2(h) * (1 + scale) + shift
-    else:
-      h = self.norm2(h.astype(modulation.dtype) + modulation)
-    h = self.convolution2(jax.nn.silu(h))
-    x = self.resample(x)
-    return (self.shortcut(x) if self.projects else x) + h
-
-
-class AttentionBlock(nnx.Module):
-  """Attention of every pixel to every pixel, added to the input."""
-
-  def __init__(
-    self,
-    width: int,
-    heads: int,
-    heads_first: bool,
-    dtype: Any,
-    rngs: nnx.Rngs,
-  ):
-    self.heads = heads
-    self.heads_first = heads_first
-    self.norm = _norm(width, rngs)
-    self.projection = nnx.Linear(width, 3 * width, dtype=dtype, rngs=rngs)
-    self.output = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-
-  def __call__(
-    self, x: Float[Array, 'batch height width channels']
-  ) -> Float[Array, 'batch height width channels']:
-    """The input plus what each pixel gathers from all of them."""
-    batch, height, width, channels = x.shape
-    parts = self.projection(self.norm(x).reshape(batch, -1, channels))
-    split = (self.heads, 3) if self.heads_first else (3, self.heads)
-    parts = parts.reshape(batch, height * width, *split, -1)
-    parts = jnp.moveaxis(parts, 3 if self.heads_first else 2, 0)
-    with jax.numpy_dtype_promotion('standard'):  # it promotes bfloat16 itself
-      gathered = jax.nn.dot_product_attention(parts[0], parts[1], parts[2])
-    return x + self.output(gathered.reshape(x.shape))
-
-
-class Downsample(nnx.Module):
-  """A convolution that halves the resolution."""
-
-  def __init__(self, width: int, dtype: Any, rngs: nnx.Rngs):
-    self.convolution = _convolution(width, width, 3, dtype, rngs, stride=2)
-
-  def __call__(
-    self, x: Float[Array, 'batch height width channels']
-  ) -> Float[Array, 'batch half_height half_width channels']:
-    """The feature maps at half the resolution."""
-    return self.convolution(x)
-
-
-class Upsample(nnx.Module):
-  """Repeats every pixel in a square of four, then convolves."""
-
-  def __init__(self, width: int, dtype: Any, rngs: nnx.Rngs):
-    self.convolution = _convolution(width, width, 3, dtype, rngs)
-
-  def __call__(
-    self, x: Float[Array, 'batch height width channels']
-  ) -> Float[Array, 'batch twice_height twice_width channels']:
-    """The feature maps at twice the resolution."""
-    return self.convolution(_double(x))
-
-
 def _through(steps, x, embedding):
   for step in steps:
     told = isinstance(step, ResidualBlock)
@@ -327,47 +239,8 @@ def _heads(width: int, heads: int | None, head_width: int | None) -> int:
   )
 
 
-def _same(x):
-  return x
-
-
-def _halve(x):
-  batch, height, width, channels = x.shape
-  squares = (batch, height // 2, 2, width // 2, 2, channels)
-  return x.reshape(squares).mean(axis=(2, 4))
-
-
-def _double(x):
-  return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-
-
 def _sinusoids(timesteps, width):
   half = width // 2
   frequencies = np.exp(-np.log(10_000) * np.arange(half) / half)
   angles = timesteps[:, None] * frequencies.astype(np.float32)[None]
   return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-
-
-def _convolution(inputs, outputs, kernel, dtype, rngs, stride=1) -> nnx.Conv:
-  # Symmetric padding: 'SAME' would shift the image where the stride is 2.
-  padding = kernel // 2
-  return nnx.Conv(
-    inputs,
-    outputs,
-    (kernel, kernel),
-    stride,
-    padding=((padding, padding), (padding, padding)),
-    dtype=dtype,
-    rngs=rngs,
-  )
-
-
-def _norm(width, rngs) -> nnx.GroupNorm:
-  return nnx.GroupNorm(
-    width,
-    num_groups=32,
-    epsilon=1e-5,
-    dtype=jnp.float32,
-    use_fast_variance=False,  # loses nearly constant channels
-    rngs=rngs,
-  )

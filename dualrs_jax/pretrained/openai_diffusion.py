@@ -17,7 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dualrs_jax.models import diffusion_unet, inference_view
+from dualrs_jax.models import (
+  diffusion_blocks,
+  diffusion_unet,
+  inference_view,
+)
 from dualrs_jax.models.diffusion_unet import DiffusionUNet
 from dualrs_jax.pretrained import matching, torch_files, torch_layers
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
@@ -30,7 +34,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
 
 #: Published names of the layers of each kind of block.
 _LAYERS = {
-  diffusion_unet.ResidualBlock: {
+  diffusion_blocks.ResidualBlock: {
     'in_layers.0': 'norm1',
     'in_layers.2': 'convolution1',
     'emb_layers.1': 'embedding',
@@ -38,13 +42,13 @@ _LAYERS = {
     'out_layers.3': 'convolution2',
     'skip_connection': 'shortcut',
   },
-  diffusion_unet.AttentionBlock: {
+  diffusion_blocks.AttentionBlock: {
     'norm': 'norm',
     'qkv': 'projection',
     'proj_out': 'output',
   },
-  diffusion_unet.Downsample: {'op': 'convolution'},
-  diffusion_unet.Upsample: {'conv': 'convolution'},
+  diffusion_blocks.Downsample: {'op': 'convolution'},
+  diffusion_blocks.Upsample: {'conv': 'convolution'},
 }
 
 

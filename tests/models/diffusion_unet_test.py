@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from dualrs_jax import models
-from dualrs_jax.models import diffusion_unet
+from dualrs_jax.models import diffusion_blocks, diffusion_unet
 from tests import parity_unets
 from tests.parity_unets import apply, nchw, nhwc
 
@@ -59,7 +59,7 @@ def test_bfloat16_computes_the_same_roughly_with_float32_weights():
 
 def test_the_other_order_of_attention_is_a_permutation_of_weights():
   block = parity_unets.network('improved_unet_a').middle_block[1]
-  other = diffusion_unet.AttentionBlock(
+  other = diffusion_blocks.AttentionBlock(
     64, 4, heads_first=False, dtype=jnp.float32, rngs=nnx.Rngs(0)
   )
   state = dict(nnx.to_flat_state(nnx.state(block)))
@@ -84,7 +84,7 @@ def test_a_block_without_scale_adds_the_timestep_before_normalising():
 
   @jax.jit
   def both(x, embedding):
-    block = diffusion_unet.ResidualBlock(
+    block = diffusion_blocks.ResidualBlock(
       inputs=32,
       outputs=64,
       embedding=5,
