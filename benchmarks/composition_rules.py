@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from dualrs_jax.evaluation import records, report, summary
+from dualrs_jax.evaluation import records, report, summary, verdicts
 
 
 def under_rule(run, rule):
@@ -26,7 +26,7 @@ def under_rule(run, rule):
 
 
 def markdown(run, radii):
-  runs = {rule: under_rule(run, rule) for rule in records.RULES}
+  runs = {rule: under_rule(run, rule) for rule in verdicts.RULES}
   radius = {
     rule: np.array([row.radius for row in other.rows])
     for rule, other in runs.items()
@@ -58,7 +58,7 @@ def main():
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
   parser.add_argument('workdir', type=pathlib.Path)
-  parser.add_argument('--label', default='dual-agreement')
+  parser.add_argument('--label', default='dual-agreement-fixed')
   parser.add_argument(
     '--radii', type=float, nargs='+', default=[0.0, 0.25, 0.5, 0.75, 1.0]
   )

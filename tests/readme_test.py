@@ -14,7 +14,7 @@ from PIL import Image
 
 import dualrs_jax
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import records, tsv
+from dualrs_jax.evaluation import records, tsv, verdicts
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
@@ -147,6 +147,9 @@ def test_the_picture_is_drawn_from_rows(tmp_path):
     'n0': 100,
     'n': 1_000,
     'alpha': 0.001,
+    'noise_alpha': 0.0,
+    'goal': None,
+    'radii': [],
     'data': {'name': 'digits'},
     'split': 'test',
     'num_classes': 2,
@@ -154,20 +157,15 @@ def test_the_picture_is_drawn_from_rows(tmp_path):
   }
   votes = Counts(np.array([[90, 10]] * 2), np.array([[900, 100]] * 2))
   for name, own in {
-    'dual-agreement': settings,
-    'single-0.25': settings | {'smoothing': 'single', 'sigmas': [0.25]},
-    'single-0.5': settings | {'smoothing': 'single', 'sigmas': [0.5]},
+    'dual-agreement-fixed': settings,
+    'single-0.25-fixed': settings | {'smoothing': 'single', 'sigmas': [0.25]},
+    'single-0.5-fixed': settings | {'smoothing': 'single', 'sigmas': [0.5]},
   }.items():
     estimator = Counts(votes.selection[0], votes.estimation[0])
     levels = len(own['sigmas'])
-    row = records.of_counts(
-      estimator,
-      Counts(votes.selection[:levels], votes.estimation[:levels]),
-      own,
-      idx=0,
-      label=0,
-      time=1.0,
-    )
+    classifier = Counts(votes.selection[:levels], votes.estimation[:levels])
+    ballots = verdicts.fixed_ballots(estimator, classifier, own)
+    row = records.of_votes(ballots, own, idx=0, label=0, time=1.0)
     assert row.radius > 0
     folder = tmp_path / 'certify' / name
     folder.mkdir(parents=True)
@@ -175,7 +173,7 @@ def test_the_picture_is_drawn_from_rows(tmp_path):
     lines = [tsv.header('certify'), tsv.to_line(row, 'certify')]
     (folder / 'rows.tsv').write_text('\n'.join(lines) + '\n')
   picture = load(ROOT / 'docs' / 'images' / 'draw.py').draw(
-    tmp_path, 'dual-agreement', tmp_path / 'picture.png'
+    tmp_path, 'dual-agreement-fixed', tmp_path / 'picture.png'
   )
   with Image.open(picture) as image:
     assert image.width > image.height > 100

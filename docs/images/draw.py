@@ -17,13 +17,15 @@ def draw(
   """Draws a dual run beside plain smoothing of the same classifier."""
   runs = report.load_runs(workdir)
   run = runs[label]
-  singles = [runs[f'single-{sigma:g}'] for sigma in run.settings['sigmas']]
+  singles = [
+    runs[f'single-{sigma:g}-fixed'] for sigma in run.settings['sigmas']
+  ]
   return style.save(figures.certified_accuracy(run, singles), picture)
 
 
 if __name__ == '__main__':
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('workdir', type=pathlib.Path)
-  parser.add_argument('--label', default='dual-agreement')
+  parser.add_argument('--label', default='dual-agreement-fixed')
   arguments = parser.parse_args()
   print(draw(arguments.workdir, arguments.label, PICTURE))

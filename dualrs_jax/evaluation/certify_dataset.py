@@ -78,22 +78,7 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
     stride=options.stride,
     count=options.count,
   )
-  classifier = _load(
-    workdir,
-    _classifier_stage(config),
-    config.model.classifier.to_dict(),
-    source,
-    num_classes=source.num_classes,
-  )
-  estimator = None
-  if options.smoothing == 'dual':
-    estimator = _load(
-      workdir,
-      _estimator_stage(config),
-      config.model.estimator.to_dict(),
-      source,
-      num_classes=len(config.sigmas),
-    )
+  estimator, classifier = load_networks(config, workdir, source)
   seed = options.seed
   if seed == -1:
     drawn = {'seed': settings.fresh_seed()}
@@ -133,6 +118,32 @@ def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
     radii=config.certify.radii,
     source=load_source(config),
   )
+
+
+def load_networks(
+  config: Any, workdir: str | os.PathLike, source: Source
+) -> tuple[Classifier | None, Classifier]:
+  """The estimator and the classifier that `config.certify` names.
+
+  There is no estimator in plain smoothing.
+  """
+  classifier = _load(
+    pathlib.Path(workdir),
+    _classifier_stage(config),
+    config.model.classifier.to_dict(),
+    source,
+    num_classes=source.num_classes,
+  )
+  if config.certify.smoothing == 'single':
+    return None, classifier
+  estimator = _load(
+    pathlib.Path(workdir),
+    _estimator_stage(config),
+    config.model.estimator.to_dict(),
+    source,
+    num_classes=len(config.sigmas),
+  )
+  return estimator, classifier
 
 
 def load_source(config: Any) -> Source:
