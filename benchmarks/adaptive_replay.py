@@ -17,7 +17,7 @@ import functools
 import os
 import pathlib
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def record(workdir, config, path):
 @functools.cache
 def make_plan(goal):
   """The plan of a goal, once per process."""
-  config = digits.get_config('full')
+  config: Any = digits.get_config('full')
   return decisions.plan(
     config.sigmas,
     config.estimator_sigma,
@@ -104,7 +104,7 @@ def make_plan(goal):
 
 def replay_image(votes, classes, orders, seed):
   """All methods on one image under random orders: Result by method, order."""
-  config = digits.get_config('full')
+  config: Any = digits.get_config('full')
   n0, n = config.certify.n0, config.certify.n
   levels = len(config.sigmas)
   rng = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def _replay(plan, count) -> Result:
 
 def markdown(results, labels, weight, radii):
   """The table: cost and certified accuracy, means over images and orders."""
-  config = digits.get_config('full')
+  config: Any = digits.get_config('full')
   standard = config.certify.n0 + config.certify.n
   tables = {
     name: np.array([image[name] for image in results], float)
@@ -217,7 +217,7 @@ def main():
   parser.add_argument('--images', type=int, default=None)
   parser.add_argument('--processes', type=int, default=os.cpu_count())
   arguments = parser.parse_args()
-  config = digits.get_config('full')
+  config: Any = digits.get_config('full')
   path = arguments.workdir / 'recorded_votes.npz'
   if not path.exists():
     record(arguments.workdir, config, path)
