@@ -93,13 +93,13 @@ def _convert(kind: str, path: str, out: str, sizes: Mapping[str, Any]) -> None:
     f' parameters: {_listed(published.sizes)}'
   )
   output = _output(model, published.sizes)
+  if not np.isfinite(output).all():
+    raise ValueError(f'{path} makes a model whose output is not finite')
   print(
     f'output on a fixed image: shape {output.shape}, mean'
     f' {output.mean():+.5f}, deviation {output.std():.5f}, first'
     f' {output.ravel()[0]:+.5f}'
   )
-  if not np.isfinite(output).all():
-    raise ValueError(f'{path} makes a model whose output is not finite')
   converted.save(out, model, published.sizes, source=published.source)
   converted.load(out)  # verifies the checksum of every array on disk
   print(f'saved in {out}, and read back')

@@ -103,7 +103,11 @@ def describe(directory: str | os.PathLike) -> dict[str, Any]:
   try:
     description = json.loads(path.read_text())
     known = description['architecture'] in ARCHITECTURES
-  except (OSError, ValueError, LookupError, TypeError):
+    description['sizes'] = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in description['sizes'].items()
+    }
+  except (OSError, ValueError, LookupError, TypeError, AttributeError):
     known = False
   if not known:
     raise ImportFailure(
@@ -129,10 +133,9 @@ def load(directory: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
   """
   description = describe(directory)
   architecture = ARCHITECTURES[description['architecture']]
+  sizes = description['sizes']
   abstract = nnx.eval_shape(
-    lambda: architecture(
-      **_without_lists(description['sizes']), dtype=dtype, rngs=nnx.Rngs(0)
-    )
+    lambda: architecture(**sizes, dtype=dtype, rngs=nnx.Rngs(0))
   )
   return inference_view(checkpoints.load_model(directory, abstract))
 
@@ -143,11 +146,3 @@ def number_of_parameters(model: nnx.Module) -> int:
     int(np.prod(leaf.shape))
     for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))
   )
-
-
-def _without_lists(sizes: Mapping[str, Any]) -> dict[str, Any]:
-  """Sizes as they were before JSON made lists of tuples."""
-  return {
-    name: tuple(value) if isinstance(value, list) else value
-    for name, value in sizes.items()
-  }

@@ -61,7 +61,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   for name, (dtype, shape, first, last) in layout.items():
     data = content[start + first : start + last]
     size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    if not size == last - first == data.size:
+    if first < 0 or not size == last - first == data.size:
       raise ImportFailure(f'{path} is cut short or damaged at {name}')
     arrays[name] = np.asarray(data).view(dtype).reshape(shape)
   return arrays

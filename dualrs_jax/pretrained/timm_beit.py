@@ -121,7 +121,7 @@ def _described(
   if not path.exists():
     return {}
   settings = read_json(path)
-  name = settings.get('architecture')
+  name = settings.get('architecture', _NAME)
   if name != _NAME and not sizes:
     raise ImportFailure(
       f'{folder} holds the model {name!r}, not {_NAME!r}: give its sizes'

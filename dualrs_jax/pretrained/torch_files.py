@@ -8,6 +8,7 @@ refuses everything else. PyTorch is imported where it is needed, and only here.
 import importlib
 import os
 import pathlib
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -71,9 +72,8 @@ def read_torch(path: str | os.PathLike) -> TorchFile:
     if hasattr(value, 'numpy')
   }
   if not arrays:
-    raise ImportFailure(
-      f'{path} holds no tensors, only {", ".join(map(str, content))}'
-    )
+    others = ', only ' + ', '.join(map(str, content)) if content else ''
+    raise ImportFailure(f'{path} holds no tensors{others}')
   return TorchFile(arrays, notes)
 
 
@@ -115,9 +115,10 @@ def _load(path: pathlib.Path) -> Any:
       return torch.load(path, weights_only=True, map_location='cpu')
   except Exception as error:  # the kinds differ with format, damage, version
     reason = str(error)
-  if 'unsupported global' in reason.lower():
+  refused = re.search(r'[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)', reason)
+  if refused:
     raise ImportFailure(
-      f'{path} holds Python objects besides tensors, which would be code to'
+      f'{path} holds {refused[1]} besides tensors, which would be code to'
       ' execute, so it is not read; save its state_dict alone'
     )
   with path.open('rb') as file:

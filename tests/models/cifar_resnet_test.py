@@ -8,6 +8,7 @@ from flax import nnx
 
 import dualrs_jax
 from dualrs_jax import models
+from tests import parity_classifiers as parity
 
 
 def create(depth=8, **sizes):
@@ -71,6 +72,19 @@ def test_the_image_is_normalised_inside():
     rtol=1e-4,
     atol=1e-5,
   )
+
+
+def test_bfloat16_is_inside_only():
+  name = 'cifar_resnet20_a'
+  model = parity.model(name, dtype='bfloat16')
+  for leaf in jax.tree.leaves(nnx.state(model)):
+    assert leaf.dtype == jnp.float32
+  low = parity.logits(model, parity.pixels(name))
+  full = parity.arrays(name)['logits']
+  largest = np.abs(full).max()
+  assert low.dtype == np.float32
+  np.testing.assert_allclose(low, full, atol=0.02 * largest)
+  assert not np.allclose(low, full, atol=1e-4 * largest)
 
 
 def test_an_impossible_depth_is_refused():

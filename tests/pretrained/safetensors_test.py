@@ -1,0 +1,77 @@
+"""Safetensors: what was written is read, and damage is told."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrs_jax.pretrained.matching import ImportFailure
+from dualrs_jax.pretrained.safetensors import read_safetensors
+from tests import parity_classifiers as parity
+
+REAL = parity.DATA / 'hf_vit_a' / 'hf' / 'model.safetensors'
+
+
+def written(path, header, data):
+  text = json.dumps(header).encode()
+  path.write_bytes(len(text).to_bytes(8, 'little') + text + data)
+  return path
+
+
+def test_a_real_file_is_read():
+  arrays = read_safetensors(REAL)
+  assert len(arrays) == 56
+  assert arrays['vit.embeddings.position_embeddings'].shape == (1, 17, 64)
+  assert all(array.dtype == np.float32 for array in arrays.values())
+
+
+def test_types_and_positions_are_those_of_the_header(tmp_path):
+  halves = np.array([1.5, -2.0], jnp.bfloat16)
+  whole = np.arange(6, dtype='<i8').reshape(3, 2)
+  header = {
+    '__metadata__': {'format': 'pt'},
+    'whole': {'dtype': 'I64', 'shape': [3, 2], 'data_offsets': [4, 52]},
+    'halves': {'dtype': 'BF16', 'shape': [2], 'data_offsets': [0, 4]},
+    'one': {'dtype': 'F16', 'shape': [], 'data_offsets': [52, 54]},
+  }
+  data = halves.tobytes() + whole.tobytes() + np.float16(0.25).tobytes()
+  arrays = read_safetensors(written(tmp_path / 'x', header, data))
+  assert list(arrays) == ['whole', 'halves', 'one']
+  np.testing.assert_array_equal(arrays['whole'], whole)
+  np.testing.assert_array_equal(arrays['halves'], halves)
+  assert arrays['one'] == 0.25
+  assert arrays['one'].shape == ()
+
+
+@pytest.mark.parametrize('kept', [7, 100, 5000, 100_000, -1])
+def test_a_file_cut_short_is_told(tmp_path, kept):
+  path = tmp_path / 'model.safetensors'
+  path.write_bytes(REAL.read_bytes()[:kept])
+  with pytest.raises(ImportFailure, match='model.safetensors is'):
+    read_safetensors(path)
+
+
+@pytest.mark.parametrize(
+  'entry',
+  [
+    {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 4]},
+    {'dtype': 'F32', 'shape': [-1], 'data_offsets': [4, 0]},
+    {'dtype': 'F3', 'shape': [1], 'data_offsets': [0, 4]},
+    {'dtype': 'F32', 'shape': [1], 'data_offsets': [-4, 0]},
+    {'dtype': 'F32', 'data_offsets': [0, 4]},
+    [1],
+  ],
+)
+def test_a_header_that_does_not_fit_is_told(tmp_path, entry):
+  path = written(tmp_path / 'x', {'a': entry}, bytes(8))
+  with pytest.raises(ImportFailure):
+    read_safetensors(path)
+
+
+@pytest.mark.parametrize('content', [b'PK\x03\x04 zip', b'\x80\x02 pickle'])
+def test_another_format_is_told(tmp_path, content):
+  path = tmp_path / 'x.safetensors'
+  path.write_bytes(content + bytes(100))
+  with pytest.raises(ImportFailure, match='is no safetensors file'):
+    read_safetensors(path)
