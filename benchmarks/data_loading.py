@@ -12,7 +12,8 @@ kB), and written in both forms of tensorflow-datasets. Measured are:
 * `loader.batches` of random views with growing numbers of workers, consumed as
   fast as they come; and by a program that sleeps between two batches for 1.25
   times as long as one of them took then, as one does that waits for an
-  accelerator: the share of its time that it waits for data;
+  accelerator: the share of its time that it waits for data. The best of some
+  alternating rounds;
 * CIFAR-10: seconds of one core until 10,000 images are in memory.
 
 The files are in the system's cache when they are read: disks are not measured.
@@ -160,8 +161,9 @@ def of_loading(source, workers, batch_size, count, busy):
     for number in itertools.count()
   )
   batches = loader.batches(source, order, workers=workers)
-  for _ in range(6):  # until the workers have started
+  for _ in range(4):  # until the workers have started, and are as far ahead
     next(batches)
+    time.sleep(busy)
   waited, start = 0.0, time.perf_counter()
   for _ in range(count):
     waited += seconds(lambda: next(batches))
@@ -186,10 +188,15 @@ def measure(folder, options):
   where = str(folder / options.form)
   source = data.load('imagenet', 'test', data_dir=where)
   size = options.batch_size
-  for workers in options.workers:
+  best = dict.fromkeys(options.workers, (0.0, 1.0))
+  for workers in options.workers * options.rounds:
     each, _ = of_loading(source, workers, size, options.batches, 0)
-    _, waiting = of_loading(source, workers, size, options.batches, 1.25 * each)
-    yield f'| {workers} | {size / each:,.0f} | {100 * waiting:.1f} |'
+    busy = 1.25 * each
+    _, waiting = of_loading(source, workers, size, options.batches, busy)
+    rate, share = best[workers]
+    best[workers] = max(rate, size / each), min(share, waiting)
+  for workers, (rate, waiting) in best.items():
+    yield f'| {workers} | {rate:,.0f} | {100 * waiting:.1f} |'
   yield from (
     '',
     '| CIFAR-10, 10,000 images | seconds of one core |',
@@ -211,6 +218,7 @@ def main():
   parser.add_argument('--images', type=int, default=400)
   parser.add_argument('--batch_size', type=int, default=64)
   parser.add_argument('--batches', type=int, default=20)
+  parser.add_argument('--rounds', type=int, default=4)
   parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
   parser.add_argument('--form', choices=FORMS, default='tfrecord')
   parser.add_argument('--output', type=pathlib.Path)

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import itertools
 from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
@@ -131,14 +132,11 @@ def _prefetch(
   """Reads and transfers in a thread, some batches ahead of the consumer."""
 
   def following() -> Batch | None:
-    for batch in read:
-      return Batch(
-        *(
-          jax.make_array_from_process_local_data(sharding, part)
-          for part in batch
-        )
-      )
-    return None
+    batch = next(read, None)
+    if batch is None:
+      return None
+    put = functools.partial(jax.make_array_from_process_local_data, sharding)
+    return Batch(*map(put, batch))
 
   with concurrent.futures.ThreadPoolExecutor(1) as thread:
     waiting = collections.deque(thread.submit(following) for _ in range(ahead))
