@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import composition, noise, sequential
+from dualrs_jax import composition, confidence, noise, sequential
 from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
 from dualrs_jax.composition import Bounds, CompositionRule
 from dualrs_jax.sequential import SequentialTable
@@ -122,9 +122,10 @@ def plan(
     certificate: The composition rule.
 
   Raises:
-    ValueError: If the goal is unknown or does not fit the radii, or n votes
-      can never certify at alpha.
+    ValueError: If the goal is unknown or does not fit the radii, alpha is
+      outside (0, 1), or n votes can never certify at it.
   """
+  confidence.check_alpha(alpha)
   radii = tuple(float(radius) for radius in radii)
   _check_goal(goal, radii)
   share = 0.75 if goal == 'full' else 0.5
@@ -237,8 +238,8 @@ def certificate_of_counts(
     prediction=ABSTAIN if claimed is None else label,
     radius=claimed or 0.0,
     sigma_index=level,
-    estimator_radius=max(float(radii.estimator), 0.0),
-    classifier_radius=max(float(radii.classifier), 0.0),
+    estimator_radius=max(0.0, float(radii.estimator)),  # 0 for a NaN
+    classifier_radius=max(0.0, float(radii.classifier)),
     estimator_counts=estimator_counts,
     classifier_counts=classifier_counts,
     estimator_cast=estimator_cast,
@@ -335,21 +336,22 @@ class _Image:
   def next_stage(self) -> int | None:
     """The stage to advance, or None if the goal is decided."""
     now, hope = self._terms(None), self._terms(_PATIENCE)
-    low, high = _radius(now), _radius(hope)
-    target = self._target(low, high)
+    target = self._target(_radius(now), _radius(hope))
     if target is None:
       return None
-    likely = self._terms(0.0)
+    # All terms of `hope` reach the target and one of `now` does not, so some
+    # stage has votes left: after the last ones, it hopes for what it has.
     candidates = []
-    for term, options in now.items():
-      if max(options.values()) >= target:
-        continue
-      # The estimator if it may suffice, or else the level that may agree.
-      for stage in options:
-        if hope[term][stage] >= target:
-          candidates.append((likely[term][stage], stage))
-          break
-    return min(candidates)[1]
+    for certified, hoped, likely in zip(
+      now, hope, self._terms(0.0), strict=True
+    ):
+      if max(certified.values()) < target:
+        able = [stage for stage in hoped if hoped[stage] >= target]
+        # The estimator, or the level that may agree where that is to fail.
+        stage = next((s for s in able if likely[s] >= target), able[0])
+        # A first look is cheap and may settle it; then the likely bottleneck.
+        candidates.append((self.look(stage) >= 0, likely[stage], stage))
+    return min(candidates)[-1]
 
   def _target(self, low: float, high: float) -> float | None:
     """The radius to decide next, or None."""
@@ -361,7 +363,7 @@ class _Image:
       return None
     return max(plan.radii[at], math.ulp(0.0))
 
-  def _terms(self, sure: float | None) -> dict[int, dict[int, float]]:
+  def _terms(self, sure: float | None) -> list[dict[int, float]]:
     """The terms of R, each with the radii that different stages give it.
 
     R is the smallest term, and a term the largest of its radii.
@@ -371,9 +373,7 @@ class _Image:
         see `_Lookup.hoped`.
     """
     plan = self._plan
-    terms = {
-      self.level: {self.level: self._agreement(self.level, plan.selected, sure)}
-    }
+    terms = [{self.level: self._agreement(self.level, plan.selected, sure)}]
     if len(plan.sigmas) == 1:
       return terms
     look, votes = self.look(ESTIMATOR), self.estimation.get(ESTIMATOR)
@@ -389,9 +389,10 @@ class _Image:
         avoids = _read(plan.avoids, look, counts[k] + invalid, sure)
         gap = _down(keeps + avoids)
         radius = max(radius, _down(plan.estimator_sigma / 2 * gap))
-      terms[~k] = {ESTIMATOR: radius}
+      options = {ESTIMATOR: radius}
       if plan.agrees is not None:
-        terms[~k][k] = self._agreement(k, plan.agrees, sure)
+        options[k] = self._agreement(k, plan.agrees, sure)
+      terms.append(options)
     return terms
 
   def _agreement(self, level: int, tables, sure: float | None) -> float:
@@ -414,27 +415,25 @@ class _Image:
     """What the votes amount to."""
     levels = len(self._plan.sigmas)
     classes = len(self.selection[self.level])
-    estimator = Counts(*(np.zeros(levels, np.int64) for _ in range(2)))
-    classifier = Counts(*(np.zeros((levels, classes), np.int64) for _ in '12'))
-    for table, known in zip(
-      (estimator, classifier), ([ESTIMATOR], range(levels)), strict=True
-    ):
-      for stage in known:
-        row = ... if stage == ESTIMATOR else stage
-        table.selection[row] = self.selection.get(stage, 0)
-        table.estimation[row] = self.estimation.get(stage, 0)
+    rows = [self._counts(stage, classes) for stage in range(levels)]
     cast = np.array([self.cast[stage] for stage in range(levels)], np.int64)
     return certificate_of_counts(
-      estimator,
-      classifier,
+      self._counts(ESTIMATOR, levels),
+      Counts(*map(np.stack, zip(*rows, strict=True))),
       Cast(*self.cast[ESTIMATOR]),
       Cast(*cast.T),
       self._plan,
     )
 
+  def _counts(self, stage: int, width: int) -> Counts:
+    nothing = np.zeros(width, np.int64)
+    return Counts(
+      self.selection.get(stage, nothing), self.estimation.get(stage, nothing)
+    )
 
-def _radius(terms: dict[int, dict[int, float]]) -> float:
-  return min(max(options.values()) for options in terms.values())
+
+def _radius(terms: Sequence[dict[int, float]]) -> float:
+  return min(max(options.values()) for options in terms)
 
 
 def _read(lookup: _Lookup, look: int, failures: int, sure: float | None):
