@@ -118,18 +118,19 @@ def assign(
   if sorted(map(str, paths)) != sorted(map(str, variables)):
     unset = set(map(str, variables)) ^ set(map(str, paths))
     raise KeyError(f'set not exactly once: {sorted(unset) or paths}')
-  _check_names(arrays, targets, source)
-  values, wrong = {}, []
+  faults = _wrong_names(arrays, targets, source)
+  values, misfits = {}, []
   for name, several in targets.items():
-    for target in several:
+    for target in several if name in arrays else ():
       shape = variables[target.path].shape
-      value, fault = _transformed(arrays[name], target, shape)
+      values[target.path], fault = _transformed(arrays[name], target, shape)
       if fault:
-        wrong.append(f'{name} {fault}')
+        misfits.append(f'{name} {fault}')
         break
-      values[target.path] = value
-  if wrong:
-    raise ImportFailure(f'{source} does not fit the model: {"; ".join(wrong)}')
+  if misfits:
+    faults.append(f'{len(misfits)} misfit: {", ".join(misfits)}')
+  if faults:
+    raise ImportFailure(f'{source} does not fit the model: {"; ".join(faults)}')
   filled = {
     path: variable.replace(jnp.asarray(values[path], variable.dtype))
     for path, variable in variables.items()
@@ -137,11 +138,12 @@ def assign(
   nnx.update(model, nnx.from_flat_state(filled.items()))
 
 
-def _check_names(
+def _wrong_names(
   arrays: Mapping[str, np.ndarray],
   targets: Mapping[str, Sequence[Target]],
   source: str,
-) -> None:
+) -> list[str]:
+  """The names that only one side has; an error where no name agrees."""
   missing = [name for name in targets if name not in arrays]
   unexpected = [name for name in arrays if name not in targets]
   if len(missing) == len(targets):
@@ -150,15 +152,11 @@ def _check_names(
       f'{source} is of another architecture: it holds none of the'
       f' {len(targets)} arrays expected, such as {missing[0]!r}{others}'
     )
-  if missing or unexpected:
-    faults = [
-      f'{len(names)} {what}: {", ".join(names)}'
-      for what, names in (('missing', missing), ('unexpected', unexpected))
-      if names
-    ]
-    raise ImportFailure(
-      f'{source} does not hold the arrays expected: {"; ".join(faults)}'
-    )
+  return [
+    f'{len(names)} {what}: {", ".join(names)}'
+    for what, names in (('missing', missing), ('unexpected', unexpected))
+    if names
+  ]
 
 
 def _transformed(

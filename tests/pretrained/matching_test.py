@@ -67,14 +67,18 @@ def test_every_array_arrives_as_the_type_of_its_parameter(model, arrays):
     assert leaf.dtype == np.float32
 
 
-def test_missing_and_unexpected_arrays_are_all_named(model, arrays):
+def test_missing_unexpected_and_misshapen_arrays_are_named_at_once(
+  model, arrays
+):
   del arrays['fc.bias'], arrays['bn.weight']
   arrays |= {'ema': np.zeros(1), 'fc2.weight': np.zeros(1)}
+  arrays['fc.weight'] = np.zeros((2, 2), 'f4')
   with pytest.raises(ImportFailure) as failure:
     assign(model, arrays)
   assert str(failure.value) == (
-    'file.pt does not hold the arrays expected: 2 missing: fc.bias, bn.weight;'
-    ' 2 unexpected: ema, fc2.weight'
+    'file.pt does not fit the model: 2 missing: fc.bias, bn.weight;'
+    ' 2 unexpected: ema, fc2.weight; 1 misfit: fc.weight of shape (2, 2) does'
+    ' not give layers.0.kernel (2, 4)'
   )
 
 

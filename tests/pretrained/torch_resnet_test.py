@@ -61,13 +61,12 @@ def test_names_in_messages_are_those_of_the_file():
   weights = dict(parity.arrays(name, 'weights'))
   del weights['1.layer2.0.downsample.1.running_var']
   weights['1.bn1.bias'] = np.zeros(3, 'f4')
-  with pytest.raises(
-    ImportFailure, match=r'1 missing: 1.layer2.0.downsample.1.running_var$'
-  ):
+  missing = '1 missing: 1.layer2.0.downsample.1.running_var; '
+  with pytest.raises(ImportFailure, match=f'{missing}1 misfit: 1.bn1.bias of'):
     parity.resnet(weights, name)
   del weights['1.fc.bias']
   weights['1.fc.bais'] = np.zeros(10, 'f4')
-  with pytest.raises(ImportFailure, match='1 unexpected: 1.fc.bais$'):
+  with pytest.raises(ImportFailure, match='1 unexpected: 1.fc.bais;'):
     parity.resnet(weights, name)
 
 
