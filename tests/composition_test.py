@@ -77,13 +77,13 @@ def reference(rule, estimator, classifier, sigmas, level_sigma, n, alpha):
   else:
     second = sigmas[i] * lower(y_votes[i], n, alpha)
     radius, first = second, np.inf
-    z_i = lower(votes[i], n, 0.5 * alpha)
+    z_i = lower(votes[i], n, 0.7 * alpha)
     for k in range(levels):
       if k != i:
         invalid = n - votes.sum()
         z_k = min(upper(votes[k] + invalid, n, 0.05 * alpha), -z_i)
         a_k = level_sigma / 2 * (z_i - z_k)
-        b_k = sigmas[k] * lower(y_votes[k], n, 0.45 * alpha)
+        b_k = sigmas[k] * lower(y_votes[k], n, 0.25 * alpha)
         radius = min(radius, max(a_k, b_k))
         first = min(first, a_k)
   return y if radius > 0 else ABSTAIN, *np.maximum([radius, first, second], 0)
@@ -355,8 +355,8 @@ def test_fewest_votes_that_certify(rule, fewest):
 def test_shares_of_alpha_add_up():
   spent = agreement.keeps + agreement.avoids + agreement.agrees
   assert spent == pytest.approx(1, abs=1e-15)
-  # The lower bound that all A_k share is that of `paper`: domination.
-  assert agreement.keeps == paper.keeps == 0.5
+  # The lower bound that all A_k share is at least that of `paper`: domination.
+  assert agreement.keeps >= paper.keeps == 0.5
 
 
 @pytest.mark.parametrize(

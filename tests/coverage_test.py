@@ -191,7 +191,7 @@ def attained():
 
 
 def test_agreement_where_its_alpha_is_attained():
-  """A_k fails with .5 alpha, B_k with .45 alpha, hardly ever both."""
+  """A_k fails with .7 alpha, B_k with .25 alpha, hardly ever both."""
   sigma, truth, p_i, p_k = attained()
   estimator, other = draw(np.random.default_rng(5), p_i, -p_k)
   sure = np.full(TRIALS, N, np.int32)
