@@ -1,7 +1,10 @@
 """Randomized smoothing with input-dependent noise, in JAX."""
 
+from dualrs_jax.adaptive import certify_images as certify_images
 from dualrs_jax.arrays import certify_array as certify_array
 from dualrs_jax.base import ABSTAIN as ABSTAIN
+from dualrs_jax.base import AdaptiveCertificate as AdaptiveCertificate
+from dualrs_jax.base import Cast as Cast
 from dualrs_jax.base import Certificate as Certificate
 from dualrs_jax.base import Classifier as Classifier
 from dualrs_jax.base import Counts as Counts
@@ -13,6 +16,7 @@ from dualrs_jax.composition import minimum as minimum
 from dualrs_jax.composition import paper as paper
 from dualrs_jax.dual import certify_dual as certify_dual
 from dualrs_jax.dual import predict_dual as predict_dual
+from dualrs_jax.lattice import lattice_noise as lattice_noise
 from dualrs_jax.noise import gaussian as gaussian
 from dualrs_jax.noise import image_key as image_key
 from dualrs_jax.sharding import votes_mesh as votes_mesh
