@@ -11,6 +11,7 @@ image asks for them, and not before.
 
 import collections
 import functools
+import itertools
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -107,11 +108,16 @@ def certify_images(
   """
   validation.check_votes(n0, n, alpha, chunk_size)
   validation.check_key(key)
-  single = len(np.shape(sigmas)) == 1 and np.shape(sigmas)[0] == 1
-  if estimator is None and not single:
-    raise ValueError('Only with a single noise level there is no estimator.')
-  level = sigmas[0] if estimator_sigma is None else estimator_sigma
-  validation.check_levels(sigmas, level)
+  if estimator is not None and estimator_sigma is None:
+    raise ValueError('An estimator needs its noise level, estimator_sigma.')
+  alone = estimator_sigma is None
+  validation.check_levels(sigmas, 1.0 if alone else estimator_sigma)
+  if estimator is None and len(sigmas) > 1:
+    raise ValueError(
+      f'A choice among {len(sigmas)} noise levels takes an estimator; without'
+      ' one, sigmas holds a single level.'
+    )
+  level = sigmas[0] if alone else estimator_sigma
   plan = decisions.plan(
     np.asarray(sigmas).tolist(),
     level,
@@ -130,7 +136,7 @@ def certify_images(
   if mesh is None:
     mesh = sharding.votes_mesh()
   device = _Device(networks, first[1], key, noise, mesh, chunk_size)
-  return _certify(plan, device, first, arrivals)
+  return _certify(plan, device, itertools.chain([first], arrivals))
 
 
 def cast_lanes(
@@ -181,11 +187,23 @@ def _store(images, slot, image):
 def _checked(
   examples: Iterable[Example], plan: Plan, noise: Any
 ) -> Generator[Example]:
+  """Refuses what is no example; copies images, as a caller may reuse memory."""
   levels = np.asarray([*plan.sigmas, plan.estimator_sigma], np.float32)
+  shape = None
   for index, image in examples:
+    validation.check_whole('A dataset index', index)
+    if not 0 <= index < 2**31:
+      raise ValueError(f'A dataset index is in [0, 2**31), unlike {index}.')
     validation.check_image(image)
     voting.check_noise(noise, image, levels)
-    yield int(index), np.asarray(image, np.float32)
+    image = np.array(image, np.float32)
+    if shape not in (None, image.shape):
+      raise ValueError(
+        f'The images of a run have one shape, but {image.shape} at index'
+        f' {index} follows {shape}.'
+      )
+    shape = image.shape
+    yield int(index), image
 
 
 def _networks(estimator, classifier, image, sigmas, key):
@@ -336,19 +354,17 @@ class _Segment(NamedTuple):
 
 
 def _certify(
-  plan: Plan, device: _Device, first: Example, arrivals: Iterator[Example]
+  plan: Plan, device: _Device, arrivals: Iterator[Example]
 ) -> Iterator[tuple[int, AdaptiveCertificate]]:
   """The scheduler: admits images, casts steps, wakes images."""
   free = list(range(device.slots))[::-1]
   active: dict[int, _Image] = {}
   under_way: collections.deque = collections.deque()
-  waiting = first
   while True:
-    while waiting is not None and free:
+    while free and (example := next(arrivals, None)) is not None:
       slot = free.pop()
-      device.store(slot, waiting[1])
-      active[slot] = _Image(waiting[0], slot, plan, device)
-      waiting = next(arrivals, None)
+      device.store(slot, example[1])
+      active[slot] = _Image(example[0], slot, plan, device)
     if not active:
       return
     while len(under_way) < _STEPS_AHEAD:
@@ -357,8 +373,6 @@ def _certify(
       if demand < device.lanes and under_way:
         break
       segments = _pack(active.values(), network, device.lanes)
-      if not segments:  # everything there is to cast is under way
-        break
       lanes = _lanes(segments, device.lanes)
       under_way.append((segments, device.cast(network, lanes)))
     segments, classes = under_way.popleft()
@@ -395,7 +409,7 @@ def _pack(images: Iterable[_Image], network: int, lanes: int) -> list[_Segment]:
 
 
 def _lanes(segments: Sequence[_Segment], lanes: int) -> Lanes:
-  """The lanes of a step; those left over repeat a vote that nobody counts."""
+  """The lanes of a step; those left over cast votes that nobody counts."""
   counts = np.array([segment.count for segment in segments])
   counts[-1] += lanes - counts.sum()
 
@@ -408,7 +422,7 @@ def _lanes(segments: Sequence[_Segment], lanes: int) -> Lanes:
   ]
   return Lanes(
     slot=repeat([segment.image.slot for segment in segments], np.int32),
-    index=repeat([segment.image.index for segment in segments], np.uint32),
+    index=repeat([segment.image.index for segment in segments], np.int32),
     split=repeat([segment.split for segment in segments], np.int32),
     vote=np.concatenate(votes, dtype=np.int32),
     sigma=repeat([segment.sigma for segment in segments], np.float32),
