@@ -64,6 +64,7 @@ def certify_array(
   validation.check_votes(n0, n, alpha, chunk_size)
   for image in images:
     validation.check_image(image)
+    voting.check_noise(noise, image, sigma)
   voting.check_companions(
     lambda batch: _logits(model, np.asarray(batch)),
     images[0],
@@ -124,10 +125,12 @@ def _count_array_votes(
       np.where(selects, votes, votes - n0),
       noise=voting.as_pytree(noise),
     )
-    logits = _logits(model, np.asarray(noisy))
+    noisy = np.asarray(noisy)
+    logits = _logits(model, noisy)
     classes = np.arange(logits.shape[1])
     ballots = np.equal.outer(np.argmax(logits, axis=1), classes)
     ballots &= ~np.any(np.isnan(logits), axis=1, keepdims=True)
+    ballots &= np.isfinite(noisy.reshape(chunk, -1)).all(axis=1, keepdims=True)
     estimates = ~selects & (votes < total)
     tally = tally + np.stack(
       [ballots[selects].sum(axis=0), ballots[estimates].sum(axis=0)]

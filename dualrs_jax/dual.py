@@ -88,6 +88,8 @@ def certify_dual(
   levels = np.shape(sigmas)[0]
   confidence.check_possible(n, alpha * certificate.smallest_share(levels))
   experts = checked_experts(estimator, classifier, image, sigmas, key)
+  voting.check_noise(noise, image, sigmas)
+  voting.check_noise(noise, image, estimator_sigma)
   return _certify_dual(
     voting.as_pytree(estimator),
     experts,
@@ -280,6 +282,8 @@ def predict_dual(
   share = alpha if np.shape(sigmas)[0] == 1 else alpha / 2
   smoothing.check_prediction_possible(n, share)
   experts = checked_experts(estimator, classifier, image, sigmas, key)
+  voting.check_noise(noise, image, sigmas)
+  voting.check_noise(noise, image, estimator_sigma)
   return _predict_dual(
     voting.as_pytree(estimator),
     experts,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import ABSTAIN, certify, certify_array, image_key
+from dualrs_jax.lattice import lattice_noise
 from tests import oracles
 
 NETWORK = oracles.integer_network(16, 5, seed=1)
@@ -101,3 +102,34 @@ def test_a_model_whose_rows_depend_on_each_other_is_refused():
       alpha=0.01,
       chunk_size=50,
     )
+
+
+def test_exact_noise_refuses_what_it_was_not_made_for():
+  options = {'noise': lattice_noise([0.5])} | STATISTICS
+  options['chunk_size'] = 50
+  with pytest.raises(ValueError, match=r'round it to 8\s+bits'):
+    certify_array(model, IMAGES * 0.999, 0.5, jax.random.key(0), **options)
+  with pytest.raises(ValueError, match=r'not for sigma = 0\.25'):
+    certify_array(
+      model, np.round(IMAGES * 255) / 255, 0.25, jax.random.key(0), **options
+    )
+
+
+def test_a_copy_that_is_not_finite_casts_no_vote():
+  """The logits of this model are finite whatever the pixels are."""
+
+  def blind(images):
+    return np.tile(np.float32([1, 0]), (len(images), 1))
+
+  broken = jax.tree_util.Partial(lambda key, image, sigma: image * jnp.nan)
+  answer = certify_array(
+    blind,
+    IMAGES,
+    0.5,
+    jax.random.key(0),
+    noise=broken,
+    chunk_size=50,
+    **STATISTICS,
+  )
+  assert (answer.prediction == -1).all()
+  assert not answer.counts.estimation.any()

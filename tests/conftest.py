@@ -4,11 +4,20 @@ The options must be set before JAX starts its backend, so they are set here, at
 import. `JAX_PLATFORMS` in the environment wins, for a run of the tests on
 another kind of device. With `JAX_COMPILATION_CACHE_DIR` set (JAX reads it
 itself) a second run of the tests compiles less.
+
+Tests compile much and compute little, so XLA optimizes less, unless `XLA_FLAGS`
+say otherwise. Tables of bounds are kept in a folder that goes with the run.
 """
 
 import os
+import tempfile
+
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
 import jax
+
+_TABLES = tempfile.TemporaryDirectory(prefix='dualrs_jax-tests-')
+os.environ['DUALRS_JAX_CACHE'] = _TABLES.name
 
 if 'JAX_PLATFORMS' not in os.environ:
   jax.config.update('jax_platforms', 'cpu')

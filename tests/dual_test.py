@@ -17,6 +17,7 @@ from dualrs_jax import (
   predict_dual,
   voting,
 )
+from dualrs_jax.lattice import lattice_noise
 from tests import oracles
 
 RULES = [paper, minimum, agreement]
@@ -460,3 +461,16 @@ def test_new_levels_do_not_recompile():
       chunk_size=200,
     )
   assert dual._certify_dual._cache_size() == before
+
+
+@pytest.mark.parametrize('missing', ['a level', "the estimator's"])
+def test_exact_noise_is_for_the_levels_of_both_stages(missing):
+  made_for = {'a level': [0.25, 0.5], "the estimator's": [0.25, 0.75]}[missing]
+  arguments = (np.zeros((4, 4, 1), np.float32), (0.25, 0.75), 0.5, KEY)
+  options = {'n': 180, 'alpha': 0.05, 'chunk_size': 200}
+  options['noise'] = lattice_noise(made_for)
+  networks = oracles.constant([1.0, 0.0]), NETWORK
+  with pytest.raises(ValueError, match='was made for the levels'):
+    certify_dual(*networks, *arguments, certificate=minimum, n0=20, **options)
+  with pytest.raises(ValueError, match='was made for the levels'):
+    predict_dual(*networks, *arguments, **options)
