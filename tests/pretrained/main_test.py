@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from dualrs_jax import checkpoints, models, pretrained
+from dualrs_jax.models.cifar_resnet import RESNET110
 from dualrs_jax.pretrained import converted
 from dualrs_jax.pretrained.__main__ import main
 from tests import parity_classifiers as parity
@@ -48,6 +49,19 @@ def test_the_type_of_the_activations_is_chosen_when_it_is_read(folder):
   low = logits(pretrained.load(folder, dtype=jnp.bfloat16))
   expected = logits(parity.model('hf_vit_a', dtype='bfloat16'))
   np.testing.assert_array_equal(low, expected)
+
+
+def test_a_converted_network_uses_its_stored_statistics(tmp_path):
+  name = 'cifar_resnet20_a'
+  source = str(parity.DATA / name / 'weights.npz')
+  model, images = parity.model(name), parity.pixels(name)
+  training = nnx.view(model, use_running_average=False)
+  sizes = RESNET110 | {'depth': 20}
+  converted.save(tmp_path, training, sizes, source=source)
+  np.testing.assert_array_equal(
+    parity.logits(pretrained.load(tmp_path), images),
+    parity.logits(model, images),
+  )
 
 
 def test_the_folder_says_what_it_holds(folder):

@@ -120,6 +120,7 @@ def test_real_checkpoints_make_the_same_model(name, file):
   architecture, sizes = parity.RESNETS[name]
   path = parity.DATA / name / file
   model = torch_resnet.load(path, architecture, sizes)
+  assert model.stem_norm.use_running_average
   expected = dict(nnx.to_flat_state(nnx.state(parity.model(name))))
   for place, variable in nnx.to_flat_state(nnx.state(model)):
     np.testing.assert_array_equal(variable[...], expected[place][...])
