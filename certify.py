@@ -3,9 +3,14 @@
     python certify.py --config configs/digits.py
 
 prints a table, and writes the rows, the table and figures below
-`<workdir>/certify`. Interrupted, the same command goes on where it was. Options
-are fields of the configuration, among them
+`<workdir>/certify`. Interrupted, the same command goes on where it was. By
+default votes on an image end as soon as it is decided which of the radii of the
+table are certified (docs/adaptive.md). Options are fields of the configuration,
+among them
 
+    --config.certify.goal=full            the radius that all n votes give
+    --config.certify.goal=radius --config.certify.radii='(0.5,)'
+    --config.certify.protocol=fixed       n votes on every image
     --config.certify.smoothing=single     plain smoothing at every noise level
     --config.certify.protocol=paper       the certificate of Sun et al. (2026)
     --config.certify.task=predict         predictions without radii
