@@ -5,10 +5,11 @@
 Records the class of every vote once: of the estimator, and of the classifier
 at every level, on all test images. Then replays certification from these votes
 under many random orders: with the fixed number n, and adaptively for every
-goal. An order is shared by all stages of an image, as their noise is. Costs
-are in units of standard smoothing, n0 + n classifier votes; a vote of the
-estimator counts as much as was measured. The recording is kept in the working
-directory, for another call.
+goal. An order is shared by all stages of an image, as their noise is. Costs are
+in units of standard smoothing, n0 + n classifier votes; a vote of the estimator
+counts as much as was measured. `full, oracle` is what `full` would cost under
+the first order if it were known beforehand which looks give its radius. The
+recording is kept in the working directory, for another call.
 """
 
 import argparse
@@ -108,7 +109,8 @@ def replay_image(votes, classes, orders, seed):
   n0, n = config.certify.n0, config.certify.n
   levels = len(config.sigmas)
   rng = np.random.default_rng(seed)
-  results = {name: [] for name in ('paper', 'fixed', *GOALS)}
+  names = ('paper', 'fixed', *GOALS, 'full, oracle')
+  results = {name: [] for name in names}
   for _ in range(orders):
     shuffled = votes[:, rng.permutation(votes.shape[1])]
     width = [levels] + [classes] * levels
@@ -136,6 +138,11 @@ def replay_image(votes, classes, orders, seed):
       results[name].append(result)
     for goal in GOALS:
       results[goal].append(_replay(make_plan(goal), count))
+    if not results['full, oracle']:
+      plan = make_plan('full')
+      results['full, oracle'].append(
+        _oracle(plan, count, _certify(plan, count))
+      )
   return results
 
 
@@ -153,20 +160,60 @@ def _all_counts(count, levels, n0, n):
 
 
 def _replay(plan, count) -> Result:
-  image = decisions.certification(plan)
-  request = next(image)
-  while True:
-    try:
-      request = image.send(count(*request))
-    except StopIteration as stop:
-      found = stop.value
-      break
+  found = _certify(plan, count)
   return Result(
     found.prediction,
     found.radius,
     sum(int(split.sum()) for split in found.classifier_cast),
     sum(found.estimator_cast),
   )
+
+
+def _certify(plan, count):
+  image = decisions.certification(plan)
+  request = next(image)
+  while True:
+    try:
+      request = image.send(count(*request))
+    except StopIteration as stop:
+      return stop.value
+
+
+def _oracle(plan, count, found) -> Result:
+  """The fewest votes of each stage, the others given, with the same radius."""
+  level = found.sigma_index
+  costs = {}
+  for stage in (ESTIMATOR, level):
+    looks = plan.looks if found.radius > 0 else ()
+    enough = (
+      look
+      for look in looks
+      if _with_look(plan, count, found, stage, look) >= found.radius
+    )
+    costs[stage] = next(enough, 0)
+  return Result(found.prediction, found.radius, costs[level], costs[ESTIMATOR])
+
+
+def _with_look(plan, count, found, stage, look) -> float:
+  """The radius, had a stage stopped at another look."""
+  counts = count(stage, noise.ESTIMATION, look)
+  estimator, classifier = found.estimator_counts, found.classifier_counts
+  estimator_cast, classifier_cast = found.estimator_cast, found.classifier_cast
+  if stage == ESTIMATOR:
+    estimator = estimator._replace(estimation=counts)
+    estimator_cast = estimator_cast._replace(estimation=look)
+  else:
+    votes, cast = (
+      classifier.estimation.copy(),
+      classifier_cast.estimation.copy(),
+    )
+    votes[stage], cast[stage] = counts, look
+    classifier = classifier._replace(estimation=votes)
+    classifier_cast = classifier_cast._replace(estimation=cast)
+  again = decisions.certificate_of_counts(
+    estimator, classifier, estimator_cast, classifier_cast, plan
+  )
+  return again.radius
 
 
 def markdown(results, labels, weight, radii):
@@ -233,7 +280,7 @@ def main():
     results = [job.result() for job in jobs]
   print(
     f'{len(votes)} images, {arguments.orders} orders, n = {config.certify.n:,},'
-    f' alpha = {config.certify.alpha:g}, rule `{RULE}`.\n'
+    f' alpha = {config.certify.alpha:g}, rule `{RULE.name}`.\n'
   )
   print(markdown(results, labels, float(recorded['weight']), digits.RADII))
 

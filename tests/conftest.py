@@ -6,7 +6,8 @@ another kind of device. With `JAX_COMPILATION_CACHE_DIR` set (JAX reads it
 itself) a second run of the tests compiles less.
 
 Tests compile much and compute little, so XLA optimizes less, unless `XLA_FLAGS`
-say otherwise. Tables of bounds are kept in a folder that goes with the run.
+say otherwise. Tables of bounds are kept in a folder that goes with the run, and
+that the processes of the run share.
 """
 
 import os
@@ -16,8 +17,9 @@ os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
 import jax
 
-_TABLES = tempfile.TemporaryDirectory(prefix='dualrs_jax-tests-')
-os.environ['DUALRS_JAX_CACHE'] = _TABLES.name
+if 'DUALRS_JAX_CACHE' not in os.environ:
+  _TABLES = tempfile.TemporaryDirectory(prefix='dualrs_jax-tests-')
+  os.environ['DUALRS_JAX_CACHE'] = _TABLES.name
 
 if 'JAX_PLATFORMS' not in os.environ:
   jax.config.update('jax_platforms', 'cpu')

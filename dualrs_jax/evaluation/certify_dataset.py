@@ -1,6 +1,5 @@
 """Certification of a data set by the networks of a working directory."""
 
-import difflib
 import os
 import pathlib
 import re
@@ -15,6 +14,7 @@ from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import casting, certify_source, report, verdicts
 from dualrs_jax.runtime import settings
+from dualrs_jax.training import checks
 
 _CHOICES = {
   'task': ('certify', 'predict'),
@@ -85,6 +85,14 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
     seed = settings.claim(
       workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
     )['seed']
+  if options.smoothing == 'dual' and options.task == 'certify':
+    keeps = verdicts.RULES[asked[0]['certificate']].keeps
+    checks.warn_of_radius_cap(
+      config.sigmas,
+      config.estimator_sigma,
+      n=asked[0]['n'],
+      alpha=keeps * asked[0]['alpha'],
+    )
   rows = []
   for run in asked:
     try:
@@ -311,13 +319,7 @@ def _load(
 
 def _check_options(options: Any) -> None:
   for name, choices in _CHOICES.items():
-    value = options[name]
-    if value not in choices:
-      nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0)[0]
-      raise ValueError(
-        f'certify.{name} must be one of {", ".join(choices)}, not {value!r};'
-        f' did you mean {nearest!r}?'
-      )
+    checks.choice(f'certify.{name}', options[name], choices)
   if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
     raise ValueError(
       'certify.label must be the name of a folder, of letters, digits and'

@@ -153,7 +153,7 @@ def _adaptive(ballots: Ballots, settings) -> Verdict:
     np.asarray(ballots.classifier_cast.estimation)[level],
   )
   undecided = [
-    not good and votes == settings['n']
+    bool(not good and votes == settings['n'])
     for good, votes in zip(reached, used, strict=True)
   ]
   return Verdict(

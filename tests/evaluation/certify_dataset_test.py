@@ -122,6 +122,37 @@ def test_dual_certification_of_a_subset(fresh):
   assert timeless(more[:2]) == timeless(rows)
 
 
+def test_the_cap_of_the_estimator_is_told_with_its_number(fresh, caplog):
+  module.certify_dataset(make_config(count=1), fresh)
+  assert 'keeps its choice is at most 0.6' in caplog.text
+  caplog.clear()
+  module.certify_dataset(make_config(count=1, smoothing='single'), fresh)
+  assert not caplog.text
+
+
+def test_adaptive_certification_of_a_subset(fresh):
+  config = make_config(protocol='adaptive', n=200, radii=(0.0, 0.25))
+  rows = module.certify_dataset(config, fresh)
+  recorded = settings.read(folder(fresh, 'dual-agreement') / 'settings.json')
+  assert (recorded['goal'], recorded['noise']) == ('grid', 'lattice')
+  assert recorded['radii'] == [0.0, 0.25]
+  assert 0 < recorded['noise_alpha'] < 1e-6
+  for row in rows:
+    records.check(row, recorded)
+    assert row.radius in (0.0, 0.25)
+  text = module.report_dataset(config, fresh)
+  assert 'up to n = 200 votes to decide r = 0, 0.25' in text
+  assert 'mean votes per image' in text
+  figures = folder(fresh, 'dual-agreement') / 'figures'
+  assert (figures / 'certified_accuracy.png').exists()
+  assert not (figures / 'vote_probabilities.png').exists()
+  full = make_config(
+    protocol='adaptive', n=200, goal='full', smoothing='single'
+  )
+  assert len(module.certify_dataset(full, fresh)) == 4
+  assert 'single-1-full' in module.report_dataset(full, fresh)
+
+
 def test_plain_smoothing_at_every_sigma(fresh):
   config = make_config(smoothing='single', count=1)
   rows = module.certify_dataset(config, fresh)
