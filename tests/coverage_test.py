@@ -341,7 +341,7 @@ def test_control_publishing_both_stage_radii_as_jointly_true():
 
 
 def test_control_raising_the_level_of_an_unused_share():
-  """Where B_k does not reach A_k, A_k at the full alpha instead: .0725."""
+  """Where B_k does not reach A_k, A_k at the full alpha instead: .0625."""
   z_i, z_k = boundary(ALPHA), boundary(ALPHA * agreement.agrees)
   truth = LEVEL_SIGMA * z_i
   sigma = float(np.float32(truth / z_k))
