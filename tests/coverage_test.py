@@ -357,7 +357,7 @@ def test_control_raising_the_level_of_an_unused_share():
   spent = dual_wrong(agreement, estimator, sure, other, sigmas, truth)
   check(raised, ALPHA)
   assert spent.mean() < ALPHA
-  refuse(raised | spent, 0.07)
+  refuse(raised | spent, 0.06)
 
 
 def test_control_each_part_at_the_full_alpha():
