@@ -176,23 +176,16 @@ def test_the_planner_knows_what_is_certified(rule, levels):
   for _ in range(100):
     ballots = random_ballots(generator, plan)
     found = decisions.certificate_of_counts(*ballots, plan)
+    of_estimator, of_levels, estimator_cast, level_cast = ballots
     image = decisions._Image(plan)
     image.level = found.sigma_index
-    image.label = int(np.argmax(ballots[1].selection[image.level]))
-    for stage in (ESTIMATOR, *range(levels)):
-      at = ... if stage == ESTIMATOR else stage
-      counts, cast = (
-        ballots[stage != ESTIMATOR],
-        ballots[2 + (stage != ESTIMATOR)],
-      )
-      if stage == ESTIMATOR and levels == 1:
-        continue
-      image.selection[stage] = counts.selection[at]
-      image.estimation[stage] = counts.estimation[at]
-      image.cast[stage] = [
-        int(np.asarray(cast.selection)[at]),
-        int(np.asarray(cast.estimation)[at]),
-      ]
+    image.label = int(np.argmax(of_levels.selection[image.level]))
+    if levels > 1:
+      image.selection[ESTIMATOR], image.estimation[ESTIMATOR] = of_estimator
+      image.cast[ESTIMATOR] = [*estimator_cast]
+    for k in range(levels):
+      image.selection[k], image.estimation[k] = (part[k] for part in of_levels)
+      image.cast[k] = [int(part[k]) for part in level_cast]
     low = decisions._radius(image._terms(None))
     assert found.radius == max(low, 0)
     assert low <= decisions._radius(image._terms(0.0))
@@ -270,7 +263,10 @@ def drive(plan, votes_of, widths):
 
 def _check_record(found, seen, levels):
   """What was asked for is what the certificate says was cast."""
-  for split, name in ((noise.SELECTION, 'selection'), (1, 'estimation')):
+  for split, name in (
+    (noise.SELECTION, 'selection'),
+    (noise.ESTIMATION, 'estimation'),
+  ):
     first = getattr(found.estimator_cast, name)
     assert first == seen.get((ESTIMATOR, split), 0)
     others = getattr(found.classifier_cast, name).tolist()
@@ -466,6 +462,24 @@ def test_other_levels_are_asked_where_the_estimator_cannot_do_it():
   found, _ = drive(plan, votes_of([1, 1, 1]), (3, 3))
   assert found.prediction == ABSTAIN
   assert found.estimator_cast.estimation <= 256
+
+
+def test_other_levels_are_asked_where_the_estimator_is_likely_to_fail():
+  """It might reach the radius with luck, but not for another 100 votes."""
+
+  def votes_of(stage, split):
+    if stage == ESTIMATOR:
+      return [int(j % 5 > 2) for j in range(1_000)]
+    return [2] * 1_000
+
+  for radius, most in ((0.1, 1_000), (0.35, 96)):
+    plan = make_plan(agreement, 'radius', (radius,), sigmas=LEVELS[:2], n=1_000)
+    found, _ = drive(plan, votes_of, (2, 3))
+    assert (found.prediction, found.radius) == (2, radius)
+    assert found.estimator_cast.estimation <= most
+    # Where it is likely to reach the radius, nobody else is asked.
+    asked = found.classifier_cast.estimation[1] > 0
+    assert asked == (radius == 0.35)
 
 
 def test_selection_ends_when_it_is_clear():
