@@ -1,17 +1,18 @@
 """Handwritten digits at random scales: the quickest complete run.
 
-Train and certify, in one command, with n = 1,000 votes on 100 test images:
+Train and certify, in one command, with up to n = 1,000 votes on 100 test
+images:
 
     python train.py --config configs/digits.py
 
-Cost: about 3 minutes on 2 CPU cores that had other work beside it. Certified
-accuracy of one such run, in percent; another seed gives other noise:
+Cost: 3 minutes of processor time on a CPU. Certified accuracy of one such run,
+in percent; another seed gives other noise:
 
     certified, %     r = 0   r = 0.25   r = 0.5   r = 0.75   r = 1
-    dual-agreement      91         70        49         31      20
-    single-0.25         91         69        51          0       0
-    single-0.5          68         59        45         37      20
-    single-1            35         31        23         16       9
+    dual-agreement      93         72        50         34      25
+    single-0.25         93         73        53          0       0
+    single-0.5          82         59        47         37      25
+    single-1            50         38        33         23      17
 
 With n = 1,000 no radius at sigma 0.25 exceeds 0.62, which the larger budget
 lifts. All 500 test images, n = 10,000, longer training, and baselines that are
@@ -19,8 +20,9 @@ trained at one level each:
 
     python train.py --config configs/digits.py:full
 
-Cost: 41 minutes on 2 CPU cores; docs/results.md has its table. Its votes are of a
-fixed number, so that the composition rules can be compared on the same ones.
+Cost: 41 minutes on 2 CPU cores; docs/results.md has its table. Its votes are
+of a fixed number, so that the composition rules can be compared on the same
+ones; --config.certify.protocol=adaptive certifies with fewer.
 
 The source paper's loss in place of the certificate's, into its own folder:
 
@@ -28,7 +30,8 @@ The source paper's loss in place of the certificate's, into its own folder:
       --config.estimator.loss=paper --config.estimator.utility.name=radius
 
 Other certificates of what was trained; see certify.py for the options. The
-first is the paper's protocol, with its n = 10,000 votes:
+first is the paper's protocol, with its n = 10,000 votes; the second adds the
+other 400 test images to the rows that are there:
 
     python certify.py --config configs/digits.py --config.certify.protocol=paper
     python certify.py --config configs/digits.py --config.certify.count=0
