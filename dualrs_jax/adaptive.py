@@ -31,7 +31,7 @@ from dualrs_jax.decisions import ESTIMATOR, Plan, Request
 #: Steps that are under way at once, so that the device need not wait.
 _STEPS_AHEAD = 2
 
-Example = tuple[int, Float[np.ndarray, '*image']]
+Example = tuple[int, Float[Array | np.ndarray, '*image']]
 
 
 class Lanes(NamedTuple):

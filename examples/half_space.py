@@ -53,7 +53,7 @@ def main() -> dict[str, float]:
       certificate=rule,
       **VOTES,
     )
-    radii[rule.__name__] = float(dual.radius)
+    radii[rule.name] = float(dual.radius)
   for name, radius in radii.items():
     print(f'{name:<18}  {math.floor(1e3 * radius) / 1e3:.3f}')  # never up
   return radii

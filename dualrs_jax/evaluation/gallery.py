@@ -1,6 +1,6 @@
 """Example images with the noise level that was chosen for each."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from dualrs_jax import noise
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import style
+from dualrs_jax.evaluation import casting, style
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.evaluation.summary import Run
 
@@ -48,6 +48,7 @@ def chosen_images(run: Run, source: Source) -> 'Figure':
     'Label and certified radius of the first images at each level, clean and'
     f' with their first noise ({run.label})',
   )
+  sampler = casting.make_noise(run.settings)
   position = {int(idx): at for at, idx in enumerate(source.indices)}
   for order, (level, group) in enumerate(groups.items()):
     top = height - style.TITLE_HEIGHT - order * block - _CAPTION
@@ -57,18 +58,18 @@ def chosen_images(run: Run, source: Source) -> 'Figure':
       left = _MARGIN + _HEAD + column * (_SIDE + _GAP)
       axes = _show(figure, image, left, top)
       axes.set_title(_caption(row), fontsize=8, color=style.INK, pad=3)
-      noisy = _noisy(image, row, run.settings['seed'])
+      noisy = _noisy(image, row, sampler, run.settings['seed'])
       _show(figure, noisy, left, top - _SIDE - _GAP)
   return figure
 
 
 def _noisy(
-  image: Float[jax.Array, '*image'], row: Record, seed: int
+  image: Float[jax.Array, '*image'], row: Record, sampler: Any, seed: int
 ) -> Float[jax.Array, '*image']:
   """The image of the first estimation vote."""
   key = noise.image_key(jax.random.key(seed), row.idx)
   key = noise.vote_key(key, noise.ESTIMATION, jnp.asarray(0))
-  return noise.gaussian(key, image, jnp.float32(row.sigma))
+  return sampler(key, image, jnp.float32(row.sigma))
 
 
 def _show(

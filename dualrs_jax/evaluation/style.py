@@ -144,22 +144,21 @@ def draw_points(
   grid = np.linspace(0, 1.06 * max(radii[-1], 1e-9), 400)
   guides = []
   for curve in curves:
-    shown = curve.values > 0
     axes.plot(
-      radii[shown],
-      curve.values[shown],
+      radii,
+      curve.values,
       color=curve.color,
       marker='o',
       markersize=7 if curve.bold else 5,
       linestyle=(0, (1, 2.5)),
       linewidth=1.4 if curve.bold else 1.0,
       zorder=3 if curve.bold else 2,
+      clip_on=False,
     )
     between = np.interp(grid, radii, curve.values, right=0)
     guides.append(curve._replace(values=between))
   axes.set_xlim(-0.02 * grid[-1], grid[-1])
-  highest = max(curve.values.max() for curve in curves)
-  axes.set_ylim(0, min(100, 10 * np.ceil(highest / 10 + 0.7)))
+  axes.set_ylim(0, 100)
   axes.set_xticks(radii)
   width, height = figure.get_size_inches()
   _label(axes, (width, height), grid, guides)

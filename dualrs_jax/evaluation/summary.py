@@ -94,7 +94,17 @@ def summarize(
 
 def comparable(run: Run, other: Run) -> bool:
   """Whether `other` is plain smoothing that `run` can be compared with."""
-  names = ('data', 'split', 'n0', 'n', 'alpha', 'num_classes', 'goal', 'radii')
+  names = (
+    'data',
+    'split',
+    'n0',
+    'n',
+    'alpha',
+    'num_classes',
+    'goal',
+    'noise',
+    'radii',
+  )
   return (
     other.label != run.label
     and run.settings['task'] == other.settings['task'] == 'certify'
@@ -240,9 +250,10 @@ def _accuracy(run: Run) -> str:
     np.array([row.predict for row in run.rows]),
     np.array([row.label for row in run.rows]),
   )
+  first = (run.settings['radii'] or [0.0])[0]
+  name = 'clean accuracy' if first == 0 else f'accuracy certified at {first:g}'
   return (
-    f'clean accuracy: {_percent(accuracy, len(run.rows))} %'
-    ' (abstentions are failures)'
+    f'{name}: {_percent(accuracy, len(run.rows))} % (abstentions are failures)'
   )
 
 
@@ -304,9 +315,10 @@ def _average_radius(run: Run) -> str:
     np.array([row.label for row in run.rows]),
     np.array([row.radius for row in run.rows]),
   )
+  limits = 'these radii' if run.settings['radii'] else 'these votes'
   return (
     f'average certified radius: {average:.3f} (no more than'
-    f' {largest_radius(run):.3f} is possible with these votes)'
+    f' {largest_radius(run):.3f} is possible with {limits})'
   )
 
 
