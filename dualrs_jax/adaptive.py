@@ -238,7 +238,9 @@ class _Device:
       return 0
     return 1 if len(self._nets) == 2 else 1 + stage
 
-  def store(self, slot: int, image: Float[np.ndarray, '*image']) -> None:
+  def store(
+    self, slot: int, image: Float[Array | np.ndarray, '*image']
+  ) -> None:
     """Puts an image into the buffer; steps under way keep the old one."""
     self._images = _store(self._images, np.int32(slot), image)
 
