@@ -69,7 +69,7 @@ def test_certifies_prints_the_table_and_names_the_figures(config, workdir):
   assert done.returncode == 0, done.stderr
   assert done.stdout.startswith('dual-agreement\n  2 images of digits (test)')
   assert 'certified, %' in done.stdout
-  assert 'figures: certified_accuracy, vote_probabilities' in done.stdout
+  assert 'figures: certified_accuracy, chosen_levels' in done.stdout
   assert 'at r=0, ' in done.stderr  # the progress bar
   rows = workdir / 'certify' / 'dual-agreement' / 'rows.tsv'
   assert len(rows.read_text().splitlines()) == 3
