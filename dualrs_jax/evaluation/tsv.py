@@ -134,18 +134,22 @@ def check_unique(rows: Sequence[Record], path: str | os.PathLike) -> None:
 
 
 def round_down(radius: float) -> str:
-  """Three significant digits that are never above the radius.
+  """Three significant digits that are never read as more than the radius.
 
   Rounding to nearest would print .49953 as 0.5 and claim what was not
-  certified.
+  certified. Where it is harmless it is done: the float .3 is a little less
+  than three tenths, but its text is read as the same float.
 
   Example:
-    >>> round_down(0.49953), round_down(1.2999), round_down(0.0)
-    ('0.499', '1.29', '0.0')
+    >>> round_down(0.49953), round_down(1.2999), round_down(0.3)
+    ('0.499', '1.29', '0.3')
   """
   exact = decimal.Decimal(radius)
   if not exact:
     return '0.0'
+  nearest = f'{radius:.3}'
+  if float(nearest) <= radius:
+    return str(float(nearest))
   last_digit = decimal.Decimal(1).scaleb(exact.adjusted() - 2)
   return str(float(exact.quantize(last_digit, decimal.ROUND_DOWN)))
 
