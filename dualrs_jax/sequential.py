@@ -75,28 +75,6 @@ class SequentialTable:
     """
     return -self._bound(look, np.asarray(wins))
 
-  def predicted_lower_z(self, look: _Numbers, wins: _Numbers) -> _Bounds:
-    """The lower bound at the last look, if wins go on at the present rate.
-
-    No guarantee: this is for planning. It is at least the present bound, which
-    a maximum over looks would keep. Arguments as for `lower_z`.
-    """
-    votes = self._votes(look)
-    return self._predicted(look, votes - np.asarray(wins))
-
-  def predicted_upper_z(self, look: _Numbers, wins: _Numbers) -> _Bounds:
-    """The upper bound at the last look, if wins go on at the present rate.
-
-    No guarantee: this is for planning. It is at most the present bound, which
-    a minimum over looks would keep. Arguments as for `upper_z`.
-    """
-    return -self._predicted(look, np.asarray(wins))
-
-  def _predicted(self, look, failures):
-    last = len(self.looks) - 1
-    expected = failures * self.looks[last] // self._votes(look)
-    return np.maximum(self._bound(look, failures), self._bound(last, expected))
-
   def _bound(self, look, failures):
     votes = self._votes(look)
     if np.any((failures < 0) | (failures > votes)):

@@ -303,22 +303,6 @@ def test_upper_bounds_are_lower_bounds_of_the_other_side(thousand):
   assert thousand.upper_z(0, 32) == np.inf
 
 
-def test_predicted_bound_is_that_of_the_same_rate(thousand):
-  last = len(thousand.looks) - 1
-  assert thousand.looks[3] == 128
-  for rate in (0, 0.25, 0.5, 0.75, 1):
-    wins = int(128 * rate)
-    predicted = thousand.predicted_lower_z(3, wins)
-    assert predicted == thousand.lower_z(last, int(1_000 * rate))
-    assert predicted >= thousand.lower_z(3, wins)
-    predicted = thousand.predicted_upper_z(3, wins)
-    assert predicted == thousand.upper_z(last, int(1_000 * rate))
-  wins = np.arange(1_001)
-  np.testing.assert_array_equal(
-    thousand.predicted_lower_z(last, wins), thousand.lower_z(last, wins)
-  )
-
-
 def test_default_looks():
   looks = sequential.default_looks(10_000)
   assert looks[:6] == (32, 64, 96, 128, 192, 256)
@@ -377,11 +361,6 @@ def test_bad_arguments(arguments, message):
   ('look', 'wins'), [(-1, 5), (10, 5), (0, -1), (0, 33), (0, np.array([1, 99]))]
 )
 def test_counts_out_of_range(thousand, look, wins):
-  for read in (
-    thousand.lower_z,
-    thousand.upper_z,
-    thousand.predicted_lower_z,
-    thousand.predicted_upper_z,
-  ):
+  for read in (thousand.lower_z, thousand.upper_z):
     with pytest.raises(IndexError, match='(?i)look'):
       read(look, wins)
