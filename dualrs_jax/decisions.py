@@ -155,9 +155,12 @@ def plan(
   )
   needed = [made.selected[0], *([made.keeps] if levels > 1 else [])]
   if not min(lookup.final[0] for lookup in needed) > 0:
+    # All agree at p = 1/2 with probability 2^-n, which must be below alpha.
+    smallest = min(lookup.table.alpha for lookup in needed)
+    fewest = max(n, math.floor(-math.log2(smallest))) + 1
     raise ValueError(
-      f'n = {n} votes can never certify at alpha = {alpha:g} with looks in'
-      ' between, not even when all agree; take more votes.'
+      f'n = {n} votes can never certify at alpha = {alpha:g}, not even when all'
+      f' agree: with `{rule.name}` it takes at least {fewest}.'
     )
   return made
 

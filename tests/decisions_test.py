@@ -529,8 +529,9 @@ def plan_of(rule=minimum, sigmas=LEVELS, **changes):
     ({'goal': 'radius', 'radii': (-0.5,)}, 'increase from 0 or more'),
     ({'goal': 'radius', 'radii': (math.nan,)}, 'increase from 0 or more'),
     ({'goal': 'radius', 'radii': (math.inf,)}, 'increase from 0 or more'),
-    ({'n': 6}, 'n = 6 votes can never certify at alpha = 0.01'),
-    ({'n': 1}, 'n = 1 votes can never certify at alpha = 0.01'),
+    ({'n': 6}, 'n = 6 votes can never certify at alpha = 0.01, not even'),
+    ({'n': 1}, 'with `minimum` it takes at least 7.'),
+    ({'n': 40, 'alpha': 1e-15}, 'with `minimum` it takes at least 50.'),
     ({'alpha': 1.5}, r'failure probability in \(0, 1\), not 1.5'),
   ],
 )
