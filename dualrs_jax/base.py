@@ -110,7 +110,9 @@ class AdaptiveCertificate(NamedTuple):
   Attributes:
     prediction: The class, or `ABSTAIN`.
     radius: The certified l2 radius in pixel units; with the goals 'radius' and
-      'grid' the largest of their radii that is certified, which may be 0.
+      'grid' the largest of their radii that is certified, which may be 0; with
+      'full' the one that the bounds at the last looks give, where more votes
+      are not expected to give a larger one. 0 for an abstention.
     sigma_index: The selected noise level, an index into `sigmas`.
     estimator_radius: As in `DualCertificate`, at the last look.
     classifier_radius: As in `DualCertificate`, at the last look.

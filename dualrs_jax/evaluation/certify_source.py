@@ -46,11 +46,12 @@ def certify_source(
 ) -> list[Record]:
   """Certifies images and keeps their rows in a directory.
 
-  Each row is on the disk before the next image begins. Called again with the
-  same settings, for the same images or others, it adds the rows that are
-  missing; the noise of an image depends on the seed and its dataset index
-  alone, so neither order nor interruption shows in the results. Adaptive
-  certification writes rows in the order in which images are decided.
+  A row is on the disk as soon as its image is decided: with a fixed number of
+  votes before the next image begins; adaptively with others under way, in the
+  order of their decisions. Called again with the same settings, for the same
+  images or others, it adds the rows that are missing; the noise of an image
+  depends on the seed and its dataset index alone, so neither order nor
+  interruption shows in the results.
 
   Args:
     estimator: The variance estimator; None in plain smoothing.

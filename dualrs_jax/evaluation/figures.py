@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy import special
 
 from dualrs_jax import confidence, metrics
-from dualrs_jax.evaluation import style
+from dualrs_jax.evaluation import style, verdicts
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.evaluation.summary import Run, hits
 
@@ -82,7 +82,7 @@ def vote_probabilities(run: Run, singles: Sequence[Run]) -> 'Figure':
   figure, axes = style.canvas(
     7.0, 4.9, 'How sure the votes are', _subtitle(run)
   )
-  z_max = confidence.lower_z(run.settings['n'], run.settings['alpha'])[-1]
+  z_max = _bounds(run)[-1]
   grid = np.linspace(0, 1.04 * z_max, 600)
   curves = []
   for level, sigma in enumerate(run.settings['sigmas']):
@@ -200,9 +200,15 @@ def _rows_at_level(
   return runs[0].rows if runs else []
 
 
+def _bounds(run: Run) -> Float[np.ndarray, ' counts']:
+  """Lower bounds of Phi^-1(p) by the number of votes, as the run has them."""
+  alpha = verdicts.statistical_alpha(run.settings)
+  return confidence.lower_z(run.settings['n'], alpha)
+
+
 def _label_z(run: Run, rows: Sequence[Record]) -> Float[np.ndarray, ' images']:
   """Lower bounds of Phi^-1(p) for the label, at each row's own level."""
-  bounds = confidence.lower_z(run.settings['n'], run.settings['alpha'])
+  bounds = _bounds(run)
   return np.array(
     [
       bounds[row.classifier_estimation[row.sigma_index][row.label]]
