@@ -9,7 +9,8 @@ goal. An order is shared by all stages of an image, as their noise is. Costs are
 in units of standard smoothing, n0 + n classifier votes; a vote of the estimator
 counts as much as was measured. `full, oracle` is what `full` would cost under
 the first order if it were known beforehand which looks give its radius. The
-recording is kept in the working directory, for another call.
+recording is kept in the working directory, for another call with the same
+networks.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from dualrs_jax import adaptive, composition, decisions, noise
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
-from dualrs_jax.evaluation import certify_dataset
+from dualrs_jax.evaluation import certify_dataset, certify_source
 
 GOALS = {'radius 0.5': (0.5,), 'grid': digits.RADII, 'full': ()}
 RULE = composition.agreement
@@ -52,13 +53,25 @@ class Result(NamedTuple):
   estimator: int
 
 
-def record(workdir, config, path):
+def load(workdir, config):
+  """The recording of these networks, made where there is none."""
+  source = certify_dataset.load_source(config)
+  networks: Any = certify_dataset.load_networks(config, workdir, source)
+  fingerprints = [certify_source.fingerprint(network) for network in networks]
+  path = workdir / 'recorded_votes.npz'
+  if not path.exists():
+    record(source, *networks, config, path, fingerprints)
+  recorded = np.load(path)
+  if recorded['fingerprints'].tolist() != fingerprints:
+    raise SystemExit(f'{path} has votes of other networks; move it away.')
+  return recorded
+
+
+def record(source, estimator, classifier, config, path, fingerprints):
   """Casts n0 + n votes of each stage on each image; int8 [images, stages, *].
 
   Stage 0 is the estimator, the others are the levels of the classifier.
   """
-  source = certify_dataset.load_source(config)
-  estimator, classifier = certify_dataset.load_networks(config, workdir, source)
   options = config.certify
   votes = options.n0 + options.n
   key = jax.random.key(0)
@@ -84,7 +97,14 @@ def record(workdir, config, path):
       if position:  # the first one compiles
         seconds[stage] += time.perf_counter() - start
   weight = seconds[0] / seconds[1:].mean()
-  np.savez(path, votes=table, labels=source.labels, weight=weight)
+  np.savez(
+    path,
+    votes=table,
+    labels=source.labels,
+    weight=weight,
+    num_classes=source.num_classes,
+    fingerprints=fingerprints,
+  )
 
 
 @functools.cache
@@ -265,13 +285,10 @@ def main():
   parser.add_argument('--processes', type=int, default=os.cpu_count())
   arguments = parser.parse_args()
   config: Any = digits.get_config('full')
-  path = arguments.workdir / 'recorded_votes.npz'
-  if not path.exists():
-    record(arguments.workdir, config, path)
-  recorded = np.load(path)
+  recorded = load(arguments.workdir, config)
   votes, labels = recorded['votes'], recorded['labels']
   votes, labels = votes[: arguments.images], labels[: arguments.images]
-  classes = int(votes[:, 1:].max()) + 1
+  classes = int(recorded['num_classes'])
   with concurrent.futures.ProcessPoolExecutor(arguments.processes) as pool:
     jobs = [
       pool.submit(replay_image, image, classes, arguments.orders, seed)
