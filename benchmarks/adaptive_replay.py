@@ -57,10 +57,11 @@ def load(workdir, config):
   """The recording of these networks, made where there is none."""
   source = certify_dataset.load_source(config)
   networks: Any = certify_dataset.load_networks(config, workdir, source)
+  estimator, classifier = networks
   fingerprints = [certify_source.fingerprint(network) for network in networks]
   path = workdir / 'recorded_votes.npz'
   if not path.exists():
-    record(source, *networks, config, path, fingerprints)
+    record(source, estimator, classifier, config, path, fingerprints)
   recorded = np.load(path)
   if recorded['fingerprints'].tolist() != fingerprints:
     raise SystemExit(f'{path} has votes of other networks; move it away.')
