@@ -21,6 +21,13 @@ from dualrs_jax.runtime import shards
 
 ALL = np.arange(12)
 
+ADAPTIVE = {'goal': 'grid', 'radii': [0.0, 0.25]}
+METHODS = {
+  'fixed': {},
+  'adaptive': ADAPTIVE,
+  'lattice': ADAPTIVE | {'noise': 'lattice'},
+}
+
 
 @pytest.fixture
 def certify(estimator, classifier, source, settings, tmp_path):
@@ -52,6 +59,11 @@ def certify(estimator, classifier, source, settings, tmp_path):
 
 def timeless(rows):
   return [row._replace(time=0.0) for row in rows]
+
+
+def by_index(rows):
+  """Adaptive runs write rows in the order in which images are decided."""
+  return sorted(timeless(rows), key=lambda row: row.idx)
 
 
 def written(directory):
@@ -112,24 +124,34 @@ def test_every_row_can_be_recomputed_from_the_files(
   assert len({row.predict for row in rows}) > 1
 
 
-def test_subset_order_and_interruption_do_not_show(certify, tmp_path):
+@pytest.mark.parametrize('method', METHODS)
+def test_subset_order_and_interruption_do_not_show(
+  certify, settings, tmp_path, method
+):
+  settings |= METHODS[method]
   whole = timeless(certify('whole'))
   certify('parts', positions=ALL[8:3:-2])
   parts = timeless(certify('parts'))
   assert parts == whole
   on_disk = written(tmp_path / 'parts')
-  assert [row.idx for row in on_disk[:3]] == [108, 106, 104]
-  assert sorted(timeless(on_disk), key=lambda row: row.idx) == whole
+  first = [row.idx for row in on_disk[:3]]
+  if method == 'fixed':
+    assert first == [108, 106, 104]
+  assert sorted(first) == [104, 106, 108]
+  assert by_index(on_disk) == by_index(whole) == whole
   before = (tmp_path / 'parts' / module.ROWS).read_bytes()
   assert timeless(certify('parts')) == whole  # nothing is left to do
   assert (tmp_path / 'parts' / module.ROWS).read_bytes() == before
 
 
-@pytest.mark.parametrize('smoothing', ['dual', 'single'])
+@pytest.mark.parametrize(
+  ('smoothing', 'method'),
+  [('single', 'fixed'), ('dual', 'fixed'), ('dual', 'lattice')],
+)
 def test_rows_are_the_same_on_one_and_on_eight_devices(
-  certify, settings, smoothing
+  certify, settings, smoothing, method
 ):
-  settings |= {'smoothing': smoothing, 'n': 400}
+  settings |= {'smoothing': smoothing, 'n': 400, **METHODS[method]}
   if smoothing == 'single':
     settings |= {'sigmas': [0.5]}
   assert jax.local_device_count() == 8
@@ -328,18 +350,28 @@ from dualrs_jax.evaluation import certify_source
 certify_source.certify_source(
   conftest.network(conftest.PATTERNS[3:]),
   conftest.network(conftest.PATTERNS[:3]),
-  conftest.make_source(40), pathlib.Path(sys.argv[1]), settings={settings!r},
-  seed=5, chunk_size=1000, positions=np.arange(40), report_radii=(0.0,))
+  conftest.make_source({images}), pathlib.Path(sys.argv[1]),
+  settings={settings!r}, seed=5, chunk_size={chunk_size},
+  positions=np.arange({images}), report_radii=(0.0,))
 """
 
 
+@pytest.mark.parametrize(
+  ('method', 'n', 'images', 'chunk_size'),
+  [('fixed', 10_000, 40, 1000), ('adaptive', 500, 100, 50)],
+)
 def test_killed_at_any_moment_it_goes_on_where_it_was(
-  settings, tmp_path, monkeypatch
+  certify, source_of, settings, tmp_path, method, n, images, chunk_size
 ):
-  settings = settings | {'n': 20_000}
+  settings |= {'n': n, **METHODS[method]}
   program = tmp_path / 'program.py'
   program.write_text(
-    KILLED.format(tests=str(pathlib.Path(__file__).parent), settings=settings)
+    KILLED.format(
+      tests=str(pathlib.Path(__file__).parent),
+      settings=settings,
+      images=images,
+      chunk_size=chunk_size,
+    )
   )
   directory = tmp_path / 'run'
   rows = directory / module.ROWS
@@ -356,14 +388,23 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(
   process.send_signal(signal.SIGKILL)
   assert process.wait() == -signal.SIGKILL
   kept = rows.read_bytes()
+  assert 12 <= kept.count(b'\n') < images
   subprocess.run(
     command, env=environment, stderr=subprocess.DEVNULL, check=True
   )
   last_line = kept.rfind(b'\n') + 1
   assert rows.read_bytes().startswith(kept[:last_line])
   found = written(directory)
-  assert [row.idx for row in found] == list(range(100, 140))
+  undisturbed = certify(
+    'undisturbed',
+    source=source_of(images),
+    positions=np.arange(images),
+    seed=5,
+    chunk_size=chunk_size,
+  )
+  assert by_index(found) == timeless(undisturbed)
   recorded = settings_lib.read(directory / module.SETTINGS)
   for row in found:
     assert records.recompute(row, recorded) == row
-    assert sum(row.estimator_estimation) == 20_000
+    if method == 'fixed':
+      assert sum(row.estimator_estimation) == n

@@ -65,6 +65,11 @@ def estimator():
 
 
 @pytest.fixture(scope='session')
+def source_of():
+  return make_source
+
+
+@pytest.fixture(scope='session')
 def source():
   return make_source(12)
 
