@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits
-from dualrs_jax import adaptive, composition, decisions, noise
+from dualrs_jax import adaptive, composition, decisions, noise, plans
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
@@ -112,7 +112,7 @@ def record(source, estimator, classifier, config, path, fingerprints):
 def make_plan(goal):
   """The plan of a goal, once per process."""
   config: Any = digits.get_config('full')
-  return decisions.plan(
+  return plans.plan(
     config.sigmas,
     config.estimator_sigma,
     goal=goal.split()[0],
@@ -231,7 +231,7 @@ def _with_look(plan, count, found, stage, look) -> float:
     votes[stage], cast[stage] = counts, look
     classifier = classifier._replace(estimation=votes)
     classifier_cast = classifier_cast._replace(estimation=cast)
-  again = decisions.certificate_of_counts(
+  again = plans.certificate_of_counts(
     estimator, classifier, estimator_cast, classifier_cast, plan
   )
   return again.radius

@@ -43,6 +43,7 @@ from dualrs_jax import (
   composition,
   confidence,
   decisions,
+  plans,
   sequential,
 )
 from dualrs_jax.composition import Bounds, agreement, minimum
@@ -372,7 +373,7 @@ COROUTINES = {
 def plan_of(name, goal):
   """A plan, the truth at which it fails most often, and its limits there."""
   rule, _, combine = COROUTINES[name]
-  plan = decisions.plan(
+  plan = plans.plan(
     (1.0,) if combine is None else (1.0, 1.0),
     1.0,
     goal=goal,
@@ -459,7 +460,7 @@ def mistakes() -> Iterator[Case]:
   yield Case(name, '', event, exact, 'caught')
   plan, z, _ = plan_of('single stage', 'radius')
   tables = [fixed_bounds(part.table.alpha) for part in plan.selected]
-  selected = tuple(map(decisions._Lookup, tables))
+  selected = tuple(map(plans.Lookup, tables))
   event = functools.partial(
     of_coroutine,
     plan=dataclasses.replace(plan, selected=selected),

@@ -22,11 +22,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import decisions, dual, sharding, validation, voting
+from dualrs_jax import decisions, dual, plans, sharding, validation, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.composition import CompositionRule
-from dualrs_jax.decisions import ESTIMATOR, Plan, Request
+from dualrs_jax.decisions import ESTIMATOR, Request
+from dualrs_jax.plans import Plan
 
 #: Steps that are under way at once, so that the device need not wait.
 _STEPS_AHEAD = 2
@@ -118,7 +119,7 @@ def certify_images(
       ' one, sigmas holds a single level.'
     )
   level = sigmas[0] if alone else estimator_sigma
-  plan = decisions.plan(
+  plan = plans.plan(
     np.asarray(sigmas).tolist(),
     level,
     goal=goal,

@@ -22,6 +22,7 @@ from dualrs_jax import (
   minimum,
   noise,
   paper,
+  plans,
   votes_mesh,
   voting,
 )
@@ -134,7 +135,7 @@ def reference(
   sampler=noise.gaussian,
 ):
   """One image after the other, one vote after the other."""
-  plan = decisions.plan(
+  plan = plans.plan(
     sigmas, level, goal=goal, radii=radii, certificate=certificate, **OPTIONS
   )
   found = {}

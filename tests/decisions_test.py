@@ -20,6 +20,7 @@ from dualrs_jax import (
   confidence,
   decisions,
   noise,
+  plans,
   sequential,
 )
 from dualrs_jax.base import Cast
@@ -41,7 +42,7 @@ def _own_cache(tmp_path_factory):
 
 @functools.cache
 def make_plan(rule, goal, radii=(), sigmas=LEVELS, level_sigma=1.0, **changes):
-  return decisions.plan(
+  return plans.plan(
     sigmas,
     level_sigma,
     goal=goal,
@@ -145,7 +146,7 @@ def test_certificates_are_their_definition(rule, levels):
   for row in range(120):
     ballots = random_ballots(generator, full, classes=1 + row % 4)
     *radii, level, label = reference(full, rule, 0.01, 0.75, ballots)
-    found = decisions.certificate_of_counts(*ballots, full)
+    found = plans.certificate_of_counts(*ballots, full)
     assert found.sigma_index == level
     assert found.prediction == (label if radii[0] > 0 else ABSTAIN)
     stages = (found.radius, found.estimator_radius, found.classifier_radius)
@@ -158,7 +159,7 @@ def test_certificates_are_their_definition(rule, levels):
 
     radius, *_ = reference(grid, rule, 0.01, 0.5, ballots)
     passed = [r for r in GRID if radius > 0 and r <= radius]
-    found = decisions.certificate_of_counts(*ballots, grid)
+    found = plans.certificate_of_counts(*ballots, grid)
     assert found.prediction == (label if passed else ABSTAIN)
     assert found.radius == (passed[-1] if passed else 0)
   assert 0.1 < np.mean(certified) < 0.9
@@ -175,7 +176,7 @@ def test_the_planner_knows_what_is_certified(rule, levels):
   positive = 0
   for _ in range(100):
     ballots = random_ballots(generator, plan)
-    found = decisions.certificate_of_counts(*ballots, plan)
+    found = plans.certificate_of_counts(*ballots, plan)
     of_estimator, of_levels, estimator_cast, level_cast = ballots
     image = decisions._Image(plan)
     image.level = found.sigma_index
@@ -200,7 +201,7 @@ def test_invalid_votes_count_for_every_competitor():
 
   def radius(*votes):
     counts = np.array([votes])
-    return decisions.certificate_of_counts(
+    return plans.certificate_of_counts(
       Counts(np.zeros(1, int), np.zeros(1, int)),
       Counts(counts, counts),
       Cast(0, 0),
@@ -216,7 +217,7 @@ def test_votes_between_looks_are_no_certificate():
   ballots = random_ballots(np.random.default_rng(0), make_plan(paper, 'full'))
   moved = ballots[2]._replace(estimation=150)
   with pytest.raises(ValueError, match='150 votes are not one of the looks'):
-    decisions.certificate_of_counts(
+    plans.certificate_of_counts(
       *ballots[:2], moved, ballots[3], make_plan(paper, 'full')
     )
 
@@ -319,7 +320,7 @@ def test_every_goal_ends(rule, streams, levels, classes, n0, n, goal):
     others = set(range(levels)) - {found.sigma_index}
     assert not any(stage in others for stage, _ in asked)
   # The claim is that of the counts, and one that the goal has room for.
-  again = decisions.certificate_of_counts(*found[5:], plan)
+  again = plans.certificate_of_counts(*found[5:], plan)
   assert again[:5] == found[:5]
   answers = found.classifier_counts.selection[found.sigma_index]
   if found.prediction != ABSTAIN:
@@ -353,7 +354,7 @@ def test_radius_zero_takes_a_positive_bound():
       last = len(plan.looks) - 1
       positive = least.lower_z(last, wins) > 0
       counts = np.array([[wins, 200 - wins]])
-      found = decisions.certificate_of_counts(
+      found = plans.certificate_of_counts(
         Counts(np.zeros(1, int), np.zeros(1, int)),
         Counts(counts, counts),
         Cast(0, 0),
@@ -513,7 +514,7 @@ def test_selection_and_estimation_votes_have_their_own_use():
 
 def plan_of(rule=minimum, sigmas=LEVELS, **changes):
   options = OPTIONS | {'goal': 'full', 'radii': ()} | changes
-  return decisions.plan(sigmas, 1.0, certificate=rule, **options)
+  return plans.plan(sigmas, 1.0, certificate=rule, **options)
 
 
 @pytest.mark.parametrize(

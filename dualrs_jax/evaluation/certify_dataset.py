@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import checkpoints, data, decisions, models
+from dualrs_jax import checkpoints, data, models, plans
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import casting, certify_source, report, verdicts
@@ -20,7 +20,7 @@ _CHOICES = {
   'task': ('certify', 'predict'),
   'smoothing': ('dual', 'single'),
   'protocol': ('adaptive', 'fixed', 'paper'),
-  'goal': decisions.GOALS,
+  'goal': plans.GOALS,
   'noise': ('auto', *casting.NOISES),
   'certificate': tuple(verdicts.RULES),
 }

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dualrs_jax import composition, decisions, smoothing
+from dualrs_jax import composition, plans, smoothing
 from dualrs_jax.base import ABSTAIN, Cast, Counts
-from dualrs_jax.decisions import Plan
+from dualrs_jax.plans import Plan
 
 #: The composition rules by their names in configurations and settings.
 RULES = {
@@ -128,7 +128,7 @@ def statistical_alpha(settings: Mapping[str, Any]) -> float:
 
 @functools.lru_cache(maxsize=8)
 def _plan(sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule) -> Plan:
-  return decisions.plan(
+  return plans.plan(
     sigmas,
     estimator_sigma,
     goal=goal,
@@ -141,7 +141,7 @@ def _plan(sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule) -> Plan:
 
 
 def _adaptive(ballots: Ballots, settings) -> Verdict:
-  found = decisions.certificate_of_counts(*ballots, plan(settings))
+  found = plans.certificate_of_counts(*ballots, plan(settings))
   level = found.sigma_index
   first = settings['radii'][0] if settings['radii'] else 0.0
   reached = [

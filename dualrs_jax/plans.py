@@ -1,0 +1,291 @@
+"""What adaptive certification fixes before the votes, and what it claims.
+
+A `Plan` holds everything on which the guarantee depends: looks, levels of the
+bounds, rule, goal. Every claim is made by `certificate_of_counts`, from bounds
+that hold at all looks together (`sequential`); why a vote was cast is of no
+concern here. docs/adaptive.md has the argument.
+"""
+
+import bisect
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dualrs_jax import composition, confidence, sequential
+from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
+from dualrs_jax.composition import Bounds, CompositionRule
+from dualrs_jax.sequential import SequentialTable
+
+#: What may be decided: whether one radius is certified, which radii of a list
+#: are, or the radius that all n votes give.
+GOALS = ('radius', 'grid', 'full')
+
+#: The share of a classifier's alpha that bounds its runner-up, each of them:
+#: the binding competitor is one fixed class.
+RUNNER_UP_SHARE = 0.1
+
+#: Selection votes at the first look; each further one has twice as many.
+_FIRST_SELECTION = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+  """What all images of a run have in common, fixed before the first vote.
+
+  Attributes:
+    sigmas: The K noise levels, as they are sampled.
+    estimator_sigma: The noise level of the estimator.
+    rule: The composition rule.
+    goal: One of `GOALS`.
+    radii: Increasing radii, one for `radius`, none for `full`.
+    selection_looks: Numbers of selection votes at which a clear choice ends
+      the selection.
+    keeps: Bounds of p_i.
+    avoids: Bounds of 1 - p_k; None if the rule does without.
+    selected: Bounds of the classifier at the selected level: of its class,
+      and of what is not the runner-up.
+    agrees: The same at other levels; None if the rule does not ask them.
+  """
+
+  sigmas: tuple[float, ...]
+  estimator_sigma: float
+  rule: CompositionRule
+  goal: str
+  radii: tuple[float, ...]
+  selection_looks: tuple[int, ...]
+  keeps: 'Lookup'
+  avoids: 'Lookup | None'
+  selected: 'tuple[Lookup, Lookup]'
+  agrees: 'tuple[Lookup, Lookup] | None'
+
+  @property
+  def looks(self) -> tuple[int, ...]:
+    """The numbers of estimation votes at which decisions are made."""
+    return self.keeps.table.looks
+
+  @property
+  def n(self) -> int:
+    """The largest number of estimation votes of a stage."""
+    return self.looks[-1]
+
+
+def plan(
+  sigmas: Sequence[float],
+  estimator_sigma: float,
+  *,
+  goal: str,
+  radii: Sequence[float],
+  n0: int,
+  n: int,
+  alpha: float,
+  certificate: CompositionRule,
+) -> Plan:
+  """Fixes everything on which the guarantee depends.
+
+  Args:
+    sigmas: The K noise levels, in pixel units.
+    estimator_sigma: The noise level of the estimator; any, for K = 1.
+    goal: 'radius', 'grid' or 'full'.
+    radii: The radii to decide: one for 'radius', any number for 'grid', none
+      for 'full'.
+    n0: The largest number of selection votes of a stage.
+    n: The largest number of estimation votes of a stage.
+    alpha: Failure probability of each image's certificate.
+    certificate: The composition rule.
+
+  Raises:
+    ValueError: If the goal is unknown or does not fit the radii, alpha is
+      outside (0, 1), or n votes can never certify at it.
+  """
+  confidence.check_alpha(alpha)
+  radii = tuple(float(radius) for radius in radii)
+  _check_goal(goal, radii)
+  share = 0.75 if goal == 'full' else 0.5
+
+  def lookup(part: float) -> Lookup:
+    found = sequential.table(n, alpha * part, final_share=share)
+    return Lookup(found)
+
+  def classifier(part: float) -> tuple[Lookup, Lookup]:
+    return (
+      lookup(part * (1 - RUNNER_UP_SHARE)),
+      lookup(part * RUNNER_UP_SHARE),
+    )
+
+  rule, levels = certificate, len(sigmas)
+  made = Plan(
+    sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
+    estimator_sigma=float(np.float32(estimator_sigma)),
+    rule=rule,
+    goal=goal,
+    radii=radii,
+    selection_looks=_selection_looks(n0),
+    keeps=lookup(rule.keeps),
+    avoids=lookup(rule.avoids) if rule.avoids else None,
+    selected=classifier(rule.selected_share(levels)),
+    agrees=classifier(rule.agrees) if rule.agrees else None,
+  )
+  needed = [made.selected[0], *([made.keeps] if levels > 1 else [])]
+  if not min(lookup.final[0] for lookup in needed) > 0:
+    # All agree at p = 1/2 with probability 2^-n, which must be below alpha.
+    smallest = min(lookup.table.alpha for lookup in needed)
+    fewest = max(n, math.floor(-math.log2(smallest))) + 1
+    raise ValueError(
+      f'n = {n} votes can never certify at alpha = {alpha:g}, not even when all'
+      f' agree: with `{rule.name}` it takes at least {fewest}.'
+    )
+  return made
+
+
+def certificate_of_counts(
+  estimator_counts: Counts,
+  classifier_counts: Counts,
+  estimator_cast: Cast,
+  classifier_cast: Cast,
+  plan: Plan,
+) -> AdaptiveCertificate:
+  """The certificate that votes amount to, at the looks where they stopped.
+
+  Args:
+    estimator_counts: Valid votes for each level, integer arrays [K].
+    classifier_counts: Valid votes for the classes at each level, [K, classes].
+    estimator_cast: How many votes the estimator cast, invalid ones included.
+    classifier_cast: How many the classifier cast at each level, arrays [K].
+    plan: What was fixed before.
+
+  Returns:
+    The certificate, all statistics in NumPy float64, rounded down.
+
+  Raises:
+    ValueError: If a stage stopped between two looks.
+  """
+  level = int(np.argmax(estimator_counts.selection))
+  label = int(np.argmax(classifier_counts.selection[level]))
+  keeps, avoids = _estimator_bounds(
+    np.asarray(estimator_counts.estimation),
+    int(estimator_cast.estimation),
+    level,
+    plan,
+  )
+  agrees = np.full(len(plan.sigmas), -np.inf)
+  selected = np.float64(-np.inf)
+  for k, cast in enumerate(np.asarray(classifier_cast.estimation).tolist()):
+    votes = np.asarray(classifier_counts.estimation)[k]
+    if k == level:
+      selected = _classifier_bound(votes, cast, label, plan.selected, plan)
+    elif plan.agrees is not None:
+      agrees[k] = _classifier_bound(votes, cast, label, plan.agrees, plan)
+  radii = composition.compose(
+    Bounds(*map(np.asarray, (keeps, avoids, selected, agrees))),
+    np.int64(level),
+    plan.sigmas,
+    plan.estimator_sigma,
+  )
+  claimed = _claim(plan, float(radii.radius))
+  return AdaptiveCertificate(
+    prediction=ABSTAIN if claimed is None else label,
+    radius=claimed or 0.0,
+    sigma_index=level,
+    estimator_radius=max(0.0, float(radii.estimator)),  # 0 for a NaN
+    classifier_radius=max(0.0, float(radii.classifier)),
+    estimator_counts=estimator_counts,
+    classifier_counts=classifier_counts,
+    estimator_cast=estimator_cast,
+    classifier_cast=classifier_cast,
+  )
+
+
+def _estimator_bounds(votes, cast: int, level: int, plan: Plan):
+  """Bounds of p_i, and of 1 - p_k at each level; invalid votes oppose both."""
+  nothing = np.full(len(plan.sigmas), -np.inf)
+  if not cast:
+    return nothing[0], nothing
+  look = _look(plan, cast)
+  keeps = plan.keeps.table.lower_z(look, votes[level])
+  if plan.avoids is None:
+    return keeps, nothing
+  invalid = cast - votes.sum()
+  return keeps, -plan.avoids.table.upper_z(look, votes + invalid)
+
+
+def _classifier_bound(votes, cast: int, label: int, tables, plan: Plan):
+  """Half the distance between a class and its runner-up, in z-scores.
+
+  As the competitor has at most what the class has not, it is never below the
+  bound on the class itself.
+  """
+  if not cast:
+    return np.float64(-np.inf)
+  look = _look(plan, cast)
+  top, rivals = (lookup.table for lookup in tables)
+  ours = top.lower_z(look, votes[label])
+  rival = np.delete(votes, label).max(initial=0) + cast - votes.sum()
+  theirs = -rivals.upper_z(look, rival)
+  return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)
+
+
+def _claim(plan: Plan, radius: float) -> float | None:
+  """The radius that is reported, or None for an abstention."""
+  if plan.goal == 'full':
+    return radius if radius > 0 else None
+  at = reached(plan.radii, radius)
+  return plan.radii[at - 1] if at else None
+
+
+def reached(radii: Sequence[float], radius: float) -> int:
+  """How many of the increasing radii are certified; none without R > 0."""
+  return bisect.bisect_right(radii, radius) if radius > 0 else 0
+
+
+def _look(plan: Plan, cast: int) -> int:
+  if cast not in plan.looks:
+    raise ValueError(f'{cast} votes are not one of the looks {plan.looks}.')
+  return plan.looks.index(cast)
+
+
+def _selection_looks(n0: int) -> tuple[int, ...]:
+  doubled = [_FIRST_SELECTION]
+  while doubled[-1] < n0:
+    doubled.append(2 * doubled[-1])
+  return (*(votes for votes in doubled if votes < n0), n0)
+
+
+class Lookup:
+  """A table as lists, which are faster than arrays one entry at a time."""
+
+  def __init__(self, table: SequentialTable):
+    self.table = table
+    ends = np.cumsum(np.array(table.looks) + 1)
+    self._rows = [row.tolist() for row in np.split(table.bounds, ends[:-1])]
+    self.final = self._rows[-1]
+
+  def present(self, look: int, failures: int) -> float:
+    """The bound now."""
+    return self._rows[look][failures] if look >= 0 else -math.inf
+
+  def hoped(self, look: int, failures: int, sure: float) -> float:
+    """The bound after all votes, if `sure` deviations of luck are granted."""
+    looks = self.table.looks
+    if look < 0:
+      return self.final[0]
+    votes, left = looks[look], looks[-1] - looks[look]
+    expected = failures * left / votes
+    luck = sure**2 * (1 + left / votes) / 4
+    fewest = (math.sqrt(expected + luck) - math.sqrt(luck)) ** 2
+    at_end = self.final[min(failures + math.floor(fewest), looks[-1])]
+    return max(at_end, self._rows[look][failures])
+
+
+def _check_goal(goal: str, radii: tuple[float, ...]) -> None:
+  if goal not in GOALS:
+    raise ValueError(f'goal must be one of {", ".join(GOALS)}, not {goal!r}.')
+  wanted = {'radius': len(radii) == 1, 'grid': bool(radii), 'full': not radii}
+  if not wanted[goal]:
+    need = {'radius': 'one radius', 'grid': 'radii', 'full': 'no radii'}
+    raise ValueError(f'goal {goal!r} takes {need[goal]}, not {radii}.')
+  if list(radii) != sorted(set(radii)) or not all(
+    0 <= radius < math.inf for radius in radii
+  ):
+    raise ValueError(f'radii must increase from 0 or more, unlike {radii}.')
