@@ -36,10 +36,11 @@ def main(config: Any, workdir: pathlib.Path) -> None:
 
 def certifications(config: Any) -> Iterator[Any]:
   """Plain smoothing to compare with, and last what was trained for."""
-  baselines = [loop.single_stage(sigma) for sigma in config.baselines]
-  if baselines:
-    baselines.insert(0, 'classifier-0')
-  for stage in ['', *baselines]:
+  trained = loop.stages(config)
+  compared = [stage for stage in trained if stage.startswith('single-')]
+  if compared and 'classifier-0' in trained:
+    compared.insert(0, 'classifier-0')
+  for stage in ['', *compared]:
     yield _certify(config, smoothing='single', classifier=stage)
   yield _certify(config, smoothing='dual', classifier='', estimator='')
 

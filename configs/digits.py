@@ -68,6 +68,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.sigmas = SIGMAS
   config.estimator_sigma = 0.5
   config.rounds = 1
+  config.workers = 0
   config.baselines = SIGMAS if full else ()
   network = {
     'name': 'cnn',
@@ -79,14 +80,22 @@ def get_config(arg: str = '') -> ConfigDict:
     'image_mean': 0.1,
     'image_deviation': 0.25,
   }
-  config.model = {'classifier': dict(network), 'estimator': dict(network)}
+  config.model = {
+    'denoiser': {},
+    'classifier': dict(network),
+    'estimator': dict(network),
+  }
   config.classifier = {
     'steps': 3000 if full else 700,
+    'count': 0,
+    'augmented': False,
     'batch_size': 256,
+    'accumulate': 1,
     'copies': 2,
     'divergence_per_sigma': 10.0,
     'entropy': 0.1,
     'shares': (0.45, 0.45, 0.1),
+    'optimizer': 'adamw',
     'learning_rate': 2e-3,
     'schedule': 'cosine',
     'warmup_steps': 100,
@@ -97,6 +106,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.targets = {
     'count': 8 * 1097 if full else 4 * 1097,
     'votes': 64,
+    'chunk_size': 64,
     'shard_size': 500,
     'shrinkage': 0.01,
     'n': 10_000,
@@ -124,8 +134,11 @@ def get_config(arg: str = '') -> ConfigDict:
       'width': 0.1,
     },
     'steps': 1600 if full else 500,
+    'augmented': False,
     'batch_size': 128,
+    'accumulate': 1,
     'copies': 4,
+    'optimizer': 'adamw',
     'learning_rate': 2e-3,
     'schedule': 'cosine',
     'warmup_steps': 80,
@@ -135,11 +148,15 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   config.finetune = {
     'steps': 4500 if full else 900,
+    'count': 0,
+    'augmented': False,
     'batch_size': 256,
+    'accumulate': 1,
     'copies': 2,
     'divergence_per_sigma': 10.0,
     'entropy': 0.1,
     'explored': 0.15,
+    'optimizer': 'adamw',
     'learning_rate': 2e-3,
     'schedule': 'cosine',
     'warmup_steps': 100,

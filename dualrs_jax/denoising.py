@@ -254,6 +254,35 @@ class DenoisedClassifier:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
+class Front:
+  """What stands before a network: a denoiser and a resize, or nothing.
+
+  Attributes:
+    denoiser: Noisy to clean images; None passes noisy images on.
+    size: Height and width at which the network sees denoised images; None
+      leaves them as they are.
+  """
+
+  denoiser: Any = None
+  size: tuple[int, int] | None = dataclasses.field(
+    default=None, metadata={'static': True}
+  )
+
+  def before(self, classifier: Any) -> Any:
+    """The classifier of noisy images: with this front before the given one.
+
+    Args:
+      classifier: A `Classifier`, or a tuple of them, each to get the front.
+    """
+    if self.denoiser is None:
+      return classifier
+    if isinstance(classifier, tuple):
+      return tuple(map(self.before, classifier))
+    return DenoisedClassifier(self.denoiser, classifier, self.size)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class PublishedNoise:
   """The noise of the published code, a `Noise`: that of the step, not sigma.
 

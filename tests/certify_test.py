@@ -16,8 +16,8 @@ SIZES = {'channels': (4,), 'kernels': (8,), 'strides': (8,), 'hidden': 8}
 
 def get_config():
   config = digits.get_config().unlock()
-  for model in config.model.values():
-    model.update(SIZES)
+  for role in ('classifier', 'estimator'):
+    config.model[role].update(SIZES)
   config.certify.update(n0=10, n=50, chunk_size=60, count=2)
   return config.lock()
 """

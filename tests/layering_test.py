@@ -99,14 +99,15 @@ MAY_IMPORT = {
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
+  'networks': {'denoising', 'models', 'pretrained'},
   # the door of the package opens on the theory alone
   '': THEORY,
 }
 
 #: Level 3: these join stages and practice, and they alone receive `config`.
 LOOPS = {
-  'training.loop': {'evaluation'},
-  'evaluation.certify_dataset': {'training'},
+  'training.loop': {'networks'},
+  'evaluation.certify_dataset': {'networks', 'training'},
 }
 
 #: Installed packages that the theory may use.

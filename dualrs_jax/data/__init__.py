@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from dualrs_jax.data.source import Source as Source
@@ -37,3 +38,11 @@ def load(name: str, split: str, **options: Any) -> Source:
     nearest = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0)[0]
     raise ValueError(f'unknown data set {name!r}; did you mean {nearest!r}?')
   return importlib.import_module(_MODULES[name]).load(split, **options)
+
+
+def identity(options: Mapping[str, Any]) -> dict[str, Any]:
+  """The options of `load` that decide which images there are.
+
+  Where they are stored is not among them.
+  """
+  return {name: x for name, x in options.items() if name != 'data_dir'}

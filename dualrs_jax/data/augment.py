@@ -1,20 +1,8 @@
 """Random views of images that are on the device already."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Integer, Key, PRNGKeyArray, UInt8
-
-
-def image_keys(
-  key: PRNGKeyArray,
-  epoch: Integer[Array, ''],
-  indices: Integer[Array, ' batch'],
-) -> Key[Array, ' batch']:
-  """One key per image: a function of `key`, epoch and dataset index alone."""
-  of_epoch = jax.random.fold_in(key, epoch)
-  return jax.vmap(functools.partial(jax.random.fold_in, of_epoch))(indices)
+from jaxtyping import Array, Key, UInt8
 
 
 def shift_and_mirror(
@@ -31,7 +19,7 @@ def shift_and_mirror(
 
   Args:
     images: 8-bit images.
-    keys: one per image, see `image_keys`.
+    keys: one per image.
     padding: the largest shift in each direction, in pixels.
 
   Returns:

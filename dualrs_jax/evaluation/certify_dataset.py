@@ -1,5 +1,6 @@
 """Certification of a data set by the networks of a working directory."""
 
+import functools
 import os
 import pathlib
 import re
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import checkpoints, data, models, plans
+from dualrs_jax import checkpoints, data, networks, plans
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
+from dualrs_jax.denoising import Denoiser
 from dualrs_jax.evaluation import casting, certify_source, report, verdicts
 from dualrs_jax.runtime import settings
-from dualrs_jax.training import checks
+from dualrs_jax.training import checks, stages
 
 _CHOICES = {
   'task': ('certify', 'predict'),
@@ -95,10 +97,14 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
     )
   rows = []
   for run in asked:
+    if 'expert' in run and isinstance(classifier, tuple):
+      expert = classifier[run['expert']]
+    else:
+      expert = classifier
     try:
       rows += certify_source.certify_source(
         estimator,
-        classifier,
+        expert,
         source,
         workdir / certify_source.FOLDER / label(config, run),
         settings=run,
@@ -130,25 +136,28 @@ def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
 
 def load_networks(
   config: Any, workdir: str | os.PathLike, source: Source
-) -> tuple[Classifier | None, Classifier]:
+) -> tuple[Classifier | None, Classifier | tuple[Classifier, ...]]:
   """The estimator and the classifier that `config.certify` names.
 
-  There is no estimator in plain smoothing.
+  There is no estimator in plain smoothing. Experts are a tuple of classifiers,
+  one for each noise level.
   """
-  classifier = _load(
-    pathlib.Path(workdir),
+  model = config.model
+  denoiser = networks.denoiser(model.denoiser.to_dict())
+  stage = stages.origin(
     _classifier_stage(config),
-    config.model.classifier.to_dict(),
-    source,
-    num_classes=source.num_classes,
+    classifier_steps=config.classifier.steps,
+    finetune_steps=config.finetune.steps,
+  )
+  load = functools.partial(_load, pathlib.Path(workdir), source, denoiser)
+  classifier = load(
+    stage, model.classifier.to_dict(), num_classes=source.num_classes
   )
   if config.certify.smoothing == 'single':
     return None, classifier
-  estimator = _load(
-    pathlib.Path(workdir),
+  estimator = load(
     _estimator_stage(config),
-    config.model.estimator.to_dict(),
-    source,
+    model.estimator.to_dict(),
     num_classes=len(config.sigmas),
   )
   return estimator, classifier
@@ -209,8 +218,12 @@ def runs(config: Any) -> list[dict[str, Any]]:
     'goal': goal,
     'radii': list(options.radii) if goal in ('radius', 'grid') else [],
     'noise': noise,
-    'data': config.data.to_dict(),
+    'data': data.identity(config.data.to_dict()),
     'split': options.split,
+  }
+  model = {
+    role: networks.identity(description)
+    for role, description in config.model.to_dict().items()
   }
   if options.smoothing == 'dual':
     certificate = 'paper' if paper else options.certificate
@@ -221,15 +234,15 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'sigmas': list(config.sigmas),
         'estimator_sigma': config.estimator_sigma,
         'stages': {'classifier': classifier, 'estimator': estimator},
-        'model': config.model.to_dict(),
+        'model': model,
       }
     ]
-  sigmas = [
-    sigma
-    for sigma in config.sigmas
+  levels = [
+    (number, sigma)
+    for number, sigma in enumerate(config.sigmas)
     if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
   ]
-  if not sigmas:
+  if not levels:
     raise ValueError(
       f'certify.classifier = {classifier!r} was trained at a noise level that'
       f' is not among sigmas = {tuple(config.sigmas)}'
@@ -241,9 +254,10 @@ def runs(config: Any) -> list[dict[str, Any]]:
       'sigmas': [sigma],
       'estimator_sigma': None,
       'stages': {'classifier': classifier, 'estimator': None},
-      'model': {'classifier': config.model.classifier.to_dict()},
+      'model': {role: model[role] for role in ('denoiser', 'classifier')},
     }
-    for sigma in sigmas
+    | ({'expert': number} if 'experts' in model['classifier'] else {})
+    for number, sigma in levels
   ]
 
 
@@ -260,7 +274,7 @@ def label(config: Any, run: Mapping[str, Any]) -> str:
   if config.certify.label:
     parts = [config.certify.label]
     if run['smoothing'] == 'single':
-      parts.append(f'{run["sigmas"][0]:g}')
+      parts.append(_level(run))
   if run['smoothing'] == 'single' or not config.certify.label:
     parts += [
       f'of-{stage}'
@@ -274,7 +288,7 @@ def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
   parts = ['predict'] if run['task'] == 'predict' else []
   parts.append(run['smoothing'])
   if run['smoothing'] == 'single':
-    parts.append(f'{run["sigmas"][0]:g}')
+    parts.append(_level(run))
   elif run['certificate'] and config.certify.protocol != 'paper':
     parts.append(run['certificate'])
   if config.certify.protocol == 'paper':
@@ -290,6 +304,12 @@ def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
   return parts
 
 
+def _level(run: Mapping[str, Any]) -> str:
+  """The noise level of plain smoothing, and whose it is."""
+  level = f'{run["sigmas"][0]:g}'
+  return f'{level}-expert-{run["expert"]}' if 'expert' in run else level
+
+
 def _classifier_stage(config: Any) -> str:
   return config.certify.classifier or f'classifier-{config.rounds}'
 
@@ -300,21 +320,24 @@ def _estimator_stage(config: Any) -> str:
 
 def _load(
   workdir: pathlib.Path,
-  stage: str,
-  architecture: Mapping[str, Any],
   source: Source,
+  denoiser: Denoiser | None,
+  stage: str | None,
+  description: Mapping[str, Any],
   *,
   num_classes: int,
-) -> Classifier:
-  """The network of a stage, ready for votes."""
-  model = models.create(
-    **architecture,
+) -> Any:
+  """The network of a stage, ready for votes; untrained without a stage."""
+  network = networks.create(
+    description,
     num_classes=num_classes,
     image_shape=source.image_shape,
     seed=0,
   )
-  model = checkpoints.load_model(workdir / 'checkpoints' / stage, model)
-  return models.inference_view(model)
+  if stage is not None:
+    network = checkpoints.load_model(workdir / 'checkpoints' / stage, network)
+  front = networks.front(denoiser, description)
+  return front.before(networks.inference_view(network))
 
 
 def _check_options(options: Any) -> None:
@@ -337,10 +360,13 @@ def _check_workdir(config: Any, workdir: pathlib.Path) -> None:
     settings.verify(
       workdir / 'settings.json',
       {
-        'data': config.data.to_dict(),
+        'data': data.identity(config.data.to_dict()),
         'sigmas': list(config.sigmas),
         'estimator_sigma': config.estimator_sigma,
-        'model': config.model.to_dict(),
+        'model': {
+          role: networks.identity(description)
+          for role, description in config.model.to_dict().items()
+        },
       },
     )
 

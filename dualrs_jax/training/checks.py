@@ -11,14 +11,26 @@ logger = logging.getLogger(__name__)
 
 
 def levels(
-  sigmas: Sequence[float], estimator_sigma: float, baselines: Sequence[float]
+  sigmas: Sequence[float],
+  estimator_sigma: float,
+  baselines: Sequence[float],
+  *,
+  may_repeat: bool = False,
 ) -> None:
-  """Raises ValueError unless these can be noise levels of a training."""
+  """Raises ValueError unless these can be noise levels of a training.
+
+  Args:
+    sigmas: of the classifier.
+    estimator_sigma: of the estimator.
+    baselines: of classifiers that are trained at one level.
+    may_repeat: whether two of `sigmas` may be equal, as with experts.
+  """
   sigmas = tuple(sigmas)
+  distinct = sigmas if may_repeat else set(sigmas)
   if (
     not sigmas
     or not all(map(_is_level, sigmas))
-    or list(sigmas) != sorted(set(sigmas))
+    or list(sigmas) != sorted(distinct)
   ):
     raise ValueError(f'sigmas must be positive and increasing, not {sigmas}')
   if not _is_level(estimator_sigma):
@@ -29,6 +41,15 @@ def levels(
 
 def _is_level(sigma: float) -> bool:
   return math.isfinite(sigma) and sigma > 0
+
+
+def parts(stage: str, batch_size: int, accumulate: int) -> None:
+  """Raises ValueError unless a batch divides into so many parts."""
+  if accumulate < 1 or batch_size % accumulate:
+    raise ValueError(
+      f'{stage}.accumulate must divide {stage}.batch_size = {batch_size}, which'
+      f' {accumulate} does not'
+    )
 
 
 def choice(field: str, value: str, choices: Collection[str]) -> None:

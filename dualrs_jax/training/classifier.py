@@ -4,31 +4,26 @@ Fine-tuning uses the noise that the estimator selects, so that the classifier
 is best where it will be asked.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import base, data
+from dualrs_jax import base, data, denoising
 from dualrs_jax.training import losses, state
-from dualrs_jax.training.noisy import noisy_logits
-
-
-class Examples(NamedTuple):
-  """What a classifier is trained on."""
-
-  images: UInt8[Array, 'batch *image']
-  labels: Int[Array, ' batch']
+from dualrs_jax.training.feed import Examples
+from dualrs_jax.training.noisy import by_slices, noisy_logits
 
 
 class Selection(NamedTuple):
   """An estimator that selects the noise level of an image.
 
   Attributes:
-    estimator: in inference mode; it is not trained.
+    estimator: in inference mode and with its front; it is not trained.
     estimator_sigma: its own noise level.
     explored: share of the images whose level is drawn all the same.
   """
@@ -39,17 +34,19 @@ class Selection(NamedTuple):
 
 
 class Levels(NamedTuple):
-  """The noise levels of a batch.
+  """The noise levels of a batch, and what the classifier sees of it.
 
   Attributes:
     sigmas: the levels.
     shares: probability of each where levels are drawn.
     selection: where they are selected instead.
+    front: what stands before the classifier; it is not trained.
   """
 
   sigmas: Float[Array, ' levels']
   shares: Float[Array, ' levels']
   selection: Selection | None = None
+  front: denoising.Front = denoising.Front()
 
 
 def make_loss(
@@ -64,19 +61,20 @@ def make_loss(
     entropy: see `losses.consistency`.
 
   Returns:
-    A loss whose context is a `Levels` and whose batch is an `Examples`.
+    A loss whose context is a `Levels`; its targets are classes.
   """
 
   def loss(model, context: Levels, batch: Examples, key: PRNGKeyArray):
     level_key, noise_key = jax.random.split(key)
     images = data.to_unit(batch.images)
     sigma = context.sigmas[choose_levels(context, images, level_key)]
-    logits = noisy_logits(model, images, sigma, noise_key, copies=copies)
-    fit = losses.cross_entropy(logits, batch.labels).mean()
+    classifier = context.front.before(model)
+    logits = noisy_logits(classifier, images, sigma, noise_key, copies=copies)
+    fit = losses.cross_entropy(logits, batch.targets).mean()
     steady = losses.consistency(
       logits, divergence=divergence_per_sigma * sigma, entropy=entropy
     ).mean()
-    correct = (logits.argmax(-1) == batch.labels[None]).mean()
+    correct = (logits.argmax(-1) == batch.targets[None]).mean()
     return fit + steady, {'accuracy': correct, 'mean_sigma': sigma.mean()}
 
   return loss
@@ -121,19 +119,32 @@ def choose_levels(
   return jnp.where(explores, drawn, logits[0].argmax(-1))
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames='batch_size')
 def noisy_accuracy(
-  model: base.Classifier,
+  classifier: base.Classifier,
   examples: Examples,
   sigmas: Float[Array, ' levels'],
   key: PRNGKeyArray,
+  *,
+  batch_size: int,
 ) -> Float[Array, ' levels']:
-  """Share of noisy images that the classifier gets right, at each level."""
-  images = data.to_unit(examples.images)
+  """Share of noisy images that the classifier gets right, at each level.
+
+  Args:
+    classifier: in inference mode, with its front.
+    examples: images and their classes.
+    sigmas: the noise levels.
+    key: of the noise, the same at all levels.
+    batch_size: images per forward pass.
+  """
 
   def at(sigma):
-    levels = jnp.full(len(images), sigma)
-    logits = noisy_logits(model, images, levels, key, copies=1)[0]
-    return (logits.argmax(-1) == examples.labels).mean()
+    def classes(images, key):
+      levels = jnp.full(len(images), sigma)
+      unit = data.to_unit(images)
+      return noisy_logits(classifier, unit, levels, key, copies=1)[0].argmax(-1)
+
+    found = by_slices(classes, examples.images, key, size=batch_size)
+    return (found == examples.targets).mean()
 
   return jax.lax.map(at, sigmas)

@@ -1,5 +1,6 @@
 """The estimator's stage: which noise level an image should be certified at."""
 
+import functools
 import logging
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,25 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from dualrs_jax import base, data
+from dualrs_jax import base, data, denoising
 from dualrs_jax.training import losses, state
-from dualrs_jax.training.noisy import noisy_logits
+from dualrs_jax.training.feed import Examples
+from dualrs_jax.training.noisy import by_slices, noisy_logits
 
 logger = logging.getLogger(__name__)
-
-
-class Examples(NamedTuple):
-  """What an estimator is trained on.
-
-  Attributes:
-    images: 8-bit images.
-    bounds: their radius targets, see `targets.signed_bounds`.
-  """
-
-  images: UInt8[Array, 'batch *image']
-  bounds: Float[Array, 'batch levels']
 
 
 class Context(NamedTuple):
@@ -34,10 +24,12 @@ class Context(NamedTuple):
   Attributes:
     estimator_sigma: the estimator's noise level.
     frequencies: see `losses.best_level_frequencies`.
+    front: what stands before the estimator; it is not trained.
   """
 
   estimator_sigma: Float[Array, '']
   frequencies: Float[Array, ' levels']
+  front: denoising.Front = denoising.Front()
 
 
 def make_loss(per_image: losses.EstimatorLoss, *, copies: int) -> state.Loss:
@@ -48,25 +40,25 @@ def make_loss(per_image: losses.EstimatorLoss, *, copies: int) -> state.Loss:
     copies: noisy copies of each image.
 
   Returns:
-    A loss whose context is a `Context` and whose batch is an `Examples`. An
-    image that no level can certify has no weight.
+    A loss whose context is a `Context`; its targets are the radius targets of
+    `targets.signed_bounds`. An image that no level can certify has no weight.
   """
 
   def loss(model, context: Context, batch: Examples, key: PRNGKeyArray):
     images = data.to_unit(batch.images)
     sigma = jnp.broadcast_to(context.estimator_sigma, len(images))
-    logits = noisy_logits(model, images, sigma, key, copies=copies)
+    bounds = batch.targets
+    estimator = context.front.before(model)
+    logits = noisy_logits(estimator, images, sigma, key, copies=copies)
     values = per_image(
-      logits, batch.bounds, context.frequencies, context.estimator_sigma
+      logits, bounds, context.frequencies, context.estimator_sigma
     )
-    counted = certifiable(batch.bounds)
-    radii = losses.soft_certificate(
-      logits, batch.bounds, context.estimator_sigma
-    )
+    counted = certifiable(bounds)
+    radii = losses.soft_certificate(logits, bounds, context.estimator_sigma)
     expected = (losses.mean_probabilities(logits) * radii).sum(-1)
     metrics = {
       'best_level_rate': _masked_mean(
-        (logits.argmax(-1) == batch.bounds.argmax(-1)[None]).mean(0), counted
+        (logits.argmax(-1) == bounds.argmax(-1)[None]).mean(0), counted
       ),
       'soft_radius': _masked_mean(expected, counted),
     }
@@ -82,30 +74,39 @@ def certifiable(
   return (bounds > 0).any(-1)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames=('votes', 'batch_size'))
 def selections(
   estimator: base.Classifier,
-  images: UInt8[Array, 'batch *image'],
+  images: UInt8[Array, 'examples *image'],
   estimator_sigma: Float[Array, ''],
-  keys: Key[Array, ' copies'],
-) -> Int[Array, ' batch']:
+  key: PRNGKeyArray,
+  *,
+  votes: int,
+  batch_size: int,
+) -> Int[Array, ' examples']:
   """The level that most noisy copies of each image select.
 
   Args:
-    estimator: in inference mode.
+    estimator: in inference mode, with its front.
     images: 8-bit images.
     estimator_sigma: the estimator's noise level.
-    keys: one for each noisy copy.
+    key: of the noise.
+    votes: noisy copies of each image.
+    batch_size: images per forward pass.
   """
-  unit = data.to_unit(images)
-  sigma = jnp.broadcast_to(estimator_sigma, len(images))
 
-  def vote(key):
-    return noisy_logits(estimator, unit, sigma, key, copies=1)[0].argmax(-1)
+  def select(images, key):
+    unit = data.to_unit(images)
+    sigma = jnp.broadcast_to(estimator_sigma, len(images))
 
-  votes = jax.lax.map(vote, keys)
-  width = jax.eval_shape(estimator, unit, sigma).shape[-1]
-  return jax.nn.one_hot(votes, width).sum(0).argmax(-1)
+    def vote(key):
+      return noisy_logits(estimator, unit, sigma, key, copies=1)[0].argmax(-1)
+
+    cast = jax.lax.map(vote, jax.random.split(key, votes))
+    width = jax.eval_shape(estimator, unit, sigma).shape[-1]
+    return jax.nn.one_hot(cast, width).sum(0).argmax(-1)
+
+  return by_slices(select, images, key, size=batch_size)
 
 
 def selected_shares(

@@ -5,7 +5,7 @@ stage's key and the step. A stage that is interrupted anywhere and run again
 therefore ends in the same weights, bit for bit on a CPU.
 """
 
-import functools
+import contextlib
 import logging
 import os
 import pathlib
@@ -23,6 +23,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from dualrs_jax import checkpoints
 from dualrs_jax.training import recorder, state
+from dualrs_jax.training.feed import Examples, Feed, Order
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,13 @@ def finished(
 def fit(
   model: nnx.Module,
   loss: state.Loss,
-  examples: Any,
+  feed: Feed,
   context: Any,
   *,
   stage: str,
   steps: int,
   batch_size: int,
+  accumulate: int,
   optimizer: optax.GradientTransformation,
   decay: float,
   seed: int,
@@ -93,12 +95,14 @@ def fit(
   Args:
     model: where training starts.
     loss: see `state.Loss`.
-    examples: pytree of arrays of one length. Batches are drawn from them
-      without replacement, in another order in each epoch.
+    feed: the examples. Batches are drawn from them without replacement, in
+      another order in each epoch.
     context: handed to `loss`.
     stage: name of the stage, and of its folder of checkpoints.
     steps: length of the stage.
     batch_size: examples per step.
+    accumulate: parts of a batch that are taken one after the other, to save
+      memory; see `state.update`.
     optimizer: see `state.make_optimizer`.
     decay: of the running mean of the weights, see `state.update`.
     seed: of the training run.
@@ -119,26 +123,40 @@ def fit(
   done = finished(model, directory, steps=steps)
   if done is not None:
     return done
+  order = Order(len(feed.source), batch_size, seed, stage)
   graphdef, current = state.create(model, optimizer)
   restored = checkpoints.restore(directory, state.to_items(current))
   if restored is not None:
     current = state.from_items(restored[0])
     logger.info('%s goes on at step %d', stage, restored[2])
   start = int(current.step)
-  advance = _advance(graphdef, loss, optimizer, decay)
-  key = stage_key(seed, stage)
-  order = batch_order(
-    len(jax.tree.leaves(examples)[0]), batch_size, seed, stage
-  )
+
+  def step(current, context, batch, keys):
+    batch = feed.view(batch, jax.random.fold_in(keys[1], current.step))
+    return state.update(
+      graphdef,
+      current,
+      loss,
+      optimizer,
+      context,
+      batch,
+      keys[0],
+      decay=decay,
+      accumulate=accumulate,
+    )
+
+  advance = _advance(step)
+  keys = stage_key(seed, stage), stage_key(seed, f'{stage}/views')
+  calls = list(pieces(start, steps, rhythm, feed.steps_per_call))
   totals, since = None, start
   with (
     checkpoints.manager(directory, keep=rhythm.keep) as manager,
     recorder.Recorder(workdir / 'metrics', stage, after_step=start) as record,
     tqdm.tqdm(desc=stage, total=steps, initial=start, unit='step') as bar,
+    contextlib.closing(feed.calls(calls, order)) as supply,
   ):
-    for first, last in pieces(start, steps, rhythm):
-      batches = np.stack([order(step) for step in range(first, last)])
-      current, sums = advance(current, context, examples, batches, key)
+    for (first, last), (examples, batches) in zip(calls, supply, strict=True):
+      current, sums = advance(current, context, examples, batches, keys)
       totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
       saving = last % rhythm.checkpoint_steps == 0 or last == steps
       if saving or last % rhythm.metrics_steps == 0:
@@ -156,33 +174,20 @@ def fit(
   return state.trained_model(graphdef, current)
 
 
-def batch_order(
-  examples: int, batch_size: int, seed: int, stage: str
-) -> Callable[[int], Int[np.ndarray, ' batch']]:
-  """Returns a function from a step to the positions of its batch."""
-  per_epoch = examples // batch_size
-  if per_epoch < 1:
-    raise ValueError(
-      f'{stage} has {examples} examples, fewer than its batch_size of'
-      f' {batch_size}'
-    )
+def pieces(
+  start: int, steps: int, rhythm: Rhythm, steps_per_call: int | None = None
+) -> Iterator[tuple[int, int]]:
+  """Cuts the steps to go into calls that end where something is reported.
 
-  @functools.lru_cache(maxsize=1)
-  def permutation(epoch: int):
-    stream = [seed, zlib.crc32(stage.encode()), epoch]
-    return np.random.default_rng(stream).permutation(examples).astype(np.int32)
-
-  def positions(step: int):
-    epoch, number = divmod(step, per_epoch)
-    return permutation(epoch)[number * batch_size : (number + 1) * batch_size]
-
-  return positions
-
-
-def pieces(start: int, steps: int, rhythm: Rhythm) -> Iterator[tuple[int, int]]:
-  """Cuts the steps to go into calls that end where something is reported."""
+  Args:
+    start: steps that are done.
+    steps: length of the stage.
+    rhythm: when something is reported.
+    steps_per_call: the longest call; None for what suits the device.
+  """
   platform = jax.local_devices()[0].platform
   length = _STEPS_PER_CALL.get(platform, _STEPS_PER_CALL_ELSEWHERE)
+  length = min(length, steps_per_call or length)
   every = (length, rhythm.metrics_steps, rhythm.checkpoint_steps)
   while start < steps:
     last = min(steps, *((start // e + 1) * e for e in every))
@@ -190,26 +195,24 @@ def pieces(start: int, steps: int, rhythm: Rhythm) -> Iterator[tuple[int, int]]:
     start = last
 
 
-def _advance(graphdef, loss, optimizer, decay):
+def _advance(step):
   """Compiles the steps of one call; returns the sums of their metrics."""
 
   @jax.jit
   def advance(
     current: state.TrainState,
     context: Any,
-    examples: Any,
+    examples: Examples,
     batches: Int[Array, 'steps batch'],
-    key: PRNGKeyArray,
+    keys: tuple[PRNGKeyArray, PRNGKeyArray],
   ):
-    def step(current, positions):
+    def one(current, positions):
       batch = jax.tree.map(lambda array: array[positions], examples)
-      return state.update(
-        graphdef, current, loss, optimizer, context, batch, key, decay=decay
-      )
+      return step(current, context, batch, keys)
 
     if len(batches) == 1:  # XLA would keep even a loop of one step
-      return step(current, batches[0])
-    current, metrics = jax.lax.scan(step, current, batches)
+      return one(current, batches[0])
+    current, metrics = jax.lax.scan(one, current, batches)
     return current, jax.tree.map(lambda x: x.sum(0), metrics)
 
   return advance

@@ -9,7 +9,8 @@ below gets plain arguments. Stages, by the name of their folders:
     single-<sigma>                   baselines, at one level, of equal budget
 
 Finished stages are recognised and skipped, so the same call goes on wherever
-it was interrupted.
+it was interrupted. A classifier stage of 0 steps hands on what it was given,
+such as a network that somebody else trained.
 """
 
 import functools
@@ -19,23 +20,25 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jaxtyping import Float
 
-from dualrs_jax import confidence, data, models
+from dualrs_jax import confidence, data, denoising, models, networks
 from dualrs_jax.runtime import settings
 from dualrs_jax.training import checks, fit, losses, state, targets
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
+from dualrs_jax.training import stages as stage_names
+from dualrs_jax.training.feed import Examples, Feed
 
 logger = logging.getLogger(__name__)
 
 #: What does not change the weights of a stage: these may differ between runs
 #: in one directory.
-NOT_IDENTITY = ('name', 'certify', 'checkpoint', 'baselines')
+NOT_IDENTITY = ('name', 'certify', 'checkpoint', 'baselines', 'workers')
 
 _VALIDATION_VOTES = 32
 
@@ -46,7 +49,9 @@ class _Run(NamedTuple):
   config: Any
   workdir: pathlib.Path
   train: data.Source
-  validation: data.Source
+  validation: Examples
+  classifier_front: denoising.Front
+  estimator_front: denoising.Front
 
 
 def train(config: Any, workdir: str | os.PathLike) -> None:
@@ -58,21 +63,19 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
 
   Raises:
     settings.SettingsMismatch: the directory belongs to another configuration.
-    ValueError: settings that do not fit together.
+    ValueError: settings that do not fit together, or no converted model where
+      the configuration names one.
+    data.DatasetNotFound: the data set is not there.
     checkpoints.CheckpointError: a checkpoint of another architecture.
   """
   check(config)
   workdir = pathlib.Path(workdir)
   settings.claim(workdir / 'settings.json', identity(config))
-  run = _Run(
-    config,
-    workdir,
-    data.load(split='train', **config.data),
-    data.load(split='validation', **config.data),
-  )
+  run = _load(config, workdir)
   everywhere = classifier_stage.Levels(
     jnp.asarray(config.sigmas, jnp.float32),
     classifier_stage.level_shares(config.classifier.shares, config.sigmas),
+    front=run.classifier_front,
   )
   classifier = _fit_classifier(
     run, 'classifier-0', _new_classifier(run), config.classifier, everywhere
@@ -81,7 +84,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     estimator = _fit_estimator(run, number, classifier)
     selected = everywhere._replace(
       selection=classifier_stage.Selection(
-        models.inference_view(estimator),
+        run.estimator_front.before(models.inference_view(estimator)),
         jnp.float32(config.estimator_sigma),
         jnp.float32(config.finetune.explored),
       )
@@ -95,30 +98,70 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
 
 def stages(config: Any) -> list[str]:
   """The stages whose checkpoints a finished training holds, in order."""
-  names = ['classifier-0']
-  for number in range(1, config.rounds + 1):
-    names += [f'estimator-{number}', f'classifier-{number}']
-  return names + [single_stage(sigma) for sigma in config.baselines]
-
-
-def single_stage(sigma: float) -> str:
-  """The stage of a classifier that is trained at one level."""
-  return f'single-{sigma:g}'
+  return stage_names.names(
+    rounds=config.rounds,
+    classifier_steps=config.classifier.steps,
+    finetune_steps=config.finetune.steps,
+    baselines=tuple(config.baselines),
+  )
 
 
 def identity(config: Any) -> dict[str, Any]:
-  """What a directory is claimed for: all that decides the weights."""
-  return {
+  """What a directory is claimed for: all that decides the weights.
+
+  A converted model is known by the file that it is from, and a data set by its
+  name: their folders may move.
+  """
+  fields = {
     name: value
     for name, value in config.to_dict().items()
     if name not in NOT_IDENTITY
   }
+  return fields | {
+    'data': data.identity(fields['data']),
+    'model': {
+      role: networks.identity(description)
+      for role, description in fields['model'].items()
+    },
+  }
+
+
+def _load(config: Any, workdir: pathlib.Path) -> _Run:
+  """Loads the images, and what stands before the networks."""
+  validation = data.load(split='validation', **config.data)
+  images, labels = validation.gather(np.arange(len(validation)))
+  model = config.model.to_dict()
+  denoiser = networks.denoiser(model['denoiser'])
+  return _Run(
+    config,
+    workdir,
+    data.load(split='train', **config.data),
+    Examples(jnp.asarray(images), jnp.asarray(labels)),
+    networks.front(denoiser, model['classifier']),
+    networks.front(denoiser, model['estimator']),
+  )
 
 
 def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
   settings.check_seed(config.seed)
-  checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
+  experts = 'experts' in config.model.classifier
+  checks.levels(
+    config.sigmas,
+    config.estimator_sigma,
+    config.baselines,
+    may_repeat=experts,
+  )
+  trained = config.classifier.steps or config.finetune.steps
+  if experts and (trained or config.baselines):
+    raise ValueError(
+      'experts are not trained: classifier.steps and finetune.steps must be 0,'
+      ' and baselines empty'
+    )
+  if config.baselines and not trained:
+    raise ValueError(
+      'baselines are trained as long as the classifier, which has 0 steps'
+    )
   if config.rounds < 1:
     raise ValueError(f'rounds must be at least 1, not {config.rounds}')
   classifier_stage.level_shares(config.classifier.shares, config.sigmas)
@@ -131,7 +174,10 @@ def check(config: Any) -> None:
     reach = config.estimator.paper.reach
     checks.choice('estimator.paper.reach', reach, losses.REACHES)
   for name in ('classifier', 'estimator', 'finetune'):
-    _optimizer(config[name], config[name].steps)
+    options = config[name]
+    if options.steps or name == 'estimator':
+      _optimizer(options, options.steps)
+    checks.parts(name, options.batch_size, options.accumulate)
   # What `paper` and `agreement` leave to the bound of the selected level.
   n, alpha = config.certify.n, config.certify.alpha / 2
   confidence.check_possible(n, alpha)
@@ -143,24 +189,26 @@ def check(config: Any) -> None:
 def _fit_classifier(
   run: _Run,
   stage: str,
-  model: nnx.Module,
+  model: Any,
   options: Any,
   levels: classifier_stage.Levels,
   *,
   steps: int | None = None,
-) -> nnx.Module:
+) -> Any:
   """Trains a classifier at the given levels."""
-  examples = classifier_stage.Examples(
-    jnp.asarray(run.train.images), jnp.asarray(run.train.labels)
-  )
-  held_out = classifier_stage.Examples(
-    jnp.asarray(run.validation.images), jnp.asarray(run.validation.labels)
-  )
+  steps = options.steps if steps is None else steps
+  if not steps:
+    return model
+  source = _subset(run.train, options.count)
   key = fit.stage_key(run.config.seed, f'{stage}/validation')
 
   def evaluate(model):
     accuracies = classifier_stage.noisy_accuracy(
-      models.inference_view(model), held_out, levels.sigmas, key
+      levels.front.before(models.inference_view(model)),
+      run.validation,
+      levels.sigmas,
+      key,
+      batch_size=_images_per_pass(options),
     )
     return {
       f'validation_accuracy/{sigma:g}': float(accuracy)
@@ -172,8 +220,9 @@ def _fit_classifier(
     divergence_per_sigma=options.divergence_per_sigma,
     entropy=options.entropy,
   )
+  feed = Feed(source, source.labels, options.augmented, run.config.workers)
   return _fit(
-    run, stage, model, loss, examples, levels, options, evaluate, steps=steps
+    run, stage, model, loss, feed, levels, options, evaluate, steps=steps
   )
 
 
@@ -182,22 +231,24 @@ def _fit_single(run: _Run, sigma: float) -> nnx.Module:
   config = run.config
   return _fit_classifier(
     run,
-    single_stage(sigma),
+    stage_names.single(sigma),
     _new_classifier(run),
     config.classifier,
-    classifier_stage.Levels(jnp.asarray([sigma], jnp.float32), jnp.ones(1)),
+    classifier_stage.Levels(
+      jnp.asarray([sigma], jnp.float32),
+      jnp.ones(1),
+      front=run.classifier_front,
+    ),
     steps=config.classifier.steps + config.rounds * config.finetune.steps,
   )
 
 
-def _fit_estimator(
-  run: _Run, number: int, classifier: nnx.Module
-) -> nnx.Module:
+def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
   """Builds the radius targets of a round and trains its estimator on them."""
   config, stage = run.config, f'estimator-{number}'
   options = config.estimator
-  new = models.create(
-    **config.model.estimator,
+  new = networks.create(
+    config.model.estimator.to_dict(),
     num_classes=len(config.sigmas),
     image_shape=run.train.image_shape,
     seed=fit.initial_seed(config.seed, stage),
@@ -206,19 +257,23 @@ def _fit_estimator(
   done = fit.finished(new, directory, steps=options.steps)
   if done is not None:
     return done
-  examples = _estimator_examples(run, number, classifier)
+  source = _subset(run.train, config.targets.count)
+  bounds = _radius_targets(run, number, source, classifier)
   context = estimator_stage.Context(
     jnp.float32(config.estimator_sigma),
-    jnp.asarray(losses.best_level_frequencies(np.asarray(examples.bounds))),
+    jnp.asarray(losses.best_level_frequencies(bounds)),
+    run.estimator_front,
   )
-  held_out = jnp.asarray(run.validation.images)
-  keys = jax.random.split(
-    fit.stage_key(config.seed, f'{stage}/validation'), _VALIDATION_VOTES
-  )
+  key = fit.stage_key(config.seed, f'{stage}/validation')
 
   def evaluate(model):
     selected = estimator_stage.selections(
-      models.inference_view(model), held_out, context.estimator_sigma, keys
+      run.estimator_front.before(models.inference_view(model)),
+      run.validation.images,
+      context.estimator_sigma,
+      key,
+      votes=_VALIDATION_VOTES,
+      batch_size=_images_per_pass(options),
     )
     return estimator_stage.selected_shares(selected, config.sigmas)
 
@@ -233,23 +288,25 @@ def _fit_estimator(
     **options[options.loss],
   )
   loss = estimator_stage.make_loss(per_image, copies=options.copies)
-  return _fit(run, stage, new, loss, examples, context, options, evaluate)
+  feed = Feed(source, bounds, options.augmented, config.workers)
+  return _fit(run, stage, new, loss, feed, context, options, evaluate)
 
 
-def _estimator_examples(
-  run: _Run, number: int, classifier: nnx.Module
-) -> estimator_stage.Examples:
-  """The images an estimator is trained on, with their radius targets."""
+def _radius_targets(
+  run: _Run, number: int, source: data.Source, classifier: Any
+) -> Float[np.ndarray, 'examples levels']:
+  """What each level would certify of each image of a source."""
   config, stage = run.config, f'targets-{number}'
   options = config.targets
-  source = targets.subset(run.train, options.count)
   counts = targets.build(
-    models.inference_view(classifier),
+    run.classifier_front.before(networks.inference_view(classifier)),
     source,
     stage=stage,
     sigmas=config.sigmas,
     votes=options.votes,
+    chunk_size=options.chunk_size,
     shard_size=options.shard_size,
+    workers=config.workers,
     key=fit.stage_key(config.seed, stage),
     directory=run.workdir / 'targets' / stage,
   )
@@ -262,9 +319,19 @@ def _estimator_examples(
     alpha=options.alpha,
   )
   logger.info('%s: %s', stage, targets.describe(bounds, config.sigmas))
-  return estimator_stage.Examples(
-    jnp.asarray(source.images), jnp.asarray(bounds)
-  )
+  return bounds
+
+
+def _subset(source: data.Source, count: int) -> data.Source:
+  """That many images at equal distances; all of them for 0."""
+  if not 0 < count < len(source):
+    return source
+  return source.take(np.arange(count) * len(source) // count)
+
+
+def _images_per_pass(options: Any) -> int:
+  """How many images a validation takes at once: as many as a step of it."""
+  return options.batch_size * options.copies // options.accumulate
 
 
 def _fit(
@@ -272,7 +339,7 @@ def _fit(
   stage: str,
   model: nnx.Module,
   loss: state.Loss,
-  examples: Any,
+  feed: Feed,
   context: Any,
   options: Any,
   evaluate: Callable[[nnx.Module], dict[str, float]],
@@ -285,11 +352,12 @@ def _fit(
   return fit.fit(
     model,
     loss,
-    examples,
+    feed,
     context,
     stage=stage,
     steps=total,
     batch_size=options.batch_size,
+    accumulate=options.accumulate,
     optimizer=_optimizer(options, total),
     decay=options.average,
     seed=run.config.seed,
@@ -303,6 +371,7 @@ def _fit(
 
 def _optimizer(options: Any, steps: int) -> optax.GradientTransformation:
   return state.make_optimizer(
+    name=options.optimizer,
     steps=steps,
     learning_rate=options.learning_rate,
     weight_decay=options.weight_decay,
@@ -312,9 +381,9 @@ def _optimizer(options: Any, steps: int) -> optax.GradientTransformation:
   )
 
 
-def _new_classifier(run: _Run) -> nnx.Module:
-  return models.create(
-    **run.config.model.classifier,
+def _new_classifier(run: _Run) -> Any:
+  return networks.create(
+    run.config.model.classifier.to_dict(),
     num_classes=run.train.num_classes,
     image_shape=run.train.image_shape,
     seed=fit.initial_seed(run.config.seed, 'classifier'),

@@ -1,8 +1,10 @@
-"""Logits of noisy copies: what every loss under noise starts from."""
+"""Networks on noisy copies of images: what training under noise starts from."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from dualrs_jax import base
 
@@ -21,3 +23,33 @@ def noisy_logits(
   noisy = images[None] + scale[None] * jax.random.normal(key, shape)
   logits = model(noisy.reshape(-1, *images.shape[1:]), jnp.tile(sigma, copies))
   return logits.reshape(copies, len(images), -1)
+
+
+def by_slices(
+  function: Callable[..., Array],
+  images: UInt8[Array, 'examples *image'],
+  key: PRNGKeyArray,
+  *,
+  size: int,
+) -> Array:
+  """Applies `function(images, key)` to slice after slice, to save memory.
+
+  Args:
+    function: returns an array whose first axis is that of its images.
+    images: all images.
+    key: each slice has one of its own that derives from it.
+    size: images per slice, at most.
+
+  Returns:
+    The results, concatenated.
+  """
+  examples = len(images)
+  size = min(size, examples)
+  count = -(-examples // size)
+  # The last slice is filled up with the first images.
+  filled = jnp.resize(images, (count * size, *images.shape[1:]))
+  slices = filled.reshape(count, size, *images.shape[1:])
+  results = jax.lax.map(
+    lambda part: function(*part), (slices, jax.random.split(key, count))
+  )
+  return results.reshape(-1, *results.shape[2:])[:examples]

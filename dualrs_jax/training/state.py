@@ -61,6 +61,7 @@ def update(
   key: PRNGKeyArray,
   *,
   decay: float,
+  accumulate: int = 1,
 ) -> tuple[TrainState, dict[str, Array]]:
   """Takes one step.
 
@@ -74,23 +75,33 @@ def update(
     key: of the stage; the step folds its own number in.
     decay: of the running mean of the weights; 0 keeps the last ones. Early
       steps use a smaller one, so that the initial weights are forgotten.
+    accumulate: parts of equal length into which the batch is divided. They are
+      taken one after the other, each with noise and batch statistics of its
+      own; loss, metrics and gradient are the means over the parts.
 
   Returns:
     The state after the step, and the loss with its other metrics.
   """
 
-  def objective(parameters):
-    # A copy, or the merge would tie traced arrays to a module from outside.
-    model = nnx.merge(graphdef, parameters, state.rest, copy=True)
-    value, metrics = loss(
-      model, context, batch, jax.random.fold_in(key, state.step)
-    )
-    _, _, rest = nnx.split(model, nnx.Param, ...)
-    return value, (rest, metrics)
+  def gradient(rest, batch, key):
+    def objective(parameters):
+      # A copy, or the merge would tie traced arrays to a module from outside.
+      model = nnx.merge(graphdef, parameters, rest, copy=True)
+      value, metrics = loss(model, context, batch, key)
+      _, _, changed = nnx.split(model, nnx.Param, ...)
+      return value, (changed, metrics)
 
-  (value, (rest, metrics)), gradients = jax.value_and_grad(
-    objective, has_aux=True
-  )(state.parameters)
+    (value, (changed, metrics)), gradients = jax.value_and_grad(
+      objective, has_aux=True
+    )(state.parameters)
+    return changed, ({'loss': value, **metrics}, gradients)
+
+  step_key = jax.random.fold_in(key, state.step)
+  if accumulate == 1:
+    rest, (metrics, gradients) = gradient(state.rest, batch, step_key)
+  else:
+    parts = _parts(batch, accumulate), jax.random.split(step_key, accumulate)
+    rest, (metrics, gradients) = _mean_over(gradient, state.rest, parts)
   updates, optimizer_state = optimizer.update(
     gradients, state.optimizer_state, state.parameters
   )
@@ -103,7 +114,33 @@ def update(
     parameters,
   )
   state = TrainState(state.step + 1, parameters, average, rest, optimizer_state)
-  return state, {'loss': value, **metrics}
+  return state, metrics
+
+
+def _mean_over(gradient, rest, parts):
+  """Runs `gradient` on part after part; only their sum is in memory."""
+  count = len(jax.tree.leaves(parts)[0])
+  first = jax.tree.map(lambda x: x[0], parts)
+  shapes = jax.eval_shape(gradient, rest, *first)[1]
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+  def add(carry, part):
+    rest, totals = carry
+    rest, terms = gradient(rest, *part)
+    return (rest, jax.tree.map(jnp.add, totals, terms)), None
+
+  # A CPU is slow at the gradient of a convolution inside a loop.
+  unroll = jax.local_devices()[0].platform == 'cpu'
+  (rest, totals), _ = jax.lax.scan(add, (rest, zeros), parts, unroll=unroll)
+  return rest, jax.tree.map(lambda x: x / count, totals)
+
+
+def _parts(batch: Any, count: int) -> Any:
+  """Every `count`-th example from each start: parts on a first axis."""
+  # Devices that share a batch thus share each of its parts.
+  return jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch
+  )
 
 
 def trained_model(graphdef: nnx.GraphDef, state: TrainState) -> nnx.Module:
@@ -141,6 +178,7 @@ def from_items(items: Mapping[str, Any]) -> TrainState:
 
 def make_optimizer(
   *,
+  name: str,
   steps: int,
   learning_rate: float,
   weight_decay: float,
@@ -148,20 +186,27 @@ def make_optimizer(
   warmup_steps: int,
   gradient_clip: float,
 ) -> optax.GradientTransformation:
-  """AdamW with a learning rate that falls.
+  """An optimiser with a learning rate that falls.
 
   Args:
+    name: 'adamw', or 'sgd' with a momentum of 0.9.
     steps: the length of the stage.
     learning_rate: the largest one.
-    weight_decay: decoupled weight decay, times the learning rate.
+    weight_decay: times the weights, is taken from them at the learning rate
+      ('adamw'), or added to the gradient ('sgd').
     schedule: 'cosine' falls to zero; 'halving' halves after each third of the
-      stage.
+      stage, 'decades' leaves a tenth.
     warmup_steps: over which the learning rate rises from zero.
-    gradient_clip: largest norm of a gradient; longer ones are shortened.
+    gradient_clip: largest norm of a gradient; longer ones are shortened. 0 for
+      no limit.
 
   Raises:
-    ValueError: an unknown schedule, or a warm-up longer than the stage.
+    ValueError: an unknown name or schedule, or a warm-up longer than the stage.
   """
+  if name not in OPTIMIZERS:
+    raise ValueError(
+      f'optimizer must be one of {sorted(OPTIMIZERS)}, not {name!r}'
+    )
   if schedule not in SCHEDULES:
     raise ValueError(
       f'schedule must be one of {sorted(SCHEDULES)}, not {schedule!r}'
@@ -177,8 +222,8 @@ def make_optimizer(
     [lambda step: rising(step + 1), falling], [warmup_steps]
   )
   chain = optax.chain(
-    optax.clip_by_global_norm(gradient_clip),
-    optax.adamw(rate, weight_decay=weight_decay),
+    optax.clip_by_global_norm(gradient_clip or float('inf')),
+    OPTIMIZERS[name](rate, weight_decay),
   )
 
   def strict_update(updates, state, params=None):
@@ -189,9 +234,33 @@ def make_optimizer(
   return optax.GradientTransformation(chain.init, strict_update)
 
 
-def _halving(learning_rate: float, steps: int) -> optax.Schedule:
-  thirds = {round(steps / 3): 0.5, round(2 * steps / 3): 0.5}
-  return optax.piecewise_constant_schedule(learning_rate, thirds)
+def _adamw(
+  rate: optax.Schedule, weight_decay: float
+) -> optax.GradientTransformation:
+  return optax.adamw(rate, weight_decay=weight_decay)
 
 
-SCHEDULES = {'cosine': optax.cosine_decay_schedule, 'halving': _halving}
+def _sgd(
+  rate: optax.Schedule, weight_decay: float
+) -> optax.GradientTransformation:
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum=0.9)
+  )
+
+
+def _thirds(factor: float):
+  """A schedule that multiplies by a factor after each third of the steps."""
+
+  def schedule(learning_rate: float, steps: int) -> optax.Schedule:
+    thirds = {round(steps / 3): factor, round(2 * steps / 3): factor}
+    return optax.piecewise_constant_schedule(learning_rate, thirds)
+
+  return schedule
+
+
+OPTIMIZERS = {'adamw': _adamw, 'sgd': _sgd}
+SCHEDULES = {
+  'cosine': optax.cosine_decay_schedule,
+  'halving': _thirds(0.5),
+  'decades': _thirds(0.1),
+}

@@ -4,6 +4,7 @@ The table is built in shards. A shard is written in one piece, so a run that is
 interrupted goes on with the first one that is missing.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -18,6 +19,7 @@ import tqdm
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, confidence, data
+from dualrs_jax.data import loader
 from dualrs_jax.runtime import settings
 from dualrs_jax.training import losses
 
@@ -25,90 +27,122 @@ logger = logging.getLogger(__name__)
 
 
 def build(
-  classifier: base.Classifier,
+  classifier: base.Classifier | tuple[base.Classifier, ...],
   source: data.Source,
   *,
   stage: str,
   sigmas: Sequence[float],
   votes: int,
+  chunk_size: int,
   shard_size: int,
+  workers: int,
   key: PRNGKeyArray,
   directory: pathlib.Path,
 ) -> Int[np.ndarray, 'examples levels']:
   """Counts the votes for the true class, or goes on with it.
 
   Args:
-    classifier: in inference mode.
+    classifier: in inference mode, with its front; or one for each level.
     source: the images with their classes.
     stage: name of the stage, for the progress bar.
     sigmas: the noise levels.
     votes: noisy copies per image and level. The noise is a function of the key
       and the image's dataset index, the same at all levels.
+    chunk_size: noisy copies per forward pass.
     shard_size: images per shard, and per call of the device.
+    workers: processes that read images from disk, see `loader.batches`.
     key: of the stage.
     directory: of the shards; created if it is missing.
 
   Returns:
     The number of votes for the true class.
   """
-  shards = []
   starts = range(0, len(source), shard_size)
-  for start in tqdm.tqdm(starts, desc=stage, unit='shard'):
-    positions = np.arange(start, min(start + shard_size, len(source)))
-    path = directory / f'{start:09d}.npz'
-    shard = _load(path, source.indices[positions], len(sigmas))
-    if shard is None:
-      # The last shard is padded, so that all have one compiled shape.
-      padded = np.resize(positions, shard_size)
+  places = [
+    np.arange(start, min(start + shard_size, len(source))) for start in starts
+  ]
+  paths = [directory / f'{start:09d}.npz' for start in starts]
+  shards = [
+    _load(path, source.indices[positions], len(sigmas))
+    for path, positions in zip(paths, places, strict=True)
+  ]
+  missing = [number for number, shard in enumerate(shards) if shard is None]
+  # The last shard is padded, so that all have one compiled shape.
+  padded = [np.resize(places[number], shard_size) for number in missing]
+  batches = loader.batches(
+    source, map(loader.Request, padded), workers=workers, ahead=1
+  )
+  with (
+    contextlib.closing(batches),
+    tqdm.tqdm(
+      zip(missing, padded, batches, strict=True),
+      desc=stage,
+      initial=len(shards) - len(missing),
+      total=len(shards),
+      unit='shard',
+    ) as bar,
+  ):
+    for number, positions, batch in bar:
       counts = count_votes(
         classifier,
-        jnp.asarray(source.images[padded]),
-        jnp.asarray(source.labels[padded]),
+        batch.images,
+        batch.labels,
         jax.vmap(functools.partial(jax.random.fold_in, key))(
-          jnp.asarray(source.indices[padded], jnp.uint32)
+          jnp.asarray(source.indices[positions], jnp.uint32)
         ),
         jnp.asarray(sigmas, jnp.float32),
         votes=votes,
+        chunk_size=min(chunk_size, votes),
       )
-      shard = np.asarray(counts)[: len(positions)]
-      _save(path, source.indices[positions], shard)
-    shards.append(shard)
-  return np.concatenate(shards)
+      shard = np.asarray(counts)[: len(places[number])]
+      _save(paths[number], source.indices[places[number]], shard)
+      shards[number] = shard
+  return np.concatenate([shard for shard in shards if shard is not None])
 
 
-@functools.partial(jax.jit, static_argnames='votes')
+@functools.partial(jax.jit, static_argnames=('votes', 'chunk_size'))
 def count_votes(
-  classifier: base.Classifier,
+  classifier: base.Classifier | tuple[base.Classifier, ...],
   images: UInt8[Array, 'batch *image'],
   labels: Int[Array, ' batch'],
   keys: Key[Array, ' batch'],
   sigmas: Float[Array, ' levels'],
   *,
   votes: int,
+  chunk_size: int,
 ) -> Int[Array, 'batch levels']:
   """Votes for the true class on noisy copies of each image, at each level.
 
   Args:
-    classifier: in inference mode.
+    classifier: in inference mode; or a tuple of one for each level.
     images: 8-bit images.
     labels: their classes.
     keys: one per image.
     sigmas: the noise levels.
     votes: how many votes per image and level.
+    chunk_size: noisy copies per forward pass, at most `votes`.
   """
+  chunks = -(-votes // chunk_size)
 
   def of_image(args):
     image, label, key = args
     noise = jax.random.normal(key, (votes, *image.shape))
+    filled = jnp.resize(noise, (chunks * chunk_size, *image.shape))
+    noise = filled.reshape(chunks, chunk_size, *image.shape)
 
-    def at(sigma):
-      noisy = data.to_unit(image)[None] + sigma * noise
-      logits = classifier(noisy, jnp.full(votes, sigma))
-      # argmax takes a NaN for the largest value: such a vote is invalid.
-      right = (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
-      return right.sum(dtype=jnp.int32)
+    def by_chunks(expert, sigma):
+      def right(noise):
+        noisy = data.to_unit(image)[None] + sigma * noise
+        logits = expert(noisy, jnp.full(chunk_size, sigma))
+        # argmax takes a NaN for the largest value: such a vote is invalid.
+        return (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
 
-    return jax.lax.map(at, sigmas)
+      found = jax.lax.map(right, noise).reshape(-1)[:votes]
+      return found.sum(dtype=jnp.int32)
+
+    if isinstance(classifier, tuple):
+      return jnp.stack(list(map(by_chunks, classifier, sigmas)))
+    return jax.lax.map(functools.partial(by_chunks, classifier), sigmas)
 
   return jax.lax.map(of_image, (images, labels, keys))
 
@@ -147,17 +181,6 @@ def signed_bounds(
   largest = confidence.lower_z(n, alpha)[n]
   z = np.clip(z, -largest, largest)
   return (z * np.asarray(sigmas)).astype(np.float32)
-
-
-def subset(source: data.Source, count: int) -> data.Source:
-  """That many images at equal distances; all of them for 0."""
-  if not 0 < count < len(source):
-    return source
-  positions = np.arange(count) * len(source) // count
-  images, labels = source.gather(positions)
-  return data.Source(
-    images, labels, source.indices[positions], source.num_classes
-  )
 
 
 def describe(

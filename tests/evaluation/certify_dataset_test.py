@@ -26,7 +26,13 @@ def make_config(**certify):
       'sigmas': (0.25, 1.0),
       'estimator_sigma': 0.5,
       'rounds': 1,
-      'model': {'classifier': dict(CNN), 'estimator': dict(CNN)},
+      'model': {
+        'denoiser': {},
+        'classifier': dict(CNN),
+        'estimator': dict(CNN),
+      },
+      'classifier': {'steps': 1},
+      'finetune': {'steps': 1},
       'certify': {
         'task': 'certify',
         'smoothing': 'dual',

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualrs_jax import data
-from dualrs_jax.training import classifier, losses, noisy
+from dualrs_jax.training import classifier, feed, losses, noisy
 from tests.training import networks
 
 SIGMAS = jnp.array([0.25, 0.5, 1.0])
@@ -59,9 +59,7 @@ def test_noise_has_the_level_that_the_network_is_told():
 
 def test_loss_is_cross_entropy_and_consistency():
   source = networks.source(6)
-  batch = classifier.Examples(
-    jnp.asarray(source.images), jnp.asarray(source.labels)
-  )
+  batch = feed.Examples(jnp.asarray(source.images), jnp.asarray(source.labels))
   context = levels((0.0, 1.0, 0.0))
   model = networks.Linear()
   loss = classifier.make_loss(copies=2, divergence_per_sigma=10.0, entropy=0.1)
@@ -74,7 +72,7 @@ def test_loss_is_cross_entropy_and_consistency():
     noise_key,
     copies=2,
   )
-  expected = losses.cross_entropy(logits, batch.labels).mean()
+  expected = losses.cross_entropy(logits, batch.targets).mean()
   expected += losses.consistency(logits, divergence=5.0, entropy=0.1).mean()
   np.testing.assert_allclose(value, expected, rtol=1e-5)
   assert metrics['mean_sigma'] == 0.5
@@ -82,11 +80,15 @@ def test_loss_is_cross_entropy_and_consistency():
 
 def test_noisy_accuracy_falls_with_the_noise():
   source = networks.source(200)
-  examples = classifier.Examples(
+  examples = feed.Examples(
     jnp.asarray(source.images), jnp.asarray(source.labels)
   )
   accuracy = classifier.noisy_accuracy(
-    networks.Brightest(3), examples, jnp.array([0.001, 0.5, 3.0]), KEY
+    networks.Brightest(3),
+    examples,
+    jnp.array([0.001, 0.5, 3.0]),
+    KEY,
+    batch_size=70,
   )
   assert accuracy[0] == 1
   assert accuracy[0] > accuracy[1] > accuracy[2] > 0.2

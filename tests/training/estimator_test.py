@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrs_jax.training import estimator
+from dualrs_jax.training import estimator, feed
 from tests.training import networks
 
 
@@ -18,16 +18,14 @@ def test_an_image_that_no_level_certifies_has_no_weight():
   bounds = jnp.array([[0.1, -0.3], [0.2, 0.4], [-0.1, -0.2], [-3.0, -2.0]])
   key = jax.random.key(0)
   model = networks.Linear(num_classes=2)
-  value, metrics = loss(model, context, estimator.Examples(images, bounds), key)
+  value, metrics = loss(model, context, feed.Examples(images, bounds), key)
   other = images.at[2:].set(255 - images[2:])
   moved = bounds.at[2:].add(-1.0)
-  same, _ = loss(model, context, estimator.Examples(other, moved), key)
+  same, _ = loss(model, context, feed.Examples(other, moved), key)
   np.testing.assert_array_equal(value, same)
   assert 0 <= metrics['best_level_rate'] <= 1
 
-  none, _ = loss(
-    model, context, estimator.Examples(images, -jnp.abs(bounds)), key
-  )
+  none, _ = loss(model, context, feed.Examples(images, -jnp.abs(bounds)), key)
   assert none == 0
 
 
@@ -38,7 +36,9 @@ def test_selections_are_the_majority():
     networks.Brightest(3),
     images,
     jnp.float32(0.5),
-    jax.random.split(jax.random.key(0), 101),
+    jax.random.key(0),
+    votes=101,
+    batch_size=2,
   )
   np.testing.assert_array_equal(selected, [1, 0, 2])
 

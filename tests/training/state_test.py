@@ -118,6 +118,7 @@ def test_a_state_survives_its_checkpoint(tmp_path):
 
 def options(**changed):
   return {
+    'name': 'adamw',
     'steps': 90,
     'learning_rate': 0.1,
     'weight_decay': 0.0,
@@ -168,10 +169,95 @@ def test_long_gradients_are_clipped():
 @pytest.mark.parametrize(
   ('changed', 'message'),
   [
-    ({'schedule': 'cosin'}, r"one of \['cosine', 'halving'\], not 'cosin'"),
+    (
+      {'schedule': 'cosin'},
+      r"one of \['cosine', 'decades', 'halving'\], not 'cosin'",
+    ),
     ({'warmup_steps': 90}, r'warmup_steps must be in \[0, 90\)'),
   ],
 )
 def test_bad_options(changed, message):
   with pytest.raises(ValueError, match=message):
     state.make_optimizer(**options(**changed))
+
+
+def accumulated(parts, loss=None):
+  """One step whose batch is taken in that many parts."""
+  optimizer = optax.sgd(0.1)
+  graphdef, first = state.create(Norm(), optimizer)
+  batch = jax.random.normal(jax.random.key(1), (8, 4))
+  step = jax.jit(
+    lambda current: state.update(
+      graphdef,
+      current,
+      loss or globals()['loss'],
+      optimizer,
+      jnp.float32(3),
+      batch,
+      KEY,
+      decay=0.0,
+      accumulate=parts,
+    )
+  )
+  return batch, *step(first)
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient():
+  def plain(model, context, batch, key):
+    error = (model.map(batch) - context) ** 2
+    return error.mean(), {'error': error.max(-1).mean()}
+
+  _, whole, metrics = accumulated(1, plain)
+  for parts in (2, 4, 8):
+    _, split, same = accumulated(parts, plain)
+    for left, right in zip(
+      jax.tree.leaves(whole.parameters),
+      jax.tree.leaves(split.parameters),
+      strict=True,
+    ):
+      np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+    assert metrics['error'] == pytest.approx(float(same['error']), rel=1e-5)
+    assert metrics['loss'] == pytest.approx(float(same['loss']), rel=1e-5)
+
+
+def test_parts_have_their_own_noise_and_statistics():
+  seen = []
+
+  def note(model, context, batch, key):
+    jax.debug.callback(lambda *x: seen.append(x), batch, key)
+    return loss(model, context, batch, key)
+
+  batch, after, _ = accumulated(2, note)
+  jax.effects_barrier()
+  (one, _), (two, _) = seen[:2]
+  np.testing.assert_array_equal(one, batch[0::2])
+  np.testing.assert_array_equal(two, batch[1::2])
+  _, first = state.create(Norm(), optax.sgd(0.1))
+  moved = np.asarray(after.rest['norm']['mean'][...])
+  mapped = [np.asarray(Norm().map(x).mean(0)) for x in (one, two)]
+  decay = 0.99  # Flax's default
+  expected = decay * (1 - decay) * mapped[0] + (1 - decay) * mapped[1]
+  np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_decades_and_momentum_are_cohens():
+  moved = rates(name='sgd', schedule='decades', gradient_clip=0.0)
+  momentum = (1 - 0.9 ** np.arange(1, 31)) / 0.1
+  np.testing.assert_allclose(moved[:30], 0.1 * momentum, rtol=1e-4)
+  np.testing.assert_allclose(moved[[59, 89]], [0.1, 0.01], rtol=1e-2)
+
+
+def test_weight_decay_of_sgd_is_part_of_the_gradient():
+  optimizer = state.make_optimizer(
+    **options(name='sgd', weight_decay=0.5, gradient_clip=0.0)
+  )
+  weight = jnp.array(2.0)
+  step, _ = optimizer.update(jnp.ones(()), optimizer.init(weight), weight)
+  np.testing.assert_allclose(step, -0.1 * (1 + 0.5 * 2), rtol=1e-6)
+
+
+def test_no_clip():
+  gradient = jnp.array([3e4, 4e4])
+  optimizer = state.make_optimizer(**options(name='sgd', gradient_clip=0.0))
+  step, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+  np.testing.assert_allclose(step, -0.1 * gradient, rtol=1e-6)

@@ -22,7 +22,9 @@ def build(directory, source=None, classifier=None, **options):
       'stage': 'targets-1',
       'sigmas': SIGMAS,
       'votes': VOTES,
+      'chunk_size': VOTES,
       'shard_size': 16,
+      'workers': 0,
       'key': jax.random.key(4),
       'directory': directory,
       **options,
@@ -42,6 +44,7 @@ def test_votes_follow_the_closed_form():
     jax.random.split(jax.random.key(0), 1),
     jnp.asarray(SIGMAS),
     votes=votes,
+    chunk_size=votes,
   )
   p = stats.norm.cdf(0.4 / (np.asarray(SIGMAS) * np.sqrt(2)))
   # False alarm: 1e-6 over both sides, at each of three levels.
@@ -65,6 +68,7 @@ def test_levels_see_the_same_noise():
     jax.random.split(jax.random.key(0), 5),
     jnp.asarray(SIGMAS),
     votes=VOTES,
+    chunk_size=VOTES,
   )
   assert (counts == counts[:, :1]).all()
   assert len(set(np.asarray(counts[:, 0]).tolist())) > 1, 'images share noise'
@@ -83,6 +87,7 @@ def test_a_nan_is_no_right_vote():
     jax.random.split(jax.random.key(0), 2),
     jnp.asarray(SIGMAS),
     votes=VOTES,
+    chunk_size=VOTES,
   )
   np.testing.assert_array_equal(counts, [[VOTES, 0, 0]] * 2)
 

@@ -32,7 +32,7 @@ def get_config() -> Any:
   config.data.renderings = 1
   config.sigmas = (0.25, 1.0)
   config.baselines = (0.5,)
-  config.model = {'classifier': SIZES, 'estimator': SIZES}
+  config.model = {'denoiser': {}, 'classifier': SIZES, 'estimator': SIZES}
   config.classifier.shares = ()
   for stage, steps in (('classifier', 60), ('estimator', 40), ('finetune', 40)):
     config[stage].steps = steps

@@ -1,0 +1,207 @@
+r"""CIFAR-10 as Sun, Mao and Vechev (2026) set it up, and two variants.
+
+`:denoised`, the default: noise is first removed by the published diffusion
+model, then the published vision transformer classifies. What has to be there:
+
+    cifar-10-binary.tar.gz, or the folder cifar10 that tensorflow-datasets
+        prepared, in TFDS_DATA_DIR: see docs/training.md
+    cifar10_uncond_50M_500K.pt, the diffusion model of improved-diffusion
+    vit-base-patch16-224-cifar10/, the transformer: a folder of Hugging Face
+
+    python -m dualrs_jax.pretrained openai_diffusion cifar10_uncond_50M_500K.pt \
+      --out models/cifar10_diffusion
+    python -m dualrs_jax.pretrained huggingface vit-base-patch16-224-cifar10/ \
+      --out models/cifar10_vit
+    python train.py --config configs/cifar10.py
+    python certify.py --config configs/cifar10.py --config.certify.protocol=paper
+
+`:resnet`: ResNet-110 trained from scratch under noise, by the recipe of Cohen,
+Rosenfeld and Kolter (2019); once at all levels, for the dual, and once at each
+level, to compare with. It needs the data set alone:
+
+    python train.py --config configs/cifar10.py:resnet
+
+`:experts`: a trained network of others for each level, with a new estimator
+that selects among them. The files are those of Cohen et al., of the models that
+were trained at sigma 0.25, 0.5 and 1:
+
+    for sigma in 0.25 0.50 1.00; do
+      python -m dualrs_jax.pretrained cifar_resnet \
+        cifar10/resnet110/noise_$sigma/checkpoint.pth.tar \
+        --out models/cifar10_resnet110_$sigma
+    done
+    python train.py --config configs/cifar10.py:experts
+
+Cost, counted in multiply-adds: 25.9e9 for a vote of the denoised classifier,
+8.6e9 for one of its estimator, 0.25e9 for one of a ResNet-110.
+
+    stage                      :denoised  :resnet  :experts
+    classifier-0                       -   3.4e15         -
+    targets-1                     3.9e17   3.8e15    3.8e15
+    estimator-1                   8.1e16   6.8e15    6.8e15
+    classifier-1                  5.2e16   7.5e14         -
+    a baseline                         -   4.5e15         -
+    500 test images, n = 10,000   1.7e17   2.6e15    2.6e15
+
+The last line is for a fixed n; adaptive certification, the default, takes a
+fraction of it. A device that sustains 100 TFLOP/s does 5e13 multiply-adds a
+second. Where a batch of a stage does not fit into its memory,
+--config.finetune.accumulate=8, say, takes it in eight parts.
+
+The hyper-parameters of the estimator and of fine-tuning are the paper's. Its
+radius targets are the certificates of 100 votes; --config.targets.n=10000
+--config.targets.shrinkage=0.01 is what 10,000 votes would be expected to give.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+VARIANTS = ('denoised', 'resnet', 'experts')
+SIGMAS = (0.25, 0.5, 1.0)
+RADII = tuple(quarter / 4 for quarter in range(11))
+HELD_OUT = 500
+TRAINING_IMAGES = 50_000 - HELD_OUT
+RESNET110 = {'name': 'cifar_resnet', 'depth': 110, 'dtype': 'bfloat16'}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """The configuration; `arg` is one of VARIANTS, or '' for the first."""
+  variant = arg or VARIANTS[0]
+  if variant not in VARIANTS:
+    raise ValueError(
+      f'the argument of cifar10.py is one of {", ".join(VARIANTS)}, not {arg!r}'
+    )
+  config = ConfigDict()
+  config.name = f'cifar10-{variant}'
+  config.seed = 0
+  config.workers = 0
+  config.data = {'name': 'cifar10', 'data_dir': '', 'held_out': HELD_OUT}
+  config.sigmas = SIGMAS
+  config.estimator_sigma = 1.0
+  config.rounds = 1
+  config.baselines = SIGMAS if variant == 'resnet' else ()
+  config.model = models(variant)
+  config.classifier = stage(
+    epochs=90 if variant == 'resnet' else 0,
+    batch_size=256,
+    optimizer='sgd',
+    learning_rate=0.1,
+    schedule='decades',
+    weight_decay=1e-4,
+    copies=1,
+    divergence_per_sigma=0.0,
+    entropy=0.0,
+    shares=(),
+  )
+  config.targets = {
+    'count': 0,
+    'votes': 100,
+    'chunk_size': 100,
+    'shard_size': 500,
+    'shrinkage': 0.0,
+    'n': 100,
+    'alpha': 0.001,
+  }
+  config.estimator = stage(
+    epochs=90,
+    batch_size=256,
+    optimizer='adamw',
+    learning_rate=0.01,
+    schedule='halving',
+    weight_decay=0.01,
+    copies=2,
+    loss='paper',
+    paper={
+      'temperature': 1.0,
+      'divergence': 40.0,
+      'entropy': 0.5,
+      'reach': 'strong',
+    },
+    certificate={
+      'gain': 3.0,
+      'temperature': 0.1,
+      'imitation': 0.3,
+      'divergence': 0.0,
+      'entropy': 0.0,
+    },
+    utility={'name': 'radius', 'radii': RADII, 'weights': (), 'width': 0.1},
+  )
+  config.finetune = stage(
+    epochs=0 if variant == 'experts' else 15,
+    batch_size=128,
+    optimizer='adamw',
+    learning_rate=2e-5,
+    schedule='cosine',
+    weight_decay=0.01,
+    copies=1,
+    divergence_per_sigma=0.0,
+    entropy=0.0,
+    explored=0.0,
+  )
+  config.checkpoint = {'every_steps': 1000, 'keep': 2, 'metrics_steps': 100}
+  config.certify = {
+    'task': 'certify',
+    'smoothing': 'dual',
+    'protocol': 'adaptive',
+    'goal': 'grid',
+    'noise': 'auto',
+    'certificate': 'agreement',
+    'classifier': '',
+    'estimator': '',
+    'label': '',
+    'split': 'test',
+    'start': 0,
+    'stride': 20,
+    'count': 0,
+    'n0': 100,
+    'n': 10_000,
+    'alpha': 0.001,
+    'chunk_size': 0,
+    'radii': RADII,
+    'seed': -1,
+  }
+  return config.lock()
+
+
+def models(variant: str) -> dict[str, Any]:
+  """The networks of a variant."""
+  if variant == 'denoised':
+    return {
+      'denoiser': {
+        'pretrained': 'models/cifar10_diffusion',
+        'schedule': 'cosine',
+        'steps': 4000,
+        'dtype': 'bfloat16',
+      },
+      'classifier': {
+        'pretrained': 'models/cifar10_vit',
+        'size': 224,
+        'dtype': 'bfloat16',
+      },
+      'estimator': RESNET110,
+    }
+  experts = {
+    'experts': tuple(f'models/cifar10_resnet110_{s:.2f}' for s in SIGMAS),
+    'dtype': 'bfloat16',
+  }
+  return {
+    'denoiser': {},
+    'classifier': experts if variant == 'experts' else RESNET110,
+    'estimator': RESNET110,
+  }
+
+
+def stage(*, epochs: int, batch_size: int, **options: Any) -> dict[str, Any]:
+  """The options of a stage, with those that all stages share."""
+  return {
+    'steps': epochs * (TRAINING_IMAGES // batch_size),
+    'count': 0,
+    'augmented': True,
+    'batch_size': batch_size,
+    'accumulate': 1,
+    'warmup_steps': 0,
+    'gradient_clip': 0.0,
+    'average': 0.0,
+    **options,
+  }

@@ -1,0 +1,232 @@
+r"""ImageNet as Sun, Mao and Vechev (2026) set it up, and two variants.
+
+`:denoised`, the default: noise is first removed by the published diffusion
+model, then the published BEiT classifies. What has to be there:
+
+    the folder imagenet2012 that tensorflow-datasets prepared, in TFDS_DATA_DIR:
+        see docs/training.md
+    256x256_diffusion_uncond.pt, the diffusion model of guided-diffusion
+    beit_large_patch16_512/, the classifier: a folder of timm with
+        model.safetensors and config.json
+
+    python -m dualrs_jax.pretrained openai_diffusion 256x256_diffusion_uncond.pt \
+      --out models/imagenet_diffusion
+    python -m dualrs_jax.pretrained timm_beit beit_large_patch16_512/ \
+      --out models/imagenet_beit
+    python train.py --config configs/imagenet.py
+    python certify.py --config configs/imagenet.py --config.certify.protocol=paper
+
+`:resnet`: ResNet-50 trained from scratch under noise, by the recipe of Cohen,
+Rosenfeld and Kolter (2019); once at all levels, for the dual, and once at each
+level, to compare with. It needs the data set alone:
+
+    python train.py --config configs/imagenet.py:resnet
+
+`:experts`: a trained network of others for each level, with a new estimator
+that selects among them. The files are those of Cohen et al., of the models that
+were trained at sigma 0.5 and 1:
+
+    for sigma in 0.50 1.00; do
+      python -m dualrs_jax.pretrained resnet \
+        imagenet/resnet50/noise_$sigma/checkpoint.pth.tar \
+        --out models/imagenet_resnet50_$sigma
+    done
+    python train.py --config configs/imagenet.py:experts
+
+Cost, counted in multiply-adds: 1218e9 for a vote of the denoised classifier,
+860e9 for one of its estimator, 4.1e9 for one of a ResNet-50.
+
+    stage                      :denoised  :resnet  :experts
+    classifier-0                       -   1.4e18         -
+    targets-1                     3.1e20   1.0e18    1.0e18
+    estimator-1                   2.0e19   2.8e17    2.8e17
+    classifier-1                  7.2e16   4.2e14         -
+    a baseline                         -   1.4e18         -
+    500 test images, n = 10,000   1.0e19   4.1e16    4.1e16
+
+The last line is for a fixed n; adaptive certification, the default, takes a
+fraction of it. A device that sustains 100 TFLOP/s does 5e13 multiply-adds a
+second, so the targets of the whole training set are for a pod. The targets of
+50,000 images from 32 votes each take 3.9e18:
+
+    python train.py --config configs/imagenet.py --config.targets.count=50000 \
+      --config.targets.votes=32 --config.targets.n=32
+
+Where a batch of a stage does not fit into the memory of the device,
+--config.estimator.accumulate and its like take it in more parts. Images are
+decoded by --config.workers processes. The hyper-parameters of the estimator are
+the paper's; so is the length of fine-tuning, while its learning rate is that
+of CIFAR-10.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+VARIANTS = ('denoised', 'resnet', 'experts')
+SIGMAS = (0.5, 1.0)
+RADII = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+HELD_OUT = 1000
+TRAINING_IMAGES = 1_281_167 - HELD_OUT
+RESNET50 = {'name': 'resnet', 'dtype': 'bfloat16'}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """The configuration; `arg` is one of VARIANTS, or '' for the first."""
+  variant = arg or VARIANTS[0]
+  if variant not in VARIANTS:
+    raise ValueError(
+      f'the argument of imagenet.py is one of {", ".join(VARIANTS)}, not'
+      f' {arg!r}'
+    )
+  denoised = variant == 'denoised'
+  config = ConfigDict()
+  config.name = f'imagenet-{variant}'
+  config.seed = 0
+  config.workers = 8
+  config.data = {
+    'name': 'imagenet',
+    'data_dir': '',
+    'held_out': HELD_OUT,
+    'resize': 256,
+    'crop': 224,
+  }
+  config.sigmas = SIGMAS
+  config.estimator_sigma = 1.0
+  config.rounds = 1
+  config.baselines = SIGMAS if variant == 'resnet' else ()
+  config.model = models(variant)
+  config.classifier = stage(
+    epochs=90 if variant == 'resnet' else 0,
+    batch_size=400,
+    optimizer='sgd',
+    learning_rate=0.1,
+    schedule='decades',
+    weight_decay=1e-4,
+    copies=1,
+    divergence_per_sigma=0.0,
+    entropy=0.0,
+    shares=(),
+  )
+  config.targets = {
+    'count': 0,
+    'votes': 100,
+    'chunk_size': 25 if denoised else 100,
+    'shard_size': 500,
+    'shrinkage': 0.0,
+    'n': 100,
+    'alpha': 0.001,
+  }
+  config.estimator = stage(
+    epochs=9,
+    batch_size=256,
+    accumulate=8 if denoised else 1,
+    optimizer='adamw',
+    learning_rate=0.01,
+    schedule='halving',
+    weight_decay=0.01,
+    copies=2,
+    loss='paper',
+    paper={
+      'temperature': 1.0,
+      'divergence': 40.0,
+      'entropy': 0.5,
+      'reach': 'weak',
+    },
+    certificate={
+      'gain': 3.0,
+      'temperature': 0.1,
+      'imitation': 0.3,
+      'divergence': 0.0,
+      'entropy': 0.0,
+    },
+    utility={'name': 'radius', 'radii': RADII, 'weights': (), 'width': 0.1},
+  )
+  tuned = TRAINING_IMAGES // 50
+  config.finetune = stage(
+    epochs=0 if variant == 'experts' else 1,
+    images=tuned,
+    count=tuned,
+    batch_size=128,
+    accumulate=32 if denoised else 1,
+    optimizer='adamw',
+    learning_rate=2e-5,
+    schedule='cosine',
+    weight_decay=0.01,
+    copies=1,
+    divergence_per_sigma=0.0,
+    entropy=0.0,
+    explored=0.0,
+  )
+  config.checkpoint = {'every_steps': 1000, 'keep': 2, 'metrics_steps': 100}
+  config.certify = {
+    'task': 'certify',
+    'smoothing': 'dual',
+    'protocol': 'adaptive',
+    'goal': 'grid',
+    'noise': 'auto',
+    'certificate': 'agreement',
+    'classifier': '',
+    'estimator': '',
+    'label': '',
+    'split': 'test',
+    'start': 0,
+    'stride': 100,
+    'count': 0,
+    'n0': 100,
+    'n': 10_000,
+    'alpha': 0.001,
+    'chunk_size': 0,
+    'radii': RADII,
+    'seed': -1,
+  }
+  return config.lock()
+
+
+def models(variant: str) -> dict[str, Any]:
+  """The networks of a variant."""
+  if variant == 'denoised':
+    return {
+      'denoiser': {
+        'pretrained': 'models/imagenet_diffusion',
+        'schedule': 'linear',
+        'steps': 1000,
+        'dtype': 'bfloat16',
+      },
+      'classifier': {
+        'pretrained': 'models/imagenet_beit',
+        'size': 512,
+        'dtype': 'bfloat16',
+      },
+      'estimator': RESNET50,
+    }
+  experts = {
+    'experts': tuple(f'models/imagenet_resnet50_{s:.2f}' for s in SIGMAS),
+    'dtype': 'bfloat16',
+  }
+  return {
+    'denoiser': {},
+    'classifier': experts if variant == 'experts' else RESNET50,
+    'estimator': RESNET50,
+  }
+
+
+def stage(
+  *,
+  epochs: int,
+  batch_size: int,
+  images: int = TRAINING_IMAGES,
+  **options: Any,
+) -> dict[str, Any]:
+  """The options of a stage, with those that all stages share."""
+  return {
+    'steps': epochs * (images // batch_size),
+    'count': 0,
+    'augmented': True,
+    'batch_size': batch_size,
+    'accumulate': 1,
+    'warmup_steps': 0,
+    'gradient_clip': 0.0,
+    'average': 0.0,
+    **options,
+  }

@@ -1,0 +1,157 @@
+"""Networks as a configuration describes them: fresh, converted, or denoised.
+
+A description is a plain mapping. `{'name': 'cnn', ...sizes}` is a fresh network
+of that architecture; `{'pretrained': FOLDER}` is what
+`python -m dualrs_jax.pretrained` left in a folder; `{'experts': (FOLDER, ...)}`
+is one such network for each noise level. An option `dtype` is that of the
+activations, and `size` the height and width at which denoised images are seen.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from dualrs_jax import denoising, models
+from dualrs_jax.pretrained import converted
+
+#: Schedules of diffusion models by name: their share of the image's variance.
+SCHEDULES = {
+  'cosine': denoising.cosine_alphas,
+  'linear': denoising.linear_alphas,
+}
+
+
+def create(
+  description: Mapping[str, Any],
+  *,
+  num_classes: int,
+  image_shape: tuple[int, int, int],
+  seed: int,
+) -> Any:
+  """A network without its front, where its training starts.
+
+  Args:
+    description: of the network, see the module.
+    num_classes: number of logits.
+    image_shape: height, width and channels of the images of the data set.
+    seed: of the weights of a fresh network.
+
+  Returns:
+    A Flax NNX module, in training mode if it has one; with 'experts' a tuple
+    of them, for inference.
+
+  Raises:
+    ValueError: a folder holds no converted model, a model has another number
+      of classes or takes other images, or sizes do not fit together.
+    CheckpointError: the weights in a folder are damaged.
+  """
+  options = dict(description)
+  side = options.pop('size', None)
+  if side is not None:
+    image_shape = (side, side, image_shape[-1])
+  expected = {'num_classes': num_classes, 'image_shape': image_shape}
+  if 'experts' in options:
+    return tuple(
+      _converted(folder, expected, options) for folder in options['experts']
+    )
+  if 'pretrained' in options:
+    return nnx.view(
+      _converted(options['pretrained'], expected, options),
+      deterministic=False,
+      use_running_average=False,
+      raise_if_not_found=False,
+    )
+  return models.create(**options, **expected, seed=seed)
+
+
+def inference_view(network: Any) -> Any:
+  """`models.inference_view` of a network, or of each expert of a tuple."""
+  if isinstance(network, tuple):
+    return tuple(map(models.inference_view, network))
+  return models.inference_view(network)
+
+
+def denoiser(description: Mapping[str, Any]) -> denoising.Denoiser | None:
+  """A diffusion model that denoises, or None.
+
+  Args:
+    description: `{'pretrained': FOLDER, 'schedule': one of SCHEDULES, 'steps':
+      of it, 'dtype': of the activations}`; empty for none.
+
+  Raises:
+    ValueError: the folder holds no diffusion model, or the schedule is unknown.
+    CheckpointError: the weights in the folder are damaged.
+  """
+  if not description:
+    return None
+  schedule = noise_schedule(description)
+  folder = description['pretrained']
+  network = converted.load(folder, dtype=jnp.dtype(description['dtype']))
+  if not isinstance(network, models.DiffusionUNet):
+    raise ValueError(f'{folder} holds no diffusion model')
+  return denoising.Denoiser(network, schedule)
+
+
+def front(
+  denoiser: denoising.Denoiser | None, description: Mapping[str, Any]
+) -> denoising.Front:
+  """What stands before a network; two networks may share the denoiser.
+
+  Args:
+    denoiser: see `denoiser`.
+    description: of the network, see the module.
+
+  Raises:
+    ValueError: a size is given where nothing is denoised.
+  """
+  side = description.get('size')
+  if side is None:
+    return denoising.Front(denoiser)
+  if denoiser is None:
+    raise ValueError(
+      f'size = {side} is for denoised images, and there is no denoiser'
+    )
+  return denoising.Front(denoiser, (side, side))
+
+
+def noise_schedule(description: Mapping[str, Any]) -> denoising.Schedule:
+  """The schedule of a diffusion model, see `denoiser`."""
+  name = description['schedule']
+  if name not in SCHEDULES:
+    raise ValueError(f'schedule must be one of {[*SCHEDULES]}, not {name!r}')
+  return denoising.Schedule.of(SCHEDULES[name](description['steps']))
+
+
+def identity(description: Mapping[str, Any]) -> dict[str, Any]:
+  """A description that does not change when folders move.
+
+  A folder is replaced by the name and checksum of the published file that its
+  model is from.
+  """
+  fields = dict(description)
+  if 'pretrained' in fields:
+    fields['pretrained'] = _origin(fields['pretrained'])
+  if 'experts' in fields:
+    fields['experts'] = [_origin(folder) for folder in fields['experts']]
+  return fields
+
+
+def _origin(folder: str) -> str:
+  found = converted.describe(folder)
+  return f'{found["source"]} {found["sha256"][:16]}'
+
+
+def _converted(
+  folder: str, expected: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
+  sizes = converted.describe(folder)['sizes']
+  for name, value in expected.items():
+    if sizes.get(name) != value:
+      raise ValueError(
+        f'the model in {folder} has {name} {sizes.get(name)}, and here it'
+        f' takes {value}'
+      )
+  dtype = jnp.dtype(options.get('dtype', 'float32'))
+  return converted.load(folder, dtype=dtype)

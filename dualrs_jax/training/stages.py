@@ -1,0 +1,41 @@
+"""The stages of a training by name, and which of them leave weights."""
+
+
+def names(
+  *,
+  rounds: int,
+  classifier_steps: int,
+  finetune_steps: int,
+  baselines: tuple[float, ...],
+) -> list[str]:
+  """The stages that leave a checkpoint, in order.
+
+  A stage of 0 steps leaves none: it hands on the network it was given.
+
+  Args:
+    rounds: how often an estimator is trained, and the classifier fine-tuned.
+    classifier_steps: steps of 'classifier-0'.
+    finetune_steps: steps of 'classifier-1' and after.
+    baselines: noise levels of the classifiers that are trained at one.
+  """
+  found = ['classifier-0'] if classifier_steps else []
+  for number in range(1, rounds + 1):
+    found.append(f'estimator-{number}')
+    if finetune_steps:
+      found.append(f'classifier-{number}')
+  return found + [single(sigma) for sigma in baselines]
+
+
+def single(sigma: float) -> str:
+  """The stage of a classifier that is trained at one level."""
+  return f'single-{sigma:g}'
+
+
+def origin(
+  stage: str, *, classifier_steps: int, finetune_steps: int
+) -> str | None:
+  """The stage whose checkpoint holds a classifier; None if it is untrained."""
+  role, _, number = stage.rpartition('-')
+  if role != 'classifier' or (int(number) and finetune_steps):
+    return stage
+  return 'classifier-0' if classifier_steps else None
