@@ -1,0 +1,423 @@
+"""Votes per second on the published networks, and of what is possible.
+
+  python -m benchmarks.throughput --output benchmarks/results/throughput-NAME.md
+
+For each path of `benchmarks.paths`, with random weights, are measured in turn,
+in rounds, in one run:
+
+* a product of two large square matrices in the type of the networks, with
+  JAX's default precision: the rate that all others are compared with;
+* the bare jitted forward pass, on chunks of the same shape;
+* `certify` at one noise level, from the image to the radius;
+* adaptive certification of some images, of which the votes count that
+  entered their certificates;
+* where PyTorch is installed, on the same device with the same weights: a loop
+  over batches, and the certifier of the Adversarial Robustness Toolbox
+  (`pip install adversarial-robustness-toolbox statsmodels`). Logits of both
+  libraries are compared before anything is timed.
+
+A vote costs two operations per multiplication in the networks' matrix products
+and convolutions; nothing else is counted. It runs on whatever device is there;
+a CPU has reduced sizes and float32 unless told otherwise.
+
+With `--output` the figures are also written as JSON beside the Markdown. It
+holds `command`, `machine` and `environment`, and a list `rows`; each of them
+has `path`, `sizes` ('full' or 'reduced'), `method`, `device_kind`, `dtype`,
+`chunk_size`, `n`, `votes_per_second`, `flops_per_vote`, `of_forward` (relative
+to the bare forward pass) and `fraction` (of the operations per second of the
+matrix product, which are `matrix_flops_per_second`). All are medians over the
+rounds, ratios of what was measured in the same round.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import dualrs_jax
+from benchmarks import paths
+from dualrs_jax import adaptive, composition, sharding
+from dualrs_jax.runtime import environment
+
+SIGMA = 0.5
+ALPHA = 0.001
+
+FORWARD = 'bare forward pass'
+PRODUCT = 'matrix product'
+PEERS = ('torch', 'adversarial-robustness-toolbox')
+
+GOALS = (
+  'Goals for a GPU with bfloat16: `certify` has at least 0.9 of the bare'
+  ' forward pass, and at least 0.5 of the matrix product on cifar10-denoised.'
+)
+
+
+class Measured(NamedTuple):
+  """What was measured of a path.
+
+  Attributes:
+    chunk_size: Noisy copies per forward pass.
+    n: Estimation votes per image; as many as a chunk precede them.
+    multiply_adds: Per vote.
+    difference: Between logits of PyTorch and Flax, relative to the largest;
+      None without PyTorch.
+    rates: Work per second of each method in every round: votes, and
+      floating-point operations of the matrix product.
+  """
+
+  chunk_size: int
+  n: int
+  multiply_adds: int
+  difference: float | None
+  rates: Mapping[str, Sequence[float]]
+
+
+def image(path: paths.Path) -> Any:
+  return jax.random.uniform(jax.random.key(7), path.image_shape)
+
+
+def product(dtype: Any, side: int, repeats: int = 8) -> Callable[[], int]:
+  """Multiplies matrices one after the other; returns the operations."""
+  matrix = jax.random.normal(jax.random.key(1), (side, side), dtype)
+  matrix = matrix / math.sqrt(side)
+  multiply = jax.jit(lambda a, b: a @ b)
+
+  def run():
+    x = matrix
+    for _ in range(repeats):
+      x = multiply(matrix, x)
+    x.block_until_ready()
+    return 2 * side**3 * repeats
+
+  return run
+
+
+def forward(
+  network: Any, path: paths.Path, votes: int, chunk_size: int
+) -> Callable[[], int]:
+  """Classifies one noisy batch again and again; returns the votes."""
+  shape = (chunk_size, *path.image_shape)
+  noise = jax.random.normal(jax.random.key(2), shape)
+  batch = image(path)[None] + SIGMA * noise
+  levels = jnp.full(chunk_size, SIGMA)
+  apply = jax.jit(lambda f, images, sigma: f(images, sigma).argmax(axis=-1))
+
+  def run():
+    chunks = votes // chunk_size
+    jax.block_until_ready(
+      [apply(network, batch, levels) for _ in range(chunks)]
+    )
+    return votes
+
+  return run
+
+
+def certify(
+  network: Any, path: paths.Path, n: int, chunk_size: int
+) -> Callable[[], int]:
+  """Certifies an image; returns the votes."""
+
+  def run():
+    jax.block_until_ready(
+      dualrs_jax.certify(
+        network,
+        image(path),
+        SIGMA,
+        jax.random.key(0),
+        n0=chunk_size,
+        n=n,
+        alpha=ALPHA,
+        chunk_size=chunk_size,
+      )
+    )
+    return n + chunk_size
+
+  return run
+
+
+def adaptively(
+  network: Any, path: paths.Path, n: int, chunk_size: int, images: int
+) -> Callable[[], int]:
+  """Certifies images adaptively; returns the votes that they asked for."""
+  one = np.asarray(image(path))
+
+  def run():
+    certificates = adaptive.certify_images(
+      None,
+      network,
+      [(index, one) for index in range(images)],
+      [SIGMA],
+      None,
+      jax.random.key(0),
+      goal='full',
+      n0=chunk_size,
+      n=n,
+      alpha=ALPHA,
+      certificate=composition.paper,
+      chunk_size=chunk_size,
+      mesh=sharding.votes_mesh(jax.local_devices()[:1]),
+    )
+    casts = [found.classifier_cast for _, found in certificates]
+    return sum(int(np.sum(split)) for cast in casts for split in cast)
+
+  return run
+
+
+def peers(
+  peer: Any, network: Any, path: paths.Path, n: int, chunk_size: int
+) -> dict[str, Callable[[], int]]:
+  """Certification of an image in PyTorch, by what is installed for it."""
+  classes = path.sizes['num_classes']
+  clean = peer.channels_first(image(path))
+  options = {'classes': classes, 'n0': chunk_size, 'alpha': ALPHA}
+  toolbox = peer.toolbox(network, path.image_shape, SIGMA, **options)
+
+  def loop():
+    peer.certify(network, clean, SIGMA, n=n, batch_size=chunk_size, **options)
+    return n + chunk_size
+
+  def other():
+    toolbox.certify(clean[None], n, batch_size=chunk_size)
+    return n + chunk_size
+
+  return {'PyTorch, loop': loop} | ({'ART': other} if toolbox else {})
+
+
+def alternate(
+  methods: Mapping[str, Callable[[], int]], rounds: int
+) -> dict[str, list[float]]:
+  """Work per second in every round, after one call to compile."""
+  for method in methods.values():
+    method()
+  rates = {name: [] for name in methods}
+  for _ in range(rounds):
+    for name, method in methods.items():
+      start = time.perf_counter()
+      work = method()
+      rates[name].append(work / (time.perf_counter() - start))
+  return rates
+
+
+def measure(path: paths.Path, arguments: argparse.Namespace) -> Measured:
+  """Times all methods on a path."""
+  dtype = jnp.dtype(arguments.dtype)
+  chunk_size = arguments.chunk_size or path.chunk_size
+  n = arguments.n or 16 * chunk_size
+  n = chunk_size * -(-n // chunk_size)
+  peer, twins = torch_peer(arguments), None
+  if peer is None:
+    network = path.assemble(path.parts(dtype))
+  else:
+    twins = peer.twins(path, dtype, SIGMA)
+    network = path.assemble(twins.parts)
+  methods = {
+    PRODUCT: product(dtype, arguments.matrix),
+    FORWARD: forward(network, path, n + chunk_size, chunk_size),
+    'certify': certify(network, path, n, chunk_size),
+    'adaptive': adaptively(network, path, n, chunk_size, arguments.images),
+  }
+  if twins is not None:
+    methods |= peers(peer, twins.network, path, n, chunk_size)
+  return Measured(
+    chunk_size=chunk_size,
+    n=n,
+    multiply_adds=path.multiply_adds(),
+    difference=twins and twins.difference,
+    rates=alternate(methods, arguments.rounds),
+  )
+
+
+def torch_peer(arguments: argparse.Namespace) -> Any | None:
+  """The module that times PyTorch, where that can be done."""
+  if arguments.no_peers or importlib.util.find_spec('torch') is None:
+    return None
+  peer = importlib.import_module('benchmarks.torch_peer')
+  return peer if peer.runs_here() else None
+
+
+def rows(
+  name: str, measured: Measured, arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+  """A line of the table for each method, as `rows` of the JSON has it."""
+  rates, cost = measured.rates, 2 * measured.multiply_adds
+  ratio = lambda method, other: statistics.median(
+    own / others
+    for own, others in zip(rates[method], rates[other], strict=True)
+  )
+  return [
+    {
+      'path': name,
+      'sizes': arguments.sizes,
+      'method': method,
+      'device_kind': jax.local_devices()[0].device_kind,
+      'dtype': arguments.dtype,
+      'chunk_size': measured.chunk_size,
+      'n': measured.n,
+      'votes_per_second': statistics.median(rates[method]),
+      'flops_per_vote': cost,
+      'of_forward': ratio(method, FORWARD),
+      'fraction': cost * ratio(method, PRODUCT),
+      'matrix_flops_per_second': statistics.median(rates[PRODUCT]),
+    }
+    for method in rates
+    if method != PRODUCT
+  ]
+
+
+def processor() -> str:
+  """The processor as the system names it."""
+  path = pathlib.Path('/proc/cpuinfo')
+  if path.exists():
+    for line in path.read_text().splitlines():
+      if line.startswith('model name'):
+        return line.partition(':')[2].strip()
+  return platform.processor() or platform.machine()
+
+
+def describe() -> dict[str, Any]:
+  """The environment, with the versions of the peers."""
+  found = environment.describe()
+  for package in PEERS:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found['versions'][package] = importlib.metadata.version(package)
+  return found
+
+
+def machine(load: float) -> dict[str, Any]:
+  return {
+    'processor': processor(),
+    'cpu_count': os.cpu_count(),
+    'load_before': round(load, 2),
+  }
+
+
+def described(path: paths.Path) -> str:
+  """The networks of a path, with the sizes that they were given."""
+  given = lambda sizes: ', '.join(
+    f'{name} {value}' for name, value in sizes.items()
+  )
+  classifier = f'{path.architecture.__name__}: {given(path.sizes)}'
+  if path.denoiser is None:
+    return classifier
+  return f'DiffusionUNet: {given(path.denoiser)}; {classifier}'
+
+
+def markdown(
+  command: str,
+  about: Mapping[str, Any],
+  measured: Mapping[str, Measured],
+  arguments: argparse.Namespace,
+) -> str:
+  chosen = paths.SIZES[arguments.sizes]
+  lines = [
+    f'# Throughput, {arguments.sizes} sizes',
+    '',
+    f'`{command}`',
+    '',
+    f'Networks of {arguments.sizes} sizes with random weights,'
+    f' {arguments.dtype}. Medians of {arguments.rounds} alternating rounds;'
+    ' ratios are of the same round.',
+    '',
+    f'Machine: {about["processor"]}, {about["cpu_count"]} CPU cores, load'
+    f' before the run {about["load_before"]};'
+    f' {len(jax.local_devices())} device(s) of kind'
+    f' {jax.local_devices()[0].device_kind}, of which one is used.',
+    '',
+    f'| path, {arguments.sizes} | method | votes/s | of the forward pass'
+    ' | TFLOP/s | of the matrix product |',
+    '|---|---|---|---|---|---|',
+  ]
+  for name, found in measured.items():
+    for row in rows(name, found, arguments):
+      speed = row['votes_per_second']
+      lines.append(
+        f'| {name} | {row["method"]} | {speed:,.4g} | {row["of_forward"]:.3f}'
+        f' | {speed * row["flops_per_vote"] / 1e12:,.4g}'
+        f' | {row["fraction"]:.1%} |'
+      )
+  lines += [
+    '',
+    f'{GOALS} This run: {jax.default_backend()}, {arguments.dtype},'
+    f' {arguments.sizes} sizes.',
+    '',
+    '| path | GMAC per vote | chunk | n | matrix product, TFLOP/s'
+    ' | logits of PyTorch and Flax differ by | networks |',
+    '|---|---|---|---|---|---|---|',
+  ]
+  for name, found in measured.items():
+    rate = statistics.median(found.rates[PRODUCT])
+    differ = found.difference
+    lines.append(
+      f'| {name} | {found.multiply_adds / 1e9:.4g} | {found.chunk_size}'
+      f' | {found.n:,} | {rate / 1e12:,.4g}'
+      f' | {"" if differ is None else f"{differ:.1e}"}'
+      f' | images {chosen[name].image_shape}; {described(chosen[name])} |'
+    )
+  environments = json.dumps(about['environment'], indent=2)
+  return '\n'.join([*lines, '', '```', environments, '```', ''])
+
+
+def options(argv: Sequence[str] | None) -> argparse.Namespace:
+  cpu = jax.default_backend() == 'cpu'
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  add = parser.add_argument
+  add('--paths', nargs='+', choices=list(paths.FULL), default=list(paths.FULL))
+  add(
+    '--sizes', choices=list(paths.SIZES), default='reduced' if cpu else 'full'
+  )
+  add(
+    '--dtype',
+    choices=['float32', 'bfloat16'],
+    default='float32' if cpu else 'bfloat16',
+  )
+  add('--chunk-size', type=int, help='default: one for each path')
+  add('--n', type=int, help='rounded up to whole chunks; default: 16 of them')
+  add('--images', type=int, default=2, help='that are certified adaptively')
+  add('--rounds', type=int, default=3)
+  add('--matrix', type=int, default=2048 if cpu else 8192, help='its side')
+  add('--no-peers', action='store_true', help='leaves out PyTorch')
+  add('--output', type=pathlib.Path)
+  return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  arguments = options(argv)
+  given = sys.argv[1:] if argv is None else argv
+  command = ' '.join(['python -m benchmarks.throughput', *given])
+  about = machine(os.getloadavg()[0]) | {'environment': describe()}
+  measured = {
+    name: measure(paths.SIZES[arguments.sizes][name], arguments)
+    for name in arguments.paths
+  }
+  text = markdown(command, about, measured, arguments)
+  print(text)
+  if arguments.output:
+    arguments.output.write_text(text)
+    content = {'command': command, **about}
+    content['rows'] = [
+      row
+      for name, found in measured.items()
+      for row in rows(name, found, arguments)
+    ]
+    written = json.dumps(content, indent=2)
+    arguments.output.with_suffix('.json').write_text(f'{written}\n')
+
+
+if __name__ == '__main__':
+  main()
