@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dualrs_jax
-from dualrs_jax import denoising, noise, resizing, voting
+from dualrs_jax import denoising, models, noise, resizing, voting
 from dualrs_jax.denoising import (
   DenoisedClassifier,
   Denoiser,
@@ -131,7 +131,7 @@ def test_denoising_parity(unet):
   noisy = np.tile(io['x01'], (6, 1, 1, 1)) + level[:, None, None, None] * eps
   both = jax.jit(lambda f, *inputs: (f.unclipped(*inputs), f(*inputs)))
   unclipped, clean = both(
-    parity_unets.denoiser(unet),
+    Denoiser(parity_unets.network(unet), Schedule.of(alphas)),
     nhwc(noisy.astype(np.float32)),
     jnp.asarray(sigma),
   )
@@ -262,29 +262,58 @@ def test_published_noise_refuses_levels_beyond_the_schedule():
   assert np.isnan(noisy).all()
 
 
-@pytest.mark.parametrize(
-  ('pipeline', 'unet', 'classifier'),
-  [
-    ('pipeline_cifar_a', 'improved_unet_a', 'hf_vit_a'),
-    ('pipeline_imagenet_a', 'guided_unet_a', 'timm_beit_a'),
-  ],
-)
-def test_pipeline_parity(pipeline, unet, classifier):
+PIPELINES = {
+  'pipeline_cifar_a': ('improved_unet_a', 'hf_vit_a'),
+  'pipeline_imagenet_a': ('guided_unet_a', 'timm_beit_a'),
+}
+
+
+@functools.cache
+def pipeline(name, dtype):
+  unet, classifier = PIPELINES[name]
+  network = models.inference_view(parity_unets.network(unet, dtype))
+  schedule = Schedule.of(parity_unets.ALPHAS[unet])
+  return DenoisedClassifier(
+    Denoiser(network, schedule),
+    models.inference_view(parity_classifiers.model(classifier, dtype=dtype)),
+    (32, 32),
+  )
+
+
+def logits_and_those_published(name, dtype):
   """The whole path, from noisy pixels to logits, in one batch."""
-  io = parity_unets.arrays(pipeline, 'io')
+  io = parity_unets.arrays(name, 'io')
   sigma = np.repeat([io['s0_sigma'], io['s1_sigma']], 3)
-  alphas = parity_unets.ALPHAS[unet]
-  level = denoising.deviations(alphas)[denoising.timestep(alphas, sigma)] / 2
+  alphas = parity_unets.ALPHAS[PIPELINES[name][0]]
+  steps = denoising.timestep(alphas, sigma)
+  np.testing.assert_array_equal(steps, np.repeat([io['s0_t'], io['s1_t']], 3))
+  level = denoising.deviations(alphas)[steps] / 2
   eps = np.concatenate([io['s0_noise'], io['s1_noise']])
   noisy = np.tile(io['x01'], (2, 1, 1, 1)) + level[:, None, None, None] * eps
   noisy = nhwc(noisy.astype(np.float32))
-  f = DenoisedClassifier(
-    parity_unets.denoiser(unet), parity_classifiers.model(classifier), (32, 32)
-  )
-  logits = apply(f, noisy, sigma)
-  expected = np.concatenate([io['s0_logits'], io['s1_logits']])
+  logits = apply(pipeline(name, dtype), noisy, sigma)
+  return logits, np.concatenate([io['s0_logits'], io['s1_logits']])
+
+
+@pytest.mark.parametrize('pipeline', PIPELINES)
+def test_pipeline_parity(pipeline):
+  logits, expected = logits_and_those_published(pipeline, 'float32')
   np.testing.assert_allclose(logits, expected, rtol=0, atol=3e-4)
-  same = np.full(6, 0.5, np.float32)
+
+
+@pytest.mark.parametrize('pipeline', PIPELINES)
+def test_pipelines_in_bfloat16_compute_the_same_roughly(pipeline):
+  logits, expected = logits_and_those_published(pipeline, 'bfloat16')
+  assert logits.dtype == jnp.float32
+  error = np.sqrt(np.mean(np.square(logits - expected)))
+  assert 1e-3 < error < 0.1  # of logits with a deviation of 1
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_votes_do_not_depend_on_their_companions(name, dtype):
+  io = parity_unets.arrays(name, 'io')
+  f, same = pipeline(name, dtype), np.full(6, 0.5, np.float32)
   voting.check_companions(
     lambda images: apply(f, images, same),
     nhwc(io['x01'])[0],

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dualrs_jax import models
+from dualrs_jax import models, voting
 from dualrs_jax.models.beit import LARGE16_IMAGENET
 from dualrs_jax.models.cifar_resnet import RESNET110
 from dualrs_jax.models.resnet import RESNET50
@@ -61,7 +61,7 @@ def model(name, dtype=jnp.float32, **sizes):
 def resnet(weights, name, *, dtype=jnp.float32, **sizes):
   architecture, known = RESNETS[name]
   published = torch_resnet.from_arrays(
-    weights, architecture, known | sizes, source=name
+    weights, known | sizes, architecture=architecture, source=name
   )
   return models.inference_view(matching.build(published, dtype=dtype))
 
@@ -86,12 +86,21 @@ def logits(network, images):
   return np.asarray(apply(network, images, jnp.ones(len(images))))
 
 
+def check_companions(network, images):
+  """The check that certify.py makes, in batches that tests have compiled."""
+  voting.check_companions(
+    lambda copies: logits(network, copies),
+    images[0],
+    0.5,
+    jax.random.key(0),
+    chunk_size=len(images),
+  )
+
+
 @functools.cache
 def full_size(architecture):
   """The published model, without its weights."""
-  return nnx.eval_shape(
-    lambda: architecture(**PUBLISHED[architecture], rngs=nnx.Rngs(0))
-  )
+  return matching.abstract(architecture, PUBLISHED[architecture])
 
 
 def full_size_fits(name, abstract, correspondence, ignored=()):

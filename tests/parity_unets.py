@@ -50,13 +50,8 @@ def network(name, dtype=jnp.float32, **options):
 
 
 def build(arrays, sizes=None, **options):
-  published = openai_diffusion.published(arrays, sizes, source='the file')
+  published = openai_diffusion.from_arrays(arrays, sizes, source='the file')
   return matching.build(published, **options)
-
-
-def denoiser(name):
-  schedule = denoising.Schedule.of(ALPHAS[name])
-  return denoising.Denoiser(network(name), schedule)
 
 
 def arrays(folder, file):

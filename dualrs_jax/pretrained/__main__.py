@@ -17,6 +17,7 @@ nothing in them is executed.
 
 import argparse
 import ast
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,10 +35,8 @@ from dualrs_jax.pretrained import (
   matching,
   openai_diffusion,
   timm_beit,
-  torch_files,
   torch_resnet,
 )
-from dualrs_jax.pretrained.matching import Published
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,25 +118,14 @@ def _output(model: nnx.Module, sizes: Mapping[str, Any]) -> np.ndarray:
   return np.asarray(apply(model, jnp.asarray(image, jnp.float32), level))[0]
 
 
-def _openai_diffusion(path: str, sizes: Mapping[str, Any] | None) -> Published:
-  arrays = torch_files.read_torch(path).arrays
-  return Published(
-    source=path,
-    architecture=DiffusionUNet,
-    sizes=sizes or openai_diffusion.published_sizes(arrays, source=path),
-    arrays=arrays,
-    correspondence=openai_diffusion.correspondence,
-  )
-
-
 _READERS = {
-  'openai_diffusion': _openai_diffusion,
+  'openai_diffusion': openai_diffusion.read,
   'huggingface': huggingface.read,
   'timm_beit': timm_beit.read,
-  'cifar_resnet': lambda path, sizes: torch_resnet.read(
-    path, models.CIFARResNet, sizes
+  'cifar_resnet': functools.partial(
+    torch_resnet.read, architecture=models.CIFARResNet
   ),
-  'resnet': lambda path, sizes: torch_resnet.read(path, models.ResNet, sizes),
+  'resnet': functools.partial(torch_resnet.read, architecture=models.ResNet),
 }
 
 

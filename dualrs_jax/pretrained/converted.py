@@ -19,6 +19,7 @@ from flax import nnx
 from dualrs_jax import checkpoints
 from dualrs_jax.models import BEiT, CIFARResNet, ResNet, ViT, inference_view
 from dualrs_jax.models.diffusion_unet import DiffusionUNet
+from dualrs_jax.pretrained import matching
 from dualrs_jax.pretrained.matching import ImportFailure
 
 #: The name under which model.json knows each architecture.
@@ -133,10 +134,7 @@ def load(directory: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
   """
   description = describe(directory)
   architecture = ARCHITECTURES[description['architecture']]
-  sizes = description['sizes']
-  abstract = nnx.eval_shape(
-    lambda: architecture(**sizes, dtype=dtype, rngs=nnx.Rngs(0))
-  )
+  abstract = matching.abstract(architecture, description['sizes'], dtype=dtype)
   return inference_view(checkpoints.load_model(directory, abstract))
 
 

@@ -9,7 +9,6 @@ References:
   https://huggingface.co/docs/transformers/model_doc/beit
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -18,39 +17,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from dualrs_jax.models import BEiT, ViT, inference_view
-from dualrs_jax.pretrained import matching, torch_files, torch_layers
+from dualrs_jax.pretrained import (
+  huggingface_config,
+  matching,
+  torch_files,
+  torch_layers,
+)
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
 from dualrs_jax.pretrained.safetensors import read_safetensors
-
-#: What a field that is missing in config.json stands for, in both families.
-_DEFAULTS = {
-  'hidden_act': 'gelu',
-  'hidden_size': 768,
-  'image_size': 224,
-  'intermediate_size': 3072,
-  'layer_norm_eps': 1e-12,
-  'num_attention_heads': 12,
-  'num_channels': 3,
-  'num_hidden_layers': 12,
-  'patch_size': 16,
-  'qkv_bias': True,
-  'use_absolute_position_embeddings': False,
-  'use_mean_pooling': True,
-  'use_relative_position_bias': False,
-  'use_shared_relative_position_bias': False,
-}
-
-#: Values that the architectures here have built in.
-_BUILT_IN = {
-  'vit': {'hidden_act': 'gelu', 'qkv_bias': True},
-  'beit': {
-    'hidden_act': 'gelu',
-    'use_absolute_position_embeddings': False,
-    'use_mean_pooling': True,
-    'use_relative_position_bias': True,
-    'use_shared_relative_position_bias': False,
-  },
-}
 
 
 def load(
@@ -84,19 +58,12 @@ def read(
     sizes: As in `load`.
   """
   folder = pathlib.Path(folder)
-  settings = _DEFAULTS | read_json(folder / 'config.json')
-  family = settings.get('model_type')
-  if family not in _BUILT_IN:
+  if not folder.is_dir():
     raise ImportFailure(
-      f'{folder} holds a model of type {family!r}, not one of'
-      f' {", ".join(_BUILT_IN)}'
+      f'{folder} is no folder: give the one that holds config.json and the'
+      ' weights'
     )
-  for name, value in _BUILT_IN[family].items():
-    if settings[name] != value:
-      raise ImportFailure(
-        f'{folder} holds a {family} with {name} = {settings[name]!r}, which'
-        f' must be {value!r} here'
-      )
+  family, known = huggingface_config.read(folder)
   weights = folder / 'model.safetensors'
   if weights.is_file():
     arrays = read_safetensors(weights)
@@ -111,7 +78,7 @@ def read(
   return Published(
     source=str(weights),
     architecture=ViT if vit else BEiT,
-    sizes=_sizes(settings, folder) | dict(sizes or {}),
+    sizes=known | dict(sizes or {}),
     arrays=torch_layers.without(arrays, 'relative_position_index'),
     correspondence=vit_correspondence if vit else beit_correspondence,
   )
@@ -152,59 +119,6 @@ def beit_correspondence(model: BEiT) -> dict[str, Target]:
     | torch_layers.norm('beit.pooler.layernorm', ('norm',))
     | torch_layers.linear('classifier', ('logits',))
   )
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a file of settings beside weights.
-
-  Raises:
-    ImportFailure: It is missing, or not JSON.
-  """
-  torch_files.refuse_other_files(path)
-  try:
-    content = json.loads(path.read_text())
-  except ValueError:
-    content = None
-  if not isinstance(content, dict):
-    raise ImportFailure(f'{path} does not hold settings in JSON')
-  return content
-
-
-def _sizes(settings: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
-  if 'id2label' not in settings:
-    raise ImportFailure(
-      f'{folder / "config.json"} has no id2label, so {folder} holds no'
-      ' classifier'
-    )
-  side = settings['image_size']
-  channels = settings['num_channels']
-  mean, deviation = _normalisation(folder, channels)
-  return {
-    'num_classes': len(settings['id2label']),
-    'image_shape': (side, side, channels),
-    'patch': settings['patch_size'],
-    'width': settings['hidden_size'],
-    'depth': settings['num_hidden_layers'],
-    'heads': settings['num_attention_heads'],
-    'hidden': settings['intermediate_size'],
-    'epsilon': settings['layer_norm_eps'],
-    'mean': mean,
-    'deviation': deviation,
-  }
-
-
-def _normalisation(
-  folder: pathlib.Path, channels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and deviation of the images, per channel."""
-  path = folder / 'preprocessor_config.json'
-  settings = read_json(path) if path.exists() else {}
-  if not settings.get('do_normalize', True):
-    return (0.0,) * channels, (1.0,) * channels
-  usual = (0.5,) * channels
-  mean = settings.get('image_mean', usual)
-  deviation = settings.get('image_std', usual)
-  return tuple(mean), tuple(deviation)
 
 
 def _patches(family: str) -> dict[str, Target]:

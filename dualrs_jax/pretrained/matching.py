@@ -65,22 +65,67 @@ def build(published: Published, *, dtype: Any = jnp.float32) -> Any:
     ValueError: Sizes that the architecture does not have, or that do not fit
       together.
   """
-  architecture, sizes = published.architecture, published.sizes
-  known = inspect.signature(architecture.__init__).parameters
-  for name in sizes:
+  source, architecture, sizes = published[:3]
+  _refuse_sizes(source, architecture, sizes)
+  try:
+    model = abstract(architecture, sizes, dtype=dtype)
+  except (ArithmeticError, TypeError) as error:
+    listed = ', '.join(f'{name}={value}' for name, value in sizes.items())
+    reason = str(error).partition('\n')[0]
+    raise ValueError(
+      f'{source}: no {architecture.__name__} has the sizes {listed} ({reason})'
+    ) from error
+  assign(
+    model, published.arrays, published.correspondence(model), source=source
+  )
+  return model
+
+
+def abstract(
+  architecture: type, sizes: Mapping[str, Any], *, dtype: Any = jnp.float32
+) -> Any:
+  """A model with shapes in place of its weights.
+
+  It takes `nnx.eval_shape` seconds to draw, one after the other, keys that
+  nobody uses: here all weights have the same.
+
+  Args:
+    architecture: The class of the model.
+    sizes: Its arguments, without `rngs` and `dtype`.
+    dtype: Of the activations.
+  """
+
+  def make():
+    rngs = nnx.Rngs(0)
+    rngs.default = _OneKey(0, tag='default')  # pyright: ignore
+    return architecture(**sizes, dtype=dtype, rngs=rngs)
+
+  return nnx.eval_shape(make)
+
+
+class _OneKey(nnx.RngStream):
+  def __call__(self):
+    return self.key[...]
+
+
+def _refuse_sizes(
+  source: str, architecture: type, sizes: Mapping[str, Any]
+) -> None:
+  """Refuses names that the architecture does not have, and other values."""
+  known = [
+    name
+    for name in inspect.signature(architecture.__init__).parameters
+    if name not in ('self', 'rngs', 'dtype')
+  ]
+  for name, value in sizes.items():
     if name not in known:
       nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
       raise ValueError(f'unknown size {name!r}; did you mean {nearest!r}?')
-  model = nnx.eval_shape(
-    lambda: architecture(**sizes, dtype=dtype, rngs=nnx.Rngs(0))
-  )
-  assign(
-    model,
-    published.arrays,
-    published.correspondence(model),
-    source=published.source,
-  )
-  return model
+    several = value if isinstance(value, tuple | list) else (value,)
+    if not all(isinstance(one, int | float) for one in several):
+      raise ValueError(
+        f'{source}: {name} is a number or several, not {value!r}'
+      )
 
 
 def assign(

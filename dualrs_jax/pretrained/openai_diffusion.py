@@ -83,16 +83,16 @@ def read(
     sizes: As in `load`.
   """
   arrays = torch_files.read_torch(path).arrays
-  return published(arrays, sizes, source=str(path))
+  return from_arrays(arrays, sizes, source=str(path))
 
 
-def published(
+def from_arrays(
   arrays: Mapping[str, np.ndarray],
   sizes: Mapping[str, Any] | None = None,
   *,
   source: str,
 ) -> Published:
-  """What the arrays of a file are taken for.
+  """The checkpoint that arrays of a file make, see `load`.
 
   Args:
     arrays: The arrays by their published names.

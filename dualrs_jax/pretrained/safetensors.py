@@ -8,6 +8,7 @@ References:
 """
 
 import json
+import math
 import os
 import pathlib
 
@@ -47,21 +48,39 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   path = pathlib.Path(path)
   refuse_other_files(path)
   content = np.memmap(path, np.uint8, 'r')
+  start = 8 + int.from_bytes(content[:8].tobytes(), 'little')
+  if content[8:9].tobytes() != b'{':
+    raise ImportFailure(f'{path} is no safetensors file')
+  if start > content.size:
+    raise ImportFailure(f'{path} is cut short or damaged in its header')
   try:
-    start = 8 + int.from_bytes(content[:8].tobytes(), 'little')
     header = json.loads(content[8:start].tobytes())
     header.pop('__metadata__', None)
-    layout = {
-      name: (_DTYPES[entry['dtype']], entry['shape'], *entry['data_offsets'])
-      for name, entry in header.items()
-    }
-  except (ValueError, LookupError, TypeError, AttributeError):
+    layout = {name: _entry(**entry) for name, entry in header.items()}
+  except (ValueError, LookupError, TypeError, RecursionError):
     raise ImportFailure(f'{path} is no safetensors file') from None
+  if not layout:
+    raise ImportFailure(f'{path} holds no arrays')
   arrays = {}
   for name, (dtype, shape, first, last) in layout.items():
     data = content[start + first : start + last]
-    size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    if first < 0 or not size == last - first == data.size:
+    if not dtype.itemsize * math.prod(shape) == last - first == data.size:
       raise ImportFailure(f'{path} is cut short or damaged at {name}')
     arrays[name] = np.asarray(data).view(dtype).reshape(shape)
   return arrays
+
+
+def _entry(
+  *, dtype: str, shape: list[int], data_offsets: list[int]
+) -> tuple[np.dtype, list[int], int, int]:
+  """Type, shape, and first and last byte of an array, as a header has them.
+
+  Raises:
+    ValueError: they make no sense.
+    LookupError: an unknown type.
+  """
+  first, last = data_offsets
+  numbers = [*shape, first, last]
+  if not all(isinstance(n, int) and n >= 0 for n in numbers):
+    raise ValueError(f'not positions and sizes: {numbers}')
+  return _DTYPES[dtype], shape, first, last

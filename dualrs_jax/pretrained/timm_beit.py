@@ -20,7 +20,7 @@ import numpy as np
 from dualrs_jax.models import BEiT, inference_view
 from dualrs_jax.models.beit import LARGE16_IMAGENET
 from dualrs_jax.pretrained import matching, torch_files, torch_layers
-from dualrs_jax.pretrained.huggingface import read_json
+from dualrs_jax.pretrained.huggingface_config import read_json
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
 from dualrs_jax.pretrained.safetensors import read_safetensors
 
@@ -126,16 +126,21 @@ def _described(
     raise ImportFailure(
       f'{folder} holds the model {name!r}, not {_NAME!r}: give its sizes'
     )
-  images = settings.get('pretrained_cfg', {})
   found: dict[str, Any] = {}
-  if 'num_classes' in settings:
-    found['num_classes'] = settings['num_classes']
-  if 'input_size' in images:
-    channels, height, width = images['input_size']
-    found['image_shape'] = (height, width, channels)
-  for ours, theirs in (('mean', 'mean'), ('deviation', 'std')):
-    if theirs in images:
-      found[ours] = tuple(images[theirs])
+  try:
+    images = dict(settings.get('pretrained_cfg', {}))
+    if 'num_classes' in settings:
+      found['num_classes'] = settings['num_classes']
+    if 'input_size' in images:
+      channels, height, width = images['input_size']
+      found['image_shape'] = (height, width, channels)
+    for ours, theirs in (('mean', 'mean'), ('deviation', 'std')):
+      if theirs in images:
+        found[ours] = tuple(images[theirs])
+  except (TypeError, ValueError):
+    raise ImportFailure(
+      f'{path} has another pretrained_cfg than timm writes'
+    ) from None
   return found
 
 

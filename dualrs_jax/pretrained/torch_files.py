@@ -5,11 +5,14 @@ read with `weights_only=True`, which builds tensors and plain containers and
 refuses everything else. PyTorch is imported where it is needed, and only here.
 """
 
+import codecs
+import contextlib
 import importlib
 import os
 import pathlib
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -67,7 +70,7 @@ def read_torch(path: str | os.PathLike) -> TorchFile:
       f'{path} holds a {type(content).__name__}, not a dictionary of tensors'
     )
   arrays = {
-    str(name): _array(value)
+    str(name): _array(value, f'{path}: {name}')
     for name, value in content.items()
     if hasattr(value, 'numpy')
   }
@@ -84,13 +87,15 @@ def refuse_other_files(path: pathlib.Path) -> None:
     ImportFailure: the file is missing, empty, a web page or a stand-in for a
       file that was not fetched.
   """
+  if path.is_dir():
+    raise ImportFailure(f'{path} is a folder: give the file that is in it')
   if not path.is_file():
     raise ImportFailure(f'there is no file {path}')
   with path.open('rb') as file:
-    start = file.read(512).lstrip().lower()
+    start = file.read(512).removeprefix(codecs.BOM_UTF8).lstrip().lower()
   if not start:
     raise ImportFailure(f'{path} is empty')
-  if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+  if start.startswith((b'<!doctype', b'<!--', b'<html', b'<?xml', b'<head')):
     raise ImportFailure(
       f'{path} is a web page, not a checkpoint; download the file itself'
     )
@@ -115,20 +120,35 @@ def _load(path: pathlib.Path) -> Any:
       return torch.load(path, weights_only=True, map_location='cpu')
   except Exception as error:  # the kinds differ with format, damage, version
     reason = str(error)
+  raise ImportFailure(f'{path} {_fault(path, reason)}')
+
+
+def _fault(path: pathlib.Path, reason: str) -> str:
+  """What is wrong with a file that PyTorch did not read, for this reason."""
   refused = re.search(r'[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)', reason)
   if refused:
-    raise ImportFailure(
-      f'{path} holds {refused[1]} besides tensors, which would be code to'
-      ' execute, so it is not read; save its state_dict alone'
+    return (
+      f'holds {refused[1]} besides tensors, which would be code to execute,'
+      ' so it is not read; save its state_dict alone'
     )
+  if 'TorchScript' in reason:
+    return (
+      'is a TorchScript program, which would be code to execute, so it is not'
+      ' read; save its state_dict alone'
+    )
+  with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as file:
+    if not any(name.endswith('data.pkl') for name in file.namelist()):
+      return 'is a zip archive, but no file of PyTorch'
   with path.open('rb') as file:
     known = file.read(2) in (b'PK', b'\x80\x02')
-  if known:
-    raise ImportFailure(f'{path} is cut short or damaged')
-  raise ImportFailure(f'{path} is not a file of PyTorch')
+  return 'is cut short or damaged' if known else 'is not a file of PyTorch'
 
 
-def _array(tensor: Any) -> np.ndarray:
-  if tensor.is_floating_point():
-    tensor = tensor.float()
-  return tensor.detach().contiguous().numpy()
+def _array(tensor: Any, name: str) -> np.ndarray:
+  try:
+    if tensor.is_floating_point():
+      tensor = tensor.float()
+    return tensor.detach().contiguous().numpy()
+  except (RuntimeError, TypeError) as error:  # sparse, quantized, too large
+    reason = str(error).partition('\n')[0]
+    raise ImportFailure(f'{name} is no plain array ({reason})') from error

@@ -29,55 +29,59 @@ _PREFIXES = ('1.module.', '1.', 'module.', 'module.1.')
 
 def load(
   path: str | os.PathLike,
-  architecture: type[CIFARResNet] | type[ResNet],
   sizes: Mapping[str, Any] | None = None,
   *,
+  architecture: type[CIFARResNet] | type[ResNet],
   dtype: Any = jnp.float32,
 ) -> CIFARResNet | ResNet:
   """Reads a classifier, ready for votes: its stored statistics are used.
 
   Args:
     path: The file.
+    sizes: Arguments of the architecture that differ from those of ResNet-110
+      for CIFAR-10 (the depth is found out if the file names it) or ResNet-50
+      for ImageNet. Nothing in a file tells how its network normalises images:
+      networks that are trained on centred images only, as some of SmoothAdv
+      are, need `deviation = (1, 1, 1)`.
     architecture: `models.CIFARResNet` or `models.ResNet`.
-    sizes: Its arguments that differ from those of ResNet-110 for CIFAR-10
-      (the depth is found out if the file names it) or ResNet-50 for ImageNet.
-      Nothing in a file tells how its network normalises images: networks that
-      are trained on centred images only, as some of SmoothAdv are, need
-      `deviation = (1, 1, 1)`.
     dtype: Of the convolutions, see `models.ResNet`.
 
   Raises:
     ImportFailure: In one sentence, that the file is something else, or which
       of its arrays are missing, unexpected or of another shape.
   """
-  published = read(path, architecture, sizes)
+  published = read(path, sizes, architecture=architecture)
   return inference_view(matching.build(published, dtype=dtype))
 
 
 def read(
   path: str | os.PathLike,
-  architecture: type[CIFARResNet] | type[ResNet],
   sizes: Mapping[str, Any] | None = None,
+  *,
+  architecture: type[CIFARResNet] | type[ResNet],
 ) -> Published:
   """Reads a file, see `load`.
 
   Args:
     path: As in `load`.
-    architecture: As in `load`.
     sizes: As in `load`.
+    architecture: As in `load`.
   """
   file = torch_files.read_torch(path)
-  name = file.notes.get('arch')
   return from_arrays(
-    file.arrays, architecture, sizes, source=str(path), name=name
+    file.arrays,
+    sizes,
+    architecture=architecture,
+    source=str(path),
+    name=file.notes.get('arch'),
   )
 
 
 def from_arrays(
   arrays: Mapping[str, np.ndarray],
-  architecture: type[CIFARResNet] | type[ResNet],
   sizes: Mapping[str, Any] | None = None,
   *,
+  architecture: type[CIFARResNet] | type[ResNet],
   source: str,
   name: str | int | float | None = None,
 ) -> Published:
@@ -85,8 +89,8 @@ def from_arrays(
 
   Args:
     arrays: The arrays by their published names.
-    architecture: As in `load`.
     sizes: As in `load`.
+    architecture: As in `load`.
     source: The file, as messages are to name it.
     name: What the file says that its network is, such as 'cifar_resnet110'.
 

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
-import dualrs_jax
 from dualrs_jax import models
 from dualrs_jax.models import beit
 from tests import parity_classifiers as parity
@@ -34,16 +34,10 @@ def test_steps_between_tokens_are_those_of_the_definition():
   assert set(steps.ravel()) == set(range(rows))
 
 
-def test_votes_do_not_depend_on_their_companions():
-  model = parity.model('hf_beit_a')
-  images = parity.pixels('hf_beit_a')
-  dualrs_jax.check_batch_independence(
-    model, images[0], 0.25, jax.random.key(0), chunk_size=4
-  )
-  view = models.inference_view(model)
-  assert np.array_equal(
-    parity.logits(view, images), parity.logits(model, images)
-  )
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_votes_do_not_depend_on_their_companions(dtype):
+  view = models.inference_view(parity.model('hf_beit_a', dtype=dtype))
+  parity.check_companions(view, parity.pixels('hf_beit_a'))
 
 
 def test_bfloat16_is_inside_only():
@@ -52,7 +46,7 @@ def test_bfloat16_is_inside_only():
     assert leaf.dtype == jnp.float32
   images = parity.pixels('hf_beit_a')
   low = parity.logits(model, images)
-  full = parity.logits(parity.model('hf_beit_a'), images)
+  full = parity.arrays('hf_beit_a')['logits']
   assert low.dtype == np.float32
   np.testing.assert_allclose(low, full, atol=0.1)
   assert not np.allclose(low, full, atol=1e-4)

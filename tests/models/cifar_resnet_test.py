@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import dualrs_jax
 from dualrs_jax import models
+from dualrs_jax.models.cifar_resnet import RESNET110
+from dualrs_jax.pretrained import matching
 from tests import parity_classifiers as parity
+
+NAME = 'cifar_resnet20_a'
 
 
 def create(depth=8, **sizes):
@@ -26,61 +29,63 @@ def create(depth=8, **sizes):
   ('depth', 'parameters'), [(20, 272_474), (110, 1_730_714)]
 )
 def test_parameter_counts_are_the_published_ones(depth, parameters):
-  abstract = nnx.eval_shape(lambda: create(depth))
+  sizes = RESNET110 | {'depth': depth}
+  abstract = matching.abstract(models.CIFARResNet, sizes)
   weights = nnx.state(abstract, nnx.Param)
   assert sum(leaf.size for leaf in jax.tree.leaves(weights)) == parameters
 
 
 @pytest.mark.parametrize('side', [32, 16])
 def test_stages_halve_the_resolution(side):
-  model = create(widths=(2, 3, 4))
-  x = jnp.zeros((1, side, side, 2))
+  model = models.inference_view(
+    nnx.eval_shape(lambda: create(widths=(2, 3, 4)))
+  )
+  x = jax.ShapeDtypeStruct((1, side, side, 2), jnp.float32)
   for block, shape in zip(
-    models.inference_view(model).blocks,
-    [(side, 2), (side // 2, 3), (side // 4, 4)],
-    strict=True,
+    model.blocks, [(side, 2), (side // 2, 3), (side // 4, 4)], strict=True
   ):
-    x = block(x)
+    x = jax.eval_shape(lambda block, x: block(x), block, x)
     assert x.shape == (1, shape[0], shape[0], shape[1])
 
 
-def test_only_the_inference_view_is_independent_of_companions():
-  model = create(widths=(2, 3, 4))
-  image = jax.random.uniform(jax.random.key(1), (32, 32, 3))
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_votes_do_not_depend_on_their_companions(dtype):
+  view = models.inference_view(parity.model(NAME, dtype=dtype))
+  parity.check_companions(view, parity.pixels(NAME))
 
-  def check(network):
-    dualrs_jax.check_batch_independence(
-      network, image, 0.5, jax.random.key(0), chunk_size=8
-    )
 
-  check(models.inference_view(model))
+def test_the_training_mode_is_refused():
+  training = nnx.view(parity.model(NAME), use_running_average=False)
   with pytest.raises(ValueError, match='batch companions'):
-    check(model)
+    parity.check_companions(training, parity.pixels(NAME))
+
+
+def test_a_new_network_is_in_training_mode():
+  new = nnx.eval_shape(create)
+  assert not new.stem_norm.use_running_average
+  assert models.inference_view(new).stem_norm.use_running_average
 
 
 def test_the_image_is_normalised_inside():
-  plain = create(mean=(0.0,) * 3, deviation=(1.0,) * 3)
-  shifted = create(mean=(0.5, 0.4, 0.3), deviation=(0.2, 0.3, 0.4))
-  images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
-  moved = (images - np.array([0.5, 0.4, 0.3], 'f4').reshape(1, 1, 1, 3)) / (
-    np.array([0.2, 0.3, 0.4], 'f4').reshape(1, 1, 1, 3)
-  )
-  sigma = jnp.ones(2)
-  np.testing.assert_allclose(
-    models.inference_view(shifted)(images, sigma),
-    models.inference_view(plain)(moved, sigma),
-    rtol=1e-4,
-    atol=1e-5,
-  )
+  @jax.jit
+  def logits(model, images):
+    plain = nnx.view(model)
+    plain.mean, plain.deviation = (0.0,) * 3, (1.0,) * 3
+    moved = (images - row(model.mean)) / row(model.deviation)
+    sigma = jnp.ones(len(images))
+    return model(images, sigma), plain(moved, sigma)
+
+  row = lambda values: np.array(values, np.float32).reshape(1, 1, 1, 3)
+  inside, outside = logits(parity.model(NAME), parity.pixels(NAME)[:2])
+  np.testing.assert_allclose(inside, outside, rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_is_inside_only():
-  name = 'cifar_resnet20_a'
-  model = parity.model(name, dtype='bfloat16')
+  model = parity.model(NAME, dtype='bfloat16')
   for leaf in jax.tree.leaves(nnx.state(model)):
     assert leaf.dtype == jnp.float32
-  low = parity.logits(model, parity.pixels(name))
-  full = parity.arrays(name)['logits']
+  low = parity.logits(model, parity.pixels(NAME))
+  full = parity.arrays(NAME)['logits']
   largest = np.abs(full).max()
   assert low.dtype == np.float32
   np.testing.assert_allclose(low, full, atol=0.02 * largest)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import models
+from dualrs_jax import models, voting
 
 SHAPE = (12, 10, 1)
 SIZES = {'channels': (4, 6), 'hidden': 8, 'embedding': 5}
@@ -39,6 +39,15 @@ def batch(size, seed=1):
   return images, jnp.linspace(0.25, 1.0, size)
 
 
+#: One compilation per network and shape; op by op, each one is compiled.
+apply = jax.jit(lambda model, images, sigma: model(images, sigma))
+
+
+@pytest.fixture(scope='module')
+def model():
+  return jax.jit(lambda: conditioned(create()))()
+
+
 @pytest.mark.parametrize('num_classes', [2, 7])
 @pytest.mark.parametrize(
   'sizes',
@@ -49,36 +58,49 @@ def batch(size, seed=1):
   ],
 )
 def test_one_row_of_logits_per_image(num_classes, sizes):
-  logits = create(num_classes=num_classes, **sizes)(*batch(5))
+  images, sigma = batch(5)
+  logits = nnx.eval_shape(
+    lambda: create(num_classes=num_classes, **sizes)(images, sigma)
+  )
   assert logits.shape == (5, num_classes)
   assert logits.dtype == jnp.float32
-  assert np.isfinite(logits).all()
 
 
 def test_seed_decides_the_weights():
-  first, again, other = (create(seed)(*batch(4)) for seed in (0, 0, 1))
+  first, again, other = (apply(create(seed), *batch(6)) for seed in (0, 0, 1))
+  assert np.isfinite(first).all()
   assert np.array_equal(first, again)
   assert not np.array_equal(first, other)
 
 
-def test_rows_do_not_depend_on_their_companions():
-  model = conditioned(create())
+def test_rows_do_not_depend_on_their_companions(model):
   images, sigma = batch(6)
-  whole = model(images, sigma)
+  whole = apply(model, images, sigma)
   order = np.array([4, 2, 5, 0, 3, 1])
   np.testing.assert_allclose(
-    model(images[order], sigma[order]), whole[order], rtol=1e-5, atol=1e-5
+    apply(model, images[order], sigma[order]),
+    whole[order],
+    rtol=1e-5,
+    atol=1e-5,
   )
   others = images.at[1:].set(1e3)
   np.testing.assert_allclose(
-    model(others, sigma)[0], whole[0], rtol=1e-5, atol=1e-5
+    apply(model, others, sigma)[0], whole[0], rtol=1e-5, atol=1e-5
+  )
+  voting.check_companions(
+    lambda copies: apply(models.inference_view(model), copies, 0 * sigma + 0.5),
+    images[0],
+    0.5,
+    jax.random.key(0),
+    chunk_size=6,
   )
 
 
-def test_the_noise_level_matters_once_trained():
-  images, sigma = batch(4)
-  model = conditioned(create())
-  assert not np.allclose(model(images, sigma), model(images, 2 * sigma))
+def test_the_noise_level_matters_once_trained(model):
+  images, sigma = batch(6)
+  assert not np.allclose(
+    apply(model, images, sigma), apply(model, images, 2 * sigma)
+  )
   graph, parameters = nnx.split(model)
 
   def loss(parameters):
@@ -92,21 +114,22 @@ def test_the_noise_level_matters_once_trained():
 
 def test_fresh_network_sees_the_level_only_in_the_input_scale():
   model = create()
-  images, _ = batch(4)
-  low, high = jnp.full(4, 0.25), jnp.full(4, 1.0)
+  images, _ = batch(6)
+  low, high = jnp.full(6, 0.25), jnp.full(6, 1.0)
   deviation = lambda s: jnp.sqrt(model.image_deviation**2 + s**2)
   stretch = (deviation(high) / deviation(low))[:, None, None, None]
   stretched = (images - model.image_mean) * stretch + model.image_mean
   np.testing.assert_allclose(
-    model(images, low), model(stretched, high), rtol=1e-4, atol=1e-5
+    apply(model, images, low),
+    apply(model, stretched, high),
+    rtol=1e-4,
+    atol=1e-5,
   )
 
 
-def test_composes_with_jit_and_vmap():
-  model = conditioned(create())
-  images, sigma = batch(4)
+def test_composes_with_jit_and_vmap(model):
+  images, sigma = batch(6)
   eager = model(images, sigma)
-  apply = jax.jit(lambda model, images, sigma: model(images, sigma))
   np.testing.assert_allclose(
     apply(model, images, sigma), eager, rtol=1e-5, atol=1e-5
   )

@@ -1,5 +1,6 @@
 """Networks by name, and their inference views."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,9 +35,12 @@ def test_inference_view_shares_the_weights():
   model = models.create('cnn', num_classes=2, image_shape=(8, 8, 1), seed=0)
   view = models.inference_view(model)
   images, sigma = jnp.ones((2, 8, 8, 1)), jnp.ones(2)
-  assert np.array_equal(view(images, sigma), model(images, sigma))
+  apply = jax.jit(lambda model: model(images, sigma))
+  before = apply(model)
+  assert np.array_equal(apply(view), before)
   model.logits.bias[...] = jnp.array([5.0, -5.0])
-  assert np.array_equal(view(images, sigma), model(images, sigma))
+  assert not np.array_equal(apply(model), before)
+  assert np.array_equal(apply(view), apply(model))
 
 
 def test_unknown_architecture_is_named_with_the_nearest():

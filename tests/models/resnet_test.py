@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import dualrs_jax
 from dualrs_jax import models
 from tests import parity_classifiers as parity
+
+NAME = 'imagenet_resnet_a'
 
 
 def create(**sizes):
@@ -37,27 +38,24 @@ def test_all_stages_but_the_first_halve_the_resolution():
     assert x.shape == shape
 
 
-def test_only_the_inference_view_is_independent_of_companions():
-  image = jax.random.uniform(jax.random.key(1), (32, 32, 3))
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_votes_do_not_depend_on_their_companions(dtype):
+  view = models.inference_view(parity.model(NAME, dtype=dtype))
+  parity.check_companions(view, parity.pixels(NAME))
 
-  def check(network):
-    dualrs_jax.check_batch_independence(
-      network, image, 0.5, jax.random.key(0), chunk_size=4
-    )
 
-  model = parity.model('imagenet_resnet_a')
-  check(model)
+def test_the_training_mode_is_refused():
+  training = nnx.view(parity.model(NAME), use_running_average=False)
   with pytest.raises(ValueError, match='batch companions'):
-    check(nnx.view(model, use_running_average=False))
+    parity.check_companions(training, parity.pixels(NAME))
 
 
 def test_bfloat16_is_inside_only():
-  name = 'imagenet_resnet_a'
-  model = parity.model(name, dtype='bfloat16')
+  model = parity.model(NAME, dtype='bfloat16')
   for leaf in jax.tree.leaves(nnx.state(model)):
     assert leaf.dtype == jnp.float32
-  low = parity.logits(model, parity.pixels(name))
-  full = parity.arrays(name)['logits']
+  low = parity.logits(model, parity.pixels(NAME))
+  full = parity.arrays(NAME)['logits']
   largest = np.abs(full).max()
   assert low.dtype == np.float32
   np.testing.assert_allclose(low, full, atol=0.03 * largest)

@@ -89,6 +89,40 @@ def test_fields_that_are_missing_have_their_usual_values(tmp_path):
   assert huggingface.read(path).sizes == original.sizes
 
 
+def test_normalisation_may_be_that_of_all_channels_at_once(tmp_path):
+  path = folder(tmp_path)
+  preprocessor = path / 'preprocessor_config.json'
+  preprocessor.write_text('{"image_mean": 0.1, "rescale_factor": 0.003921569}')
+  assert huggingface.read(path).sizes['mean'] == (0.1, 0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+  'settings', [{'do_rescale': False}, {'rescale_factor': 1 / 127.5}]
+)
+def test_other_pixel_units_are_refused(tmp_path, settings):
+  path = folder(tmp_path)
+  preprocessor = path / 'preprocessor_config.json'
+  preprocessor.write_text(json.dumps(settings))
+  with pytest.raises(ImportFailure, match='not say that pixels are divided by'):
+    huggingface.read(path)
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'hidden_size': '64'}, "hidden_size = '64', not a positive whole number"),
+    ({'num_hidden_layers': 0}, 'num_hidden_layers = 0, not a positive whole'),
+    ({'image_size': [32, 32]}, r'image_size = \[32, 32\], not a positive'),
+    ({'layer_norm_eps': None}, 'layer_norm_eps = None, not a small positive'),
+    ({'model_type': ['vit']}, r"holds a model of type \['vit'\], not one of"),
+    ({'id2label': 10}, 'has no id2label, so .* holds no classifier'),
+  ],
+)
+def test_settings_that_make_no_sense_are_told(tmp_path, settings, message):
+  with pytest.raises(ImportFailure, match=message):
+    huggingface.read(folder(tmp_path, **settings))
+
+
 @pytest.mark.parametrize(
   ('name', 'settings', 'message'),
   [
@@ -131,10 +165,6 @@ def test_folders_without_weights_or_settings_are_told(tmp_path):
   for name in ('model.safetensors', 'pytorch_model.bin'):
     (path / name).unlink()
   with pytest.raises(ImportFailure, match='neither model.safetensors nor'):
-    huggingface.read(path)
-  (path / 'config.json').write_text('{"model_type": "vit"}')
-  (path / 'model.safetensors').write_bytes(b'<html>')
-  with pytest.raises(ImportFailure, match='is a web page'):
     huggingface.read(path)
   (path / 'config.json').write_text('[]')
   with pytest.raises(ImportFailure, match='does not hold settings in JSON'):

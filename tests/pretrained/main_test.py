@@ -101,7 +101,7 @@ def test_a_folder_in_use_is_left_alone(folder, capsys):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['huggingface', 'nowhere'], 'there is no file nowhere'),
+    (['huggingface', 'nowhere'], 'nowhere is no folder'),
     (['timm_beit', 'nowhere'], 'there is no file nowhere'),
     (['openai_diffusion', 'nowhere.pt'], 'there is no file nowhere.pt'),
     (['resnet', 'nowhere.pth'], 'there is no file nowhere.pth'),

@@ -150,5 +150,37 @@ def test_unknown_sizes_are_named_with_the_nearest(arrays):
   )
   with pytest.raises(ValueError, match="'widht'; did you mean 'width'"):
     matching.build(published)
+  for name in ('rngs', 'dtype', 'self'):
+    other = published._replace(sizes={name: 1})
+    with pytest.raises(ValueError, match=f"unknown size '{name}'"):
+      matching.build(other)
   fitting = published._replace(sizes={'width': 4})
   assert matching.build(fitting).norm.scale.shape == (4,)
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'message'),
+  [
+    ({'width': 'x'}, "file.pt: width is a number or several, not 'x'"),
+    ({'width': None}, 'file.pt: width is a number or several, not None'),
+    ({'width': 2.5}, r'file.pt: no Net has the sizes width=2.5 \(Shapes must'),
+    ({'width': -1}, r'file.pt: no Net has the sizes width=-1 \('),
+    ({}, r"file.pt: no Net has the sizes  \(.*missing 1 .*: 'width'\)"),
+  ],
+)
+def test_sizes_that_make_no_sense_are_told(arrays, sizes, message):
+  published = matching.Published(
+    'file.pt', Net, sizes, arrays, lambda model: CORRESPONDENCE
+  )
+  with pytest.raises(ValueError, match=message):
+    matching.build(published)
+
+
+def test_a_model_without_weights_is_that_of_flax(model):
+  """With one key for all weights, which are never drawn."""
+  ours = matching.abstract(Net, {'width': 4})
+  expected = nnx.to_flat_state(nnx.state(model))
+  for (path, one), (name, other) in zip(
+    nnx.to_flat_state(nnx.state(ours)), expected, strict=True
+  ):
+    assert (path, one.shape, one.dtype) == (name, other.shape, other.dtype)

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 from dualrs_jax.models.diffusion_unet import DiffusionUNet
-from dualrs_jax.pretrained import ImportFailure, openai_diffusion
+from dualrs_jax.pretrained import ImportFailure, matching, openai_diffusion
 from tests import parity_unets
 
 NAME = 'improved_unet_a'
@@ -41,7 +41,7 @@ def test_published_files_map_one_to_one(file, parameters):
   }
   sizes = openai_diffusion.published_sizes(arrays, source=file)
   assert sizes is openai_diffusion.PUBLISHED[file]
-  model = nnx.eval_shape(lambda: DiffusionUNet(**sizes, rngs=nnx.Rngs(0)))
+  model = matching.abstract(DiffusionUNet, sizes)
   state = dict(nnx.to_flat_state(nnx.state(model)))
   assert sum(leaf.size for leaf in jax.tree.leaves(state)) == parameters
   targets = openai_diffusion.correspondence(model)

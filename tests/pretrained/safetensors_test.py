@@ -44,28 +44,66 @@ def test_types_and_positions_are_those_of_the_header(tmp_path):
   assert arrays['one'].shape == ()
 
 
-@pytest.mark.parametrize('kept', [7, 100, 5000, 100_000, -1])
+@pytest.mark.parametrize('kept', [9, 100, 5000, 100_000, -1])
 def test_a_file_cut_short_is_told(tmp_path, kept):
   path = tmp_path / 'model.safetensors'
   path.write_bytes(REAL.read_bytes()[:kept])
-  with pytest.raises(ImportFailure, match='model.safetensors is'):
+  with pytest.raises(ImportFailure, match='is cut short or damaged'):
+    read_safetensors(path)
+
+
+@pytest.mark.parametrize(
+  ('dtype', 'shape', 'offsets'),
+  [
+    ('F32', [2], [0, 4]),
+    ('F32', [1], [0, 400]),
+    ('F32', [1], [400, 404]),
+    ('F32', [1], [4, 0]),
+    ('F32', [2**40, 2**40], [0, 0]),  # 0 entries, in 64 bits
+  ],
+)
+def test_a_header_that_lies_is_told(tmp_path, dtype, shape, offsets):
+  entry = {'dtype': dtype, 'shape': shape, 'data_offsets': offsets}
+  path = written(tmp_path / 'x', {'a': entry}, bytes(8))
+  with pytest.raises(ImportFailure, match='is cut short or damaged at a$'):
     read_safetensors(path)
 
 
 @pytest.mark.parametrize(
   'entry',
   [
-    {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 4]},
-    {'dtype': 'F32', 'shape': [-1], 'data_offsets': [4, 0]},
     {'dtype': 'F3', 'shape': [1], 'data_offsets': [0, 4]},
+    {'dtype': 'F32', 'shape': [-1], 'data_offsets': [4, 0]},
+    {'dtype': 'F32', 'shape': [-1, -1], 'data_offsets': [0, 4]},
+    {'dtype': 'F32', 'shape': [1.0], 'data_offsets': [0, 4]},
+    {'dtype': 'F32', 'shape': 1, 'data_offsets': [0, 4]},
     {'dtype': 'F32', 'shape': [1], 'data_offsets': [-4, 0]},
+    {'dtype': 'F32', 'shape': [1], 'data_offsets': ['0', '4']},
+    {'dtype': 'F32', 'shape': [1], 'data_offsets': [0, 4, 8]},
     {'dtype': 'F32', 'data_offsets': [0, 4]},
+    {'dtype': ['F32'], 'shape': [1], 'data_offsets': [0, 4]},
     [1],
   ],
 )
-def test_a_header_that_does_not_fit_is_told(tmp_path, entry):
+def test_a_header_that_makes_no_sense_is_told(tmp_path, entry):
   path = written(tmp_path / 'x', {'a': entry}, bytes(8))
-  with pytest.raises(ImportFailure):
+  with pytest.raises(ImportFailure, match='is no safetensors file$'):
+    read_safetensors(path)
+
+
+@pytest.mark.parametrize(
+  ('length', 'header', 'message'),
+  [
+    (2**62, b'{}', 'is cut short or damaged in its header'),
+    (2, b'{}', 'holds no arrays'),
+    (2, b'[]', 'is no safetensors file'),
+    (100_000, b'{"a":' + b'[' * 99_995, 'is no safetensors file'),
+  ],
+)
+def test_other_headers_are_told(tmp_path, length, header, message):
+  path = tmp_path / 'x'
+  path.write_bytes(length.to_bytes(8, 'little') + header)
+  with pytest.raises(ImportFailure, match=f'{message}$'):
     read_safetensors(path)
 
 

@@ -55,6 +55,16 @@ def test_another_model_needs_its_sizes(tmp_path):
   assert timm_beit.read(path, {'depth': 12}).sizes['depth'] == 12
 
 
+@pytest.mark.parametrize(
+  'images', [None, {'input_size': 512}, {'input_size': [512]}, {'mean': 0.5}]
+)
+def test_another_description_of_images_is_told(tmp_path, images):
+  path = shutil.copytree(FOLDER, tmp_path / 'timm')
+  (path / 'config.json').write_text(json.dumps({'pretrained_cfg': images}))
+  with pytest.raises(ImportFailure, match='has another pretrained_cfg than'):
+    timm_beit.read(path)
+
+
 def test_misshapen_arrays_are_named():
   sizes = parity.TIMM_SIZES | {'hidden': 250, 'heads': 8}
   with pytest.raises(ImportFailure) as failure:

@@ -1,5 +1,7 @@
 """Residual networks: the original's logits, prefixes, and wrong files."""
 
+import functools
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -81,7 +83,9 @@ def test_names_in_messages_are_those_of_the_file():
 )
 def test_the_name_in_the_file_must_agree(arch, architecture):
   with pytest.raises(ImportFailure, match=f"a network '{arch}', which is no"):
-    torch_resnet.from_arrays({}, architecture, source='x', name=arch)
+    torch_resnet.from_arrays(
+      {}, architecture=architecture, source='x', name=arch
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,14 +93,15 @@ def test_the_name_in_the_file_must_agree(arch, architecture):
   [('cifar_resnet20', 20), ('cifar100_resnet110', 110), (None, 110)],
 )
 def test_the_depth_is_that_of_the_name(arch, depth):
-  published = torch_resnet.from_arrays(
-    {}, models.CIFARResNet, source='x', name=arch
+  read = functools.partial(
+    torch_resnet.from_arrays,
+    {},
+    architecture=models.CIFARResNet,
+    source='x',
+    name=arch,
   )
-  assert published.sizes == RESNET110 | {'depth': depth}
-  given = torch_resnet.from_arrays(
-    {}, models.CIFARResNet, {'depth': 8}, source='x', name=arch
-  )
-  assert given.sizes['depth'] == 8
+  assert read().sizes == RESNET110 | {'depth': depth}
+  assert read({'depth': 8}).sizes['depth'] == 8
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_real_checkpoints_make_the_same_model(name, file):
   pytest.importorskip('torch')
   architecture, sizes = parity.RESNETS[name]
   path = parity.DATA / name / file
-  model = torch_resnet.load(path, architecture, sizes)
+  model = torch_resnet.load(path, sizes, architecture=architecture)
   assert model.stem_norm.use_running_average
   expected = dict(nnx.to_flat_state(nnx.state(parity.model(name))))
   for place, variable in nnx.to_flat_state(nnx.state(model)):
@@ -136,5 +141,7 @@ def test_files_of_torchvision_are_read(tmp_path):
   }
   torch.save(arrays, tmp_path / 'resnet50.pth')
   architecture, sizes = parity.RESNETS[name]
-  read = torch_resnet.read(tmp_path / 'resnet50.pth', architecture, sizes)
+  read = torch_resnet.read(
+    tmp_path / 'resnet50.pth', sizes, architecture=architecture
+  )
   assert matching.build(read).logits.kernel.shape == (384, 30)
