@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
   adaptive,
@@ -34,7 +34,7 @@ class Booth(NamedTuple):
 
   Attributes:
     estimator: The variance estimator; None in plain smoothing.
-    classifier: The base classifier.
+    classifier: The base classifier, or one expert per level as a tuple.
     noise: The sampler of noisy images.
     chunk_size: Noisy copies per device and forward pass.
     mesh: The devices.
@@ -69,28 +69,52 @@ def noise_alpha(
   return sampler.failure_probability(pixels=pixels, votes=votes)
 
 
-def check(booth: Booth, example: Float[np.ndarray, '*image'], settings) -> None:
-  """Raises what would be wrong with every image, before anything is written."""
-  key = jax.random.key(0)
+def check_statistics(
+  booth: Booth, example: Float[np.ndarray, '*image'], settings
+) -> None:
+  """Raises what is wrong with the settings, or with every image of the run."""
   voting.check_noise(
     booth.noise, example, np.asarray(_levels(settings), np.float32)
   )
   if settings['goal'] is None:
-    jax.eval_shape(functools.partial(_fixed, booth, settings), example, key)
+    key = jax.random.key(0)
+    jax.eval_shape(functools.partial(cast_fixed, booth, settings), example, key)
   else:
     verdicts.plan(settings)
-  levels = {
-    'classifier': (booth.classifier, max(settings['sigmas'])),
-    'estimator': (booth.estimator, settings['estimator_sigma']),
-  }
-  for name, (network, sigma) in levels.items():
-    if network is not None:
-      try:
-        voting.check_batch_independence(
-          network, example, sigma, key, chunk_size=booth.chunk_size
-        )
-      except ValueError as error:
-        raise ValueError(f'{name}: {error}') from error
+
+
+def check_independence(
+  booth: Booth, example: Float[np.ndarray, '*image'], settings
+) -> None:
+  """Raises ValueError if votes of a network depend on batch companions.
+
+  In chunks of one copy there are none, and the memory may not hold two.
+  """
+  if booth.chunk_size == 1:
+    return
+  voters = [('classifier', booth.classifier, max(settings['sigmas']))]
+  if len(experts(booth.classifier)) > 1:
+    pairs = zip(booth.classifier, settings['sigmas'], strict=True)
+    voters = [(f'expert {k}', *pair) for k, pair in enumerate(pairs)]
+  if booth.estimator is not None:
+    voters += [('estimator', booth.estimator, settings['estimator_sigma'])]
+  for name, network, sigma in voters:
+    try:
+      voting.check_batch_independence(
+        network,
+        example,
+        sigma,
+        jax.random.key(0),
+        chunk_size=booth.chunk_size,
+      )
+    except ValueError as error:
+      raise ValueError(f'{name}: {error}') from error
+
+
+def experts(classifier: Any) -> tuple[Any, ...]:
+  """The classifiers of a run: one per level, or one for all."""
+  several = isinstance(classifier, tuple) and not callable(classifier)
+  return classifier if several else (classifier,)
 
 
 def cast(
@@ -119,7 +143,7 @@ def cast(
 def _cast_fixed(booth, examples, settings, key):
   for idx, image in examples:
     image_key = noise.image_key(key, idx)
-    counts = _fixed(booth, settings, image, image_key)
+    counts = cast_fixed(booth, settings, image, image_key)
     estimator, classifier = jax.device_get(counts)
     yield idx, verdicts.fixed_ballots(estimator, classifier, settings)
 
@@ -154,8 +178,23 @@ def _cast_adaptive(booth, examples, settings, key):
     )
 
 
-def _fixed(booth: Booth, settings, image, key) -> tuple[Counts, Counts]:
-  """Casts a fixed number of votes on one image: counts [K], [K, classes]."""
+def cast_fixed(
+  booth: Booth,
+  settings: Mapping[str, Any],
+  image: Float[Array | np.ndarray, '*image'],
+  key: PRNGKeyArray,
+) -> tuple[Counts, Counts]:
+  """Casts a fixed number of votes on one image.
+
+  Args:
+    booth: With what.
+    settings: Those of the run.
+    image: One image in [0, 1].
+    key: The key of the image.
+
+  Returns:
+    The votes of the estimator, [K], and of the classifier, [K, classes].
+  """
   spread = sharding.votes_devices(booth.mesh) > 1
   votes = {
     'n': settings['n'],

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
-from dualrs_jax import sharding, voting
+from dualrs_jax import sharding, validation, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import casting, records, tsv
+from dualrs_jax.evaluation import casting, memory, records, tsv
 from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import environment, shards
@@ -33,13 +33,13 @@ _ADVISORY = ('versions', 'git_revision', 'device_count')
 
 def certify_source(
   estimator: Classifier | None,
-  classifier: Classifier,
+  classifier: Classifier | tuple[Classifier, ...],
   source: Source,
   directory: pathlib.Path,
   *,
   settings: Mapping[str, Any],
   seed: int,
-  chunk_size: int,
+  chunk_size: int = 0,
   positions: Int[np.ndarray, ' images'],
   report_radii: Sequence[float],
   devices: Sequence[Any] | None = None,
@@ -55,7 +55,7 @@ def certify_source(
 
   Args:
     estimator: The variance estimator; None in plain smoothing.
-    classifier: The base classifier.
+    classifier: The base classifier, or one expert per level as a tuple.
     source: The images.
     directory: Where the rows and the settings of this run are.
     settings: What identifies the run: the statistics that `verdicts.verdict`
@@ -66,7 +66,9 @@ def certify_source(
       that were `asked` for.
     seed: Of all noise, in [0, 2**32). For the guarantee it must not have been
       chosen after looking at results. It is recorded before the first vote.
-    chunk_size: Noisy copies per device and forward pass.
+    chunk_size: Noisy copies per device and forward pass; 0 for as many as the
+      memory of the devices holds, see `memory`, and for those of the run that
+      the directory already has. It is recorded.
     positions: Which images, as positions in the source; one that is repeated
       counts once.
     report_radii: Radii whose certified accuracy the progress bar shows.
@@ -78,42 +80,38 @@ def certify_source(
 
   Raises:
     ValueError: If the statistics are invalid, a vote depends on its batch
-      companions, or images are not the estimator's or classifier's.
+      companions, images are not the estimator's or classifier's, or the
+      memory does not hold one copy at a time.
     SettingsMismatch: If the directory holds results of other settings.
     CorruptShard: If the file of rows is damaged before its last line, or the
       label of a row is not that of its image.
     ShardInUse: If another process is adding rows.
   """
   settings_lib.check_seed(seed)
+  if chunk_size:
+    validation.check_chunk_size(chunk_size)
   positions = np.array(list(dict.fromkeys(np.asarray(positions).tolist())))
   mesh = sharding.votes_mesh(devices)
-  everywhere = NamedSharding(mesh, PartitionSpec())
-  estimator, classifier = jax.device_put((estimator, classifier), everywhere)
-  booth = casting.Booth(
-    estimator, classifier, casting.make_noise(settings), chunk_size, mesh
-  )
-  example = to_unit(source.gather(positions[:1])[0])[0]
+  path = directory / SETTINGS
+  chunk_size = chunk_size or _recorded_chunk_size(path)
+  estimator, classifier = _everywhere((estimator, classifier), mesh)
+  sampler = casting.make_noise(settings)
+  booth = Booth(estimator, classifier, sampler, chunk_size or 1, mesh)
+  example = np.asarray(to_unit(source.gather(positions[:1])[0])[0])
   taken = casting.noise_alpha(booth.noise, settings, example.size)
   settings = {**settings, 'noise_alpha': taken}
-  casting.check(booth, np.asarray(example), settings)
-  precision = jax.config.jax_default_matmul_precision  # pyright: ignore
-  identity = {
-    **settings,
-    'seed': seed,
-    'num_classes': voting.num_classes(classifier, example),
-    'weights': {
-      'classifier': fingerprint(classifier),
-      'estimator': None if estimator is None else fingerprint(estimator),
-    },
-    'source': source.fingerprint(),
-    'chunk_size': chunk_size,
-    'dtype': str(example.dtype),
-    'matmul_precision': precision,
-    'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
-    **environment.describe(),
-  }
+  casting.check_statistics(booth, example, settings)
+  if not chunk_size:
+    chunk_size = memory.choose_chunk_size(booth, example, settings)
+    booth = booth._replace(chunk_size=chunk_size)
+  identity = _identity(booth, example, settings, source, seed)
+  if path.exists():  # another device may not have the memory for its chunks
+    settings_lib.verify(
+      path, {n: v for n, v in identity.items() if n not in _ADVISORY}
+    )
+  casting.check_independence(booth, example, settings)
   claimed = settings_lib.claim(
-    directory / SETTINGS,
+    path,
     identity,
     latest={
       'images': len(positions),
@@ -148,6 +146,51 @@ def certify_source(
         progress.add(row)
         bar.set_postfix_str(str(progress), refresh=False)
   return [rows[idx] for idx in indices]
+
+
+def _recorded_chunk_size(path: pathlib.Path) -> int:
+  """The chunk size of the run that has these settings, or 0."""
+  if not path.exists():
+    return 0
+  return settings_lib.read(path).get('chunk_size', 0)
+
+
+def _everywhere(networks: Any, mesh: Mesh) -> Any:
+  """Networks on all devices of a mesh, what they share once on each."""
+  leaves, structure = jax.tree.flatten(networks)
+  shared = {id(leaf): leaf for leaf in leaves}
+  placed = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
+  return structure.unflatten([placed[id(leaf)] for leaf in leaves])
+
+
+def _identity(
+  booth: Booth,
+  example: Float[np.ndarray, '*image'],
+  settings: Mapping[str, Any],
+  source: Source,
+  seed: int,
+) -> dict[str, Any]:
+  """What the results depend on."""
+  estimator, classifier = booth.estimator, booth.classifier
+  precision = jax.config.jax_default_matmul_precision  # pyright: ignore
+  device = booth.mesh.local_devices[0]
+  return {
+    **settings,
+    'seed': seed,
+    'num_classes': voting.num_classes(casting.experts(classifier)[0], example),
+    'weights': {
+      'classifier': fingerprint(classifier),
+      'estimator': None if estimator is None else fingerprint(estimator),
+    },
+    'source': source.fingerprint(),
+    'chunk_size': booth.chunk_size,
+    'dtype': str(example.dtype),
+    'matmul_precision': precision,
+    'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
+    **environment.describe(),
+    'platform': device.platform,
+    'device_kind': device.device_kind,
+  }
 
 
 def _certify(

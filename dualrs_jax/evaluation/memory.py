@@ -1,0 +1,243 @@
+"""How many noisy copies at a time the memory of a device holds.
+
+Nothing is estimated from the sizes of networks: the programs that cast the
+votes are compiled for the device, for which shapes suffice, and the compiler
+says how much memory each of them works in. Weights, buffers of images and the
+check of batch independence are counted beside that.
+"""
+
+import functools
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+from jaxtyping import Float
+
+from dualrs_jax import adaptive, sharding
+from dualrs_jax.evaluation import casting
+from dualrs_jax.evaluation.casting import Booth
+
+logger = logging.getLogger(__name__)
+
+#: No device is faster with more copies at a time; a CPU has caches to think of.
+_MOST, _MOST_ON_CPU = 1024, 128
+
+#: Of what the allocator of an accelerator owns; the rest is for fragments.
+_SHARE = 0.8
+
+#: Of the main memory, where a device does not say how much it has.
+_SHARE_OF_MAIN = 0.5
+
+#: Images in a batch that the check of batch independence holds, per copy.
+_CHECKED = 2
+
+#: Versions of the buffer of images: the present one, one for each of two
+#: steps under way, and one that is being made.
+_BUFFERS = 4
+
+
+def choose_chunk_size(
+  booth: Booth,
+  example: Float[np.ndarray, '*image'],
+  settings: Mapping[str, Any],
+) -> int:
+  """The chunk size that the devices of a booth have the memory for.
+
+  Args:
+    booth: With what votes are cast; its networks are on its devices already,
+      and its `chunk_size` is not looked at.
+    example: An image of the run.
+    settings: Those of the run, see `casting.cast`.
+
+  Returns:
+    Noisy copies per device and forward pass: a power of two, or as many as an
+    image takes votes.
+
+  Raises:
+    ValueError: If the memory does not even hold one copy at a time.
+  """
+  devices = booth.mesh.local_devices
+  most = _MOST_ON_CPU if devices[0].platform == 'cpu' else _MOST
+  if settings['goal'] is None:
+    most = min(most, (settings['n0'] or 0) + settings['n'])
+  need = functools.partial(needed, booth, example, settings)
+  found = available(devices, _weights(booth))
+  chunk_size = largest_chunk(need, memory=found, most=most)
+  logger.info(
+    'chunk_size = %d is chosen for the %d bytes that may be used on %s',
+    chunk_size,
+    found,
+    devices[0].device_kind,
+  )
+  return chunk_size
+
+
+def available(devices: Sequence[Any], counted: int) -> int:
+  """Bytes that a run may use on each of some devices.
+
+  Four fifths of what the allocator of an accelerator owns, less what is in use
+  already. A CPU does not say how much it has: its devices share half of the
+  machine's memory.
+
+  Args:
+    devices: The local devices of the run.
+    counted: Bytes that are in use on each device already and belong to the
+      run.
+  """
+  found = []
+  for device in devices:
+    memory = device.memory_stats() or {}
+    if 'bytes_limit' in memory:
+      others = max(0, memory.get('bytes_in_use', 0) - counted)
+      found.append(int(_SHARE * memory['bytes_limit']) - others)
+    else:
+      pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+      found.append(int(_SHARE_OF_MAIN * pages) // len(devices))
+  return min(found)
+
+
+def largest_chunk(
+  need: Callable[[int], int | float], *, memory: int, most: int
+) -> int:
+  """The largest chunk size within memory, with few looks at what it needs.
+
+  What is needed is nearly affine in the size. Two small sizes say where to
+  look; only a size that was looked at is returned.
+
+  Args:
+    need: Bytes that a chunk size takes on each device, see `needed`.
+    memory: Bytes that may be used there, all weights included.
+    most: The largest chunk size that is of interest.
+
+  Returns:
+    1, 2, 4, ... or `most`.
+
+  Raises:
+    ValueError: If not even one copy at a time fits.
+  """
+  need = functools.cache(need)
+  sizes = [2**power for power in range((most - 1).bit_length())] + [most]
+  low, high = sizes[1:3] if len(sizes) > 2 else (sizes[0], sizes[-1])
+  slope = (need(high) - need(low)) / max(1, high - low)
+  expected = {size: need(low) + slope * (size - low) for size in sizes}
+  expected |= {low: need(low), high: need(high)}
+  hoped = max((s for s in sizes if expected[s] <= memory), default=1)
+  for size in reversed(sizes):
+    if size <= hoped and need(size) <= memory:
+      return size
+  raise ValueError(
+    'Not even one noisy copy at a time fits on the device: casting a vote takes'
+    f' {need(1):,} bytes with all weights, and {memory:,} may be used; compute'
+    ' in bfloat16, use a device with more memory, or set chunk_size = 1 to try'
+    ' all the same.'
+  )
+
+
+def needed(
+  booth: Booth,
+  example: Float[np.ndarray, '*image'],
+  settings: Mapping[str, Any],
+  chunk_size: int,
+) -> int | float:
+  """Bytes that casting votes takes on each device, all weights included.
+
+  Args:
+    booth: With what; of its networks and its noise, shapes are enough
+      (`jax.ShapeDtypeStruct`). Its `chunk_size` is not looked at.
+    example: An image of the run.
+    settings: Those of the run, see `casting.cast`.
+    chunk_size: Noisy copies per device and forward pass.
+
+  Returns:
+    The weights of all networks, each shared array once; what the largest of
+    the programs works in; and images. Infinite where a compiler refuses for
+    lack of memory, at more than one copy at a time.
+  """
+  booth = booth._replace(chunk_size=chunk_size)
+  images = _CHECKED * chunk_size
+  if settings['goal'] is not None:
+    images += _BUFFERS * _slots(booth)
+  try:
+    working = max(map(_working, _programs(booth, example, settings)))
+  except jax.errors.JaxRuntimeError as error:
+    if chunk_size > 1 and 'RESOURCE_EXHAUSTED' in str(error):
+      return math.inf
+    raise
+  return _weights(booth) + working + images * 4 * example.size
+
+
+def _slots(booth: Booth) -> int:
+  """How many images the buffer of adaptive certification holds, at most."""
+  lanes = booth.chunk_size * sharding.votes_devices(booth.mesh)
+  return max(8, math.ceil(lanes / 8))
+
+
+def _programs(
+  booth: Booth,
+  example: Float[np.ndarray, '*image'],
+  settings: Mapping[str, Any],
+) -> list[jax.stages.Lowered]:
+  """The programs that cast votes on one of the devices, to be compiled."""
+  device = booth.mesh.local_devices[0]
+  there = SingleDeviceSharding(device)
+
+  def shapes(tree):
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there),
+      tree,
+    )
+
+  estimator, classifier, sampler, image, key = shapes(
+    (*booth[:3], example, jax.eval_shape(lambda: jax.random.key(0)))
+  )
+  if settings['goal'] is None:
+    alone = sharding.votes_mesh([device])
+
+    def fixed(estimator, classifier, sampler, image, key):
+      here = Booth(estimator, classifier, sampler, booth.chunk_size, alone)
+      return casting.cast_fixed(here, settings, image, key)
+
+    arguments = estimator, classifier, sampler, image, key
+    return [jax.jit(fixed).lower(*arguments)]
+  images = np.broadcast_to(example, (_slots(booth), *example.shape))
+  whole = np.zeros(booth.chunk_size, np.int32)
+  sigma = np.zeros(booth.chunk_size, np.float32)
+  lanes = adaptive.Lanes(whole, whole, whole, whole, sigma)
+  images, lanes = shapes((images, lanes))
+  networks = [
+    *casting.experts(classifier),
+    *([] if estimator is None else [estimator]),
+  ]
+  programs = [
+    jax.jit(adaptive.cast_lanes).lower(network, images, key, sampler, lanes)
+    for network in networks
+  ]
+  # Experts of one architecture are one program.
+  return [*{program.as_text(): program for program in programs}.values()]
+
+
+def _working(lowered: Any) -> int:
+  """Bytes of a program on its device, its arguments aside."""
+  memory = lowered.compile().memory_analysis()
+  if memory is None:
+    raise ValueError(
+      'The compiler of this device does not say how much memory a program'
+      ' takes; choose chunk_size yourself.'
+    )
+  return (
+    memory.temp_size_in_bytes
+    + memory.output_size_in_bytes
+    + memory.generated_code_size_in_bytes
+  )
+
+
+def _weights(booth: Booth) -> int:
+  """Bytes of networks and noise on each device; a shared array counts once."""
+  leaves = jax.tree.leaves((booth.estimator, booth.classifier, booth.noise))
+  shared = {id(leaf): leaf for leaf in leaves}
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in shared.values())
