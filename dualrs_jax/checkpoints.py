@@ -4,6 +4,10 @@ A checkpoint is a set of named pytrees ('model', 'optimizer', ...) and a JSON
 description. The description holds the shape and a checksum of every array: a
 flipped bit on disk, which the storage layer reads back without complaint, is
 found, and a checkpoint of another architecture is told from a broken one.
+
+In a run of several processes all of them save and restore together, in a
+folder that all of them see; the arrays are the same everywhere (replicated).
+What is written does not depend on the number of processes or devices.
 """
 
 import contextlib
@@ -14,7 +18,7 @@ import os
 import pathlib
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -22,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
+from jax.experimental import multihost_utils
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +79,10 @@ def save(
       'model', of the form `model_state(model)`.
     meta: anything that JSON can express.
   """
-  description = {
-    'meta': dict(meta),
-    'arrays': {name: _describe(tree) for name, tree in state.items()},
-  }
+  description = {}
+  if jax.process_index() == 0:  # no other process writes it
+    described = {name: _describe(tree) for name, tree in state.items()}
+    description = {'meta': dict(meta), 'arrays': described}
   items: dict[str, Any] = {
     name: ocp.args.StandardSave(tree) for name, tree in state.items()
   }
@@ -101,7 +106,7 @@ def restore(
   """Returns the newest checkpoint that can be read, to go on from there.
 
   A damaged checkpoint is reported in a warning, renamed to 'damaged-<step>',
-  and the one before it is taken.
+  and the one before it is taken. The arrays are on the first local device.
 
   Args:
     directory: where the checkpoints are.
@@ -112,9 +117,37 @@ def restore(
     The pytrees, the meta data and the step; None if there is no checkpoint.
 
   Raises:
-    CheckpointError: the checkpoint is of another architecture.
+    CheckpointError: the checkpoint is of another architecture, or processes
+      of one run see different checkpoints.
   """
-  for step in steps(directory):
+  found = None
+  if jax.process_index() == 0:
+    found = _newest(directory, template, steps(directory))
+  if jax.process_count() == 1:
+    return found
+  # The first process decides: only it may rename, and all go on from one step.
+  chosen = int(
+    multihost_utils.broadcast_one_to_all(np.int32(found[2] if found else -1))
+  )
+  if found is None and chosen >= 0:
+    path = _absolute(directory) / str(chosen)
+    try:
+      found = *_read(path, template), chosen
+    except _Damaged as damage:
+      raise CheckpointError(
+        f'process {jax.process_index()} cannot read checkpoint {path}, which'
+        f' process 0 can: the folder must be the same one for all ({damage})'
+      ) from None
+  return found
+
+
+def _newest(
+  directory: str | os.PathLike,
+  template: Mapping[str, Any],
+  candidates: Iterable[int],
+) -> tuple[dict[str, Any], dict[str, Any], int] | None:
+  """Reads the first of the steps that is not damaged; renames those before."""
+  for step in candidates:
     path = _absolute(directory) / str(step)
     try:
       state, meta = _read(path, template)
@@ -178,7 +211,9 @@ def _read(
   with _without_storage_noise():
     try:
       handler = ocp.CompositeCheckpointHandler()
-      with ocp.Checkpointer(handler) as reader:
+      with ocp.Checkpointer(
+        handler, multiprocessing_options=_alone()
+      ) as reader:
         restored = reader.restore(path, ocp.args.Composite(**args))
     except Exception as error:  # Orbax raises the base class, among others
       reason = type(error).__name__
@@ -224,6 +259,16 @@ def _describe(tree: Any, *, checksum: bool = True) -> dict[str, str]:
 def _target(leaf: Any) -> Any:
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Reading waits for no other process, which may read nothing, or be dead."""
+  index = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=index,
+    active_processes={index},
+    barrier_sync_key_prefix=f'process_{index}',
+  )
 
 
 @contextlib.contextmanager

@@ -1,13 +1,23 @@
 """Checkpoints: what is saved comes back, and damage is told from difference."""
 
+import pathlib
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dualrs_jax import checkpoints
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / 'runtime'))
+import launch
+import member
+
+sys.path.pop(0)
 
 
 class Net(nnx.Module):
@@ -165,3 +175,36 @@ def test_an_interrupted_save_is_no_checkpoint(directory):
   (directory / '4.orbax-checkpoint-tmp').mkdir()
   assert checkpoints.steps(directory) == [3, 2, 1]
   assert checkpoints.restore(directory, items(Net(9)))[2] == 3
+
+
+def test_saved_on_eight_devices_restored_on_one(tmp_path):
+  mesh = Mesh(np.array(jax.devices()), ('data',))
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  with checkpoints.manager(tmp_path, keep=1) as manager:
+    on_eight = jax.device_put(items(Net(4)), everywhere)
+    checkpoints.save(manager, 1, on_eight, {})
+  state, _, _ = checkpoints.restore(tmp_path, items(Net(0)))
+  assert_same(state, items(Net(4)))
+  assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
+
+
+def test_two_processes_and_one_read_what_the_other_wrote(tmp_path):
+  with checkpoints.manager(tmp_path / 'old', keep=3) as manager:
+    for step in (6, 7, 8):
+      checkpoints.save(manager, step, member.state(float(step)), {'n': step})
+  truncate(tmp_path / 'old' / '8' / 'description' / 'metadata')
+
+  members = launch.launch('saves', tmp_path)
+
+  assert [process.status for process in members] == [0, 0]
+  weights = np.asarray(member.state(7.0)['model']['weights'])
+  for process in members:
+    assert process.seen['old'] == [7, {'n': 7}, weights.tolist()]
+  # The damaged one was put aside, and spoken of, by one process.
+  assert 'damaged-8' in members[0].log
+  assert 'damaged-8' not in members[1].log
+  assert members[1].seen['alone'][0] == 3
+  assert checkpoints.steps(tmp_path / 'new') == [3, 2]
+  state, meta, step = checkpoints.restore(tmp_path / 'new', member.state(0.0))
+  assert (step, meta) == (3, {'step': 3})
+  assert_same(state, member.state(3.0))

@@ -1,0 +1,70 @@
+"""Preemption: SIGTERM ends a long run at its next step instead of within one.
+
+Cluster schedulers send SIGTERM some time before they take a machine away. A
+run that watches for it saves what it has and ends with `EXIT_STATUS`, by which
+a scheduler tells it from a failure, and submits it again.
+"""
+
+import contextlib
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import jax
+from jax.experimental import multihost_utils
+
+#: EX_TEMPFAIL of sysexits.h: try again later. A process that dies of SIGTERM
+#: itself, with nothing saved, has another one (143 in a shell).
+EXIT_STATUS = 75
+
+
+class Preempted(Exception):
+  """The run was asked to end, and has saved what it had."""
+
+
+@contextlib.contextmanager
+def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
+  """Watches for SIGTERM; open it once in a process, around the whole run.
+
+  Args:
+    together: in a run of several processes, whether all of them end at the
+      same call. A signal to any one of them then ends all. Work that needs
+      collectives must end like that; every process has to ask equally often.
+      Otherwise each process ends by its own signal, at its own next call;
+      schedulers send one to each.
+
+  Yields:
+    A function that says whether to save and end now; it is asked once a step.
+    In one process a second SIGTERM, which comes after the first one was
+    noticed, kills at once.
+  """
+  if together and jax.distributed.is_initialized():
+    # JAX names the call after the furthest one of any process. It takes the
+    # number literally: one that is skipped would never be reached.
+    calls = itertools.count()
+    yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
+  elif threading.current_thread() is not threading.main_thread():
+    yield lambda: False  # Python handles signals in the main thread alone
+  else:
+    with _own_handler() as received:
+      yield received.is_set
+
+
+@contextlib.contextmanager
+def _own_handler() -> Iterator[threading.Event]:
+  """Sets the event at the first SIGTERM; the second one is not caught."""
+  received = threading.Event()
+
+  def on_signal(number, frame):
+    del frame
+    received.set()
+    signal.signal(number, before)
+
+  # None stands for a handler of another language, such as that of JAX.
+  before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+  signal.signal(signal.SIGTERM, on_signal)
+  try:
+    yield received
+  finally:
+    signal.signal(signal.SIGTERM, before)

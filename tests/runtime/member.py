@@ -1,0 +1,143 @@
+"""One process of a run of several; processes_test.py starts it.
+
+    python member.py WHAT FOLDER DISTRIBUTED-FLAGS...
+
+`WHAT` names a function below. It says what it saw in FOLDER/<index>.json.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dualrs_jax.runtime import preemption, processes
+
+
+def everywhere(spec=()):
+  mesh = Mesh(np.array(jax.devices()), ('data',))
+  return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def total(value):
+  """A sum over the processes: it ends when all of them have called it."""
+  local = np.full(jax.local_device_count(), value, np.float32)
+  array = jax.make_array_from_process_local_data(everywhere(['data']), local)
+  add = jax.jit(jnp.sum, out_shardings=everywhere())
+  return float(add(array) / jax.local_device_count())
+
+
+def joins(place, folder):
+  log = logging.getLogger('dualrs_jax.member')
+  log.info('quiet')
+  log.warning('loud')
+  return {'place': list(place), 'total': total(place.index + 1)}
+
+
+def steps(preempted, together, signal_at):
+  """Steps until it is told to end; sends itself SIGTERM at a step, or never."""
+  for step in range(3000):
+    if preempted():
+      return step
+    if together:
+      total(1)
+    if step == signal_at:
+      os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.01)
+  raise AssertionError('SIGTERM was not noticed')
+
+
+def ends_together(place, folder):
+  with preemption.watch(together=True) as preempted:
+    signal_at = None if place.first else 20
+    return {'step': steps(preempted, True, signal_at), 'then': 'preempted'}
+
+
+def ends_alone(place, folder):
+  with preemption.watch(together=False) as preempted:
+    signal_at = 20 if place.first else 50
+    return {'step': steps(preempted, False, signal_at), 'then': 'preempted'}
+
+
+def fails(place, folder):
+  total(1)
+  if not place.first:
+    raise OSError('disk full')
+  while True:
+    total(1)
+
+
+def dies(place, folder):
+  """The last process is killed; the others do not even talk to it."""
+  total(1)
+  (folder / f'{place.index}.time').write_text(str(time.time()))
+  if not place.first:
+    os.kill(os.getpid(), signal.SIGKILL)
+  time.sleep(300)
+
+
+def state(scale=1.0):
+  weights = np.arange(24, dtype=np.float32).reshape(4, 6) * np.float32(scale)
+  return {'model': {'weights': weights, 'key': jax.random.key(int(scale))}}
+
+
+def replicated(leaf):
+  if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    return jax.random.wrap_key_data(replicated(jax.random.key_data(leaf)))
+  local = np.asarray(leaf)
+  return jax.make_array_from_process_local_data(
+    everywhere(), local, local.shape
+  )
+
+
+def saves(place, folder):
+  """Restores, saves, restores; at last one process reads, the other waits."""
+  from dualrs_jax import checkpoints  # the other tests do without its imports
+
+  old = checkpoints.restore(folder / 'old', state(0.0))
+  with checkpoints.manager(folder / 'new', keep=2) as manager:
+    for step in (1, 2, 3):
+      tree = jax.tree.map(replicated, state(float(step)))
+      checkpoints.save(manager, step, tree, {'step': step})
+  seen = {'old': summary(old)}
+  if not place.first:
+    seen['alone'] = summary(
+      checkpoints._newest(folder / 'new', state(0.0), [3])
+    )
+  return seen
+
+
+def summary(restored):
+  tree, meta, step = restored
+  return [step, meta, np.asarray(tree['model']['weights']).tolist()]
+
+
+def main(what, folder, address, count, index):
+  folder = pathlib.Path(folder)
+  handler = logging.StreamHandler()
+  logging.basicConfig(handlers=[handler], format='log: %(message)s')
+  logging.getLogger('dualrs_jax').setLevel(logging.INFO)
+  place = processes.start(
+    '',
+    coordinator_address=address,
+    num_processes=int(count),
+    process_id=int(index),
+    timeout=60,
+  )
+  processes.label_log(place, [handler])
+  with processes.in_step(place):
+    seen = globals()[what](place, folder)
+    (folder / f'{index}.json').write_text(json.dumps(seen))
+    if seen.get('then') == 'preempted':
+      sys.exit(preemption.EXIT_STATUS)
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
