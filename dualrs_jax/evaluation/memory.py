@@ -30,8 +30,9 @@ _MOST, _MOST_ON_CPU = 1024, 128
 #: Of what the allocator of an accelerator owns; the rest is for fragments.
 _SHARE = 0.8
 
-#: Of the main memory, where a device does not say how much it has.
-_SHARE_OF_MAIN = 0.5
+#: Of the main memory, where a device does not say how much it has: a CPU, on
+#: which two steps may run at once, with scratch that the compiler is not told.
+_SHARE_OF_MAIN = 0.4
 
 #: Images in a batch that the check of batch independence holds, per copy.
 _CHECKED = 2
@@ -81,8 +82,8 @@ def available(devices: Sequence[Any], counted: int) -> int:
   """Bytes that a run may use on each of some devices.
 
   Four fifths of what the allocator of an accelerator owns, less what is in use
-  already. A CPU does not say how much it has: its devices share half of the
-  machine's memory.
+  already. A CPU does not say how much it has: its devices share two fifths of
+  the machine's memory.
 
   Args:
     devices: The local devices of the run.

@@ -111,6 +111,17 @@ def test_the_programs_of_a_run_fit(booth, example, settings, method, networks):
   assert WEIGHTS + features + 3 * images < need(16) < WEIGHTS + 3 * features
 
 
+@pytest.mark.parametrize(
+  ('method', 'images'), [({}, 2 * 100), (ADAPTIVE, 2 * 100 + 4 * 13)]
+)
+def test_what_is_counted(booth, example, settings, monkeypatch, method, images):
+  """All weights, the largest program, the check, and buffers of images."""
+  monkeypatch.setattr(memory, '_programs', lambda *_: [3000, 5000, 4000])
+  monkeypatch.setattr(memory, '_working', lambda program: program)
+  need = memory.needed(booth, example, settings | method, 100)
+  assert need == WEIGHTS + 5000 + images * 4 * example.size
+
+
 def test_shapes_need_what_arrays_need(booth, example, settings):
   settings |= ADAPTIVE
   arrays = jnp.zeros((16, 512)), jnp.ones((16, 512))
@@ -177,9 +188,9 @@ def test_available_memory():
   assert memory.available([free, busy], 0) == 500
   assert memory.available([free, busy], 200) == 700
   assert memory.available([busy], 400) == 800
-  halves = memory.available([device()], 0)
-  assert halves > 2**28
-  assert memory.available([device()] * 4, 0) == halves // 4
+  main = memory.available([device()], 0)
+  assert main > 2**28
+  assert memory.available([device()] * 4, 0) == main // 4
 
 
 @pytest.fixture
@@ -292,6 +303,22 @@ def test_one_copy_at_a_time_has_no_companions(run, classifier):
   with pytest.raises(ValueError, match='batch companions'):
     run(classifier=dependent, chunk_size=2)
   assert len(run(classifier=dependent, chunk_size=1)) == 4
+
+
+def test_an_expert_for_each_level_is_certified(run, classifier, tmp_path):
+  experts = tuple(jax.tree.map(jnp.copy, classifier) for _ in range(3))
+  found = run(classifier=experts, chunk_size=20)
+  assert found == run(chunk_size=20, directory=tmp_path / 'one for all')
+  centred = jax.tree_util.Partial(
+    lambda network, images, sigma: network(images - images.mean(), sigma),
+    classifier,
+  )
+  with pytest.raises(ValueError, match='^expert 1: .*batch companions'):
+    run(
+      classifier=(experts[0], centred, experts[2]),
+      chunk_size=20,
+      directory=tmp_path / 'dependent',
+    )
 
 
 def test_what_networks_share_is_once_on_each_device(classifier, estimator):
