@@ -228,8 +228,8 @@ def _examples(
     yield int(source.indices[position]), np.asarray(image)
 
 
-def fingerprint(network: Classifier) -> str:
-  """A text that changes with the weights of a network, and its constants."""
+def fingerprint(network: Classifier | tuple[Classifier, ...]) -> str:
+  """A text that changes with the weights of networks, and their constants."""
   leaves, structure = jax.tree.flatten(network)
   description = re.sub(' at 0x[0-9a-f]+', '', str(structure))  # of functions
   digest = hashlib.sha256(description.encode())
