@@ -14,7 +14,8 @@ in rounds, in one run:
 * where PyTorch is installed, on the same device with the same weights: a loop
   over batches, and the certifier of the Adversarial Robustness Toolbox
   (`pip install adversarial-robustness-toolbox statsmodels`). Logits of both
-  libraries are compared before anything is timed.
+  libraries are compared before anything is timed. JAX takes three quarters of
+  a GPU's memory; `--no-peers` where what is left is too little.
 
 A vote costs two operations per multiplication in the networks' matrix products
 and convolutions; nothing else is counted. It runs on whatever device is there;
@@ -216,7 +217,7 @@ def measure(path: paths.Path, arguments: argparse.Namespace) -> Measured:
   """Times all methods on a path."""
   dtype = jnp.dtype(arguments.dtype)
   chunk_size = arguments.chunk_size or path.chunk_size
-  n = arguments.n or 16 * chunk_size
+  n = arguments.n or 8 * chunk_size
   n = chunk_size * -(-n // chunk_size)
   peer, twins = torch_peer(arguments), None
   if peer is None:
@@ -387,7 +388,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     default='float32' if cpu else 'bfloat16',
   )
   add('--chunk-size', type=int, help='default: one for each path')
-  add('--n', type=int, help='rounded up to whole chunks; default: 16 of them')
+  add('--n', type=int, help='rounded up to whole chunks; default: 8 of them')
   add('--images', type=int, default=2, help='that are certified adaptively')
   add('--rounds', type=int, default=3)
   add('--matrix', type=int, default=2048 if cpu else 8192, help='its side')
