@@ -8,12 +8,14 @@ model, then the published vision transformer classifies. What has to be there:
     cifar10_uncond_50M_500K.pt, the diffusion model of improved-diffusion
     vit-base-patch16-224-cifar10/, the transformer: a folder of Hugging Face
 
-    python -m dualrs_jax.pretrained openai_diffusion cifar10_uncond_50M_500K.pt \
+    python -m dualrs_jax.pretrained openai_diffusion \
+      cifar10_uncond_50M_500K.pt \
       --out models/cifar10_diffusion
     python -m dualrs_jax.pretrained huggingface vit-base-patch16-224-cifar10/ \
       --out models/cifar10_vit
     python train.py --config configs/cifar10.py
-    python certify.py --config configs/cifar10.py --config.certify.protocol=paper
+    python certify.py --config configs/cifar10.py \
+      --config.certify.protocol=paper
 
 `:resnet`: ResNet-110 trained from scratch under noise, by the recipe of Cohen,
 Rosenfeld and Kolter (2019); once at all levels, for the dual, and once at each

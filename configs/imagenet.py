@@ -9,12 +9,14 @@ model, then the published BEiT classifies. What has to be there:
     beit_large_patch16_512/, the classifier: a folder of timm with
         model.safetensors and config.json
 
-    python -m dualrs_jax.pretrained openai_diffusion 256x256_diffusion_uncond.pt \
+    python -m dualrs_jax.pretrained openai_diffusion \
+      256x256_diffusion_uncond.pt \
       --out models/imagenet_diffusion
     python -m dualrs_jax.pretrained timm_beit beit_large_patch16_512/ \
       --out models/imagenet_beit
     python train.py --config configs/imagenet.py
-    python certify.py --config configs/imagenet.py --config.certify.protocol=paper
+    python certify.py --config configs/imagenet.py \
+      --config.certify.protocol=paper
 
 `:resnet`: ResNet-50 trained from scratch under noise, by the recipe of Cohen,
 Rosenfeld and Kolter (2019); once at all levels, for the dual, and once at each

@@ -57,6 +57,9 @@ def linear_alphas(steps: int) -> Float[np.ndarray, ' steps']:
   return np.cumprod(1 - np.linspace(scale * 1e-4, scale * 0.02, steps))
 
 
+_ALPHAS = {'cosine': cosine_alphas, 'linear': linear_alphas}
+
+
 def deviations(
   alphas: Float[np.ndarray, ' steps'],
 ) -> Float[np.ndarray, ' steps']:
@@ -119,6 +122,17 @@ class Schedule(NamedTuple):
       jnp.asarray(np.sqrt(alphas), jnp.float32),
       jnp.asarray(deviations(alphas), jnp.float32),
     )
+
+  @classmethod
+  def named(cls, name: str, steps: int) -> 'Schedule':
+    """The schedule of a published model: 'cosine' or 'linear'.
+
+    Raises:
+      ValueError: If there is no schedule of this name.
+    """
+    if name not in _ALPHAS:
+      raise ValueError(f'schedule must be one of {[*_ALPHAS]}, not {name!r}')
+    return cls.of(_ALPHAS[name](steps))
 
   def at(self, sigma: Float[Array, ' *batch']) -> 'Position':
     """Where in the process the noise is sigma, see `timestep`.

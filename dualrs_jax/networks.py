@@ -16,12 +16,6 @@ from flax import nnx
 from dualrs_jax import denoising, models
 from dualrs_jax.pretrained import converted
 
-#: Schedules of diffusion models by name: their share of the image's variance.
-SCHEDULES = {
-  'cosine': denoising.cosine_alphas,
-  'linear': denoising.linear_alphas,
-}
-
 
 def create(
   description: Mapping[str, Any],
@@ -77,8 +71,9 @@ def denoiser(description: Mapping[str, Any]) -> denoising.Denoiser | None:
   """A diffusion model that denoises, or None.
 
   Args:
-    description: `{'pretrained': FOLDER, 'schedule': one of SCHEDULES, 'steps':
-      of it, 'dtype': of the activations}`; empty for none.
+    description: `{'pretrained': FOLDER, 'schedule': name, 'steps': of it,
+      'dtype': of the activations}`, see `denoising.Schedule.named`; empty for
+      none.
 
   Raises:
     ValueError: the folder holds no diffusion model, or the schedule is unknown.
@@ -86,7 +81,9 @@ def denoiser(description: Mapping[str, Any]) -> denoising.Denoiser | None:
   """
   if not description:
     return None
-  schedule = noise_schedule(description)
+  schedule = denoising.Schedule.named(
+    description['schedule'], description['steps']
+  )
   folder = description['pretrained']
   network = converted.load(folder, dtype=jnp.dtype(description['dtype']))
   if not isinstance(network, models.DiffusionUNet):
@@ -114,14 +111,6 @@ def front(
       f'size = {side} is for denoised images, and there is no denoiser'
     )
   return denoising.Front(denoiser, (side, side))
-
-
-def noise_schedule(description: Mapping[str, Any]) -> denoising.Schedule:
-  """The schedule of a diffusion model, see `denoiser`."""
-  name = description['schedule']
-  if name not in SCHEDULES:
-    raise ValueError(f'schedule must be one of {[*SCHEDULES]}, not {name!r}')
-  return denoising.Schedule.of(SCHEDULES[name](description['steps']))
 
 
 def identity(description: Mapping[str, Any]) -> dict[str, Any]:

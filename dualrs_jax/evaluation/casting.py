@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
   adaptive,
+  denoising,
   dual,
   lattice,
   noise,
@@ -24,7 +25,7 @@ from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.verdicts import Ballots
 
 #: The samplers of noise by their names in configurations and settings.
-NOISES = ('gaussian', 'lattice')
+NOISES = ('gaussian', 'lattice', 'published')
 
 Example = tuple[int, Float[np.ndarray, '*image']]
 
@@ -51,7 +52,16 @@ def make_noise(settings: Mapping[str, Any]) -> Any:
   """The sampler that `noise` names, for all levels of the run."""
   if settings['noise'] == 'gaussian':
     return noise.gaussian
-  return lattice.lattice_noise(_levels(settings))
+  if settings['noise'] == 'lattice':
+    return lattice.lattice_noise(_levels(settings))
+  denoiser = settings['model']['denoiser']
+  if not denoiser:
+    raise ValueError(
+      "noise = 'published' is at the steps of a denoiser's schedule, and there"
+      ' is no denoiser'
+    )
+  schedule = denoising.Schedule.named(denoiser['schedule'], denoiser['steps'])
+  return denoising.PublishedNoise(schedule)
 
 
 def noise_alpha(
@@ -62,7 +72,7 @@ def noise_alpha(
   A claim rests on one term of the radius: on the votes of the estimator, of
   the classifier at one level, or of both.
   """
-  if settings['noise'] == 'gaussian':
+  if settings['noise'] != 'lattice':
     return 0.0
   stages = 1 if settings['smoothing'] == 'single' else 2
   votes = stages * settings['n']

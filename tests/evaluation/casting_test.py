@@ -1,0 +1,46 @@
+"""The samplers of noise by their names in settings."""
+
+import numpy as np
+import pytest
+
+from dualrs_jax import denoising, noise
+from dualrs_jax.evaluation import casting
+
+DENOISER = {'schedule': 'cosine', 'steps': 4000}
+
+
+def settings(name, denoiser=DENOISER):
+  return {
+    'noise': name,
+    'sigmas': [0.25, 1.0],
+    'estimator_sigma': 1.0,
+    'model': {'denoiser': denoiser},
+    'smoothing': 'dual',
+    'n': 100,
+  }
+
+
+def test_gaussian_takes_nothing_of_alpha():
+  sampler = casting.make_noise(settings('gaussian'))
+  assert sampler is noise.gaussian
+  assert casting.noise_alpha(sampler, settings('gaussian'), 100) == 0
+
+
+def test_lattice_takes_its_share_of_alpha():
+  sampler = casting.make_noise(settings('lattice'))
+  assert 0 < casting.noise_alpha(sampler, settings('lattice'), 100) < 1e-6
+
+
+def test_published_noise_is_that_of_the_denoisers_schedule():
+  sampler = casting.make_noise(settings('published'))
+  assert isinstance(sampler, denoising.PublishedNoise)
+  np.testing.assert_array_equal(
+    sampler.schedule.deviation,
+    denoising.Schedule.of(denoising.cosine_alphas(4000)).deviation,
+  )
+  assert casting.noise_alpha(sampler, settings('published'), 100) == 0
+
+
+def test_published_noise_needs_a_denoiser():
+  with pytest.raises(ValueError, match='and there is no denoiser'):
+    casting.make_noise(settings('published', {}))

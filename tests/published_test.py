@@ -1,0 +1,181 @@
+"""The set-ups of CIFAR-10 and ImageNet, from files to figures, made small.
+
+Tiny networks and drawings stand in for the published networks and images;
+formats, stages and outputs are those of the real ones.
+"""
+
+import jax
+import pytest
+from flax import nnx
+
+import train
+from configs import cifar10, imagenet
+from dualrs_jax import checkpoints, models, sharding
+from dualrs_jax.evaluation import certify_dataset, certify_source, records
+from dualrs_jax.pretrained import converted
+from dualrs_jax.runtime import settings
+from dualrs_jax.training import loop, recorder
+from tests.data.conftest import DRAWINGS
+from tests.training import tiny
+
+SIZES = {
+  'diffusion': {
+    'width': 32,
+    'multipliers': (1,),
+    'blocks': 1,
+    'attention_factors': (),
+    'heads': 1,
+  },
+  'vit': {
+    'image_shape': (16, 16, 3),
+    'patch': 8,
+    'width': 8,
+    'depth': 1,
+    'heads': 2,
+    'hidden': 8,
+  },
+  'expert': {
+    'depth': 8,
+    'widths': (4, 4, 4),
+  },
+}
+KINDS = {
+  'diffusion': models.DiffusionUNet,
+  'vit': models.ViT,
+  'expert': models.CIFARResNet,
+}
+#: The plain network of each data set, in the smallest size of its kind.
+#: Classes and image shape of each data set here.
+PUBLISHED = {'cifar10': (10, (32, 32, 3)), 'imagenet': (1000, (16, 16, 3))}
+#: The estimator of the denoised variants: their test is of what is before it.
+CNN = {
+  'name': 'cnn',
+  'channels': (4,),
+  'kernels': (4,),
+  'strides': (4,),
+  'hidden': 8,
+  'embedding': 4,
+}
+RESNETS = {
+  'cifar10': {'name': 'cifar_resnet', 'depth': 8, 'widths': (4, 4, 4)},
+  'imagenet': {'name': 'resnet', 'stages': (1,), 'width': 4},
+}
+CASES = [
+  ('cifar10', 'denoised', 'array_record'),
+  ('cifar10', 'resnet', 'archive'),
+  ('cifar10', 'experts', 'tfrecord'),
+  ('imagenet', 'resnet', 'array_record'),
+  pytest.param('imagenet', 'denoised', 'tfrecord', marks=pytest.mark.slow),
+  pytest.param('imagenet', 'experts', 'array_record', marks=pytest.mark.slow),
+]
+
+
+def publish(folder, num_classes, image_shape):
+  """Folders of converted models: their weights are random."""
+  seeds = {'diffusion': 0, 'vit': 1, 'expert-0': 2, 'expert-1': 3}
+  for name, seed in seeds.items():
+    kind = name.partition('-')[0]
+    (folder / f'{name}.pt').write_text(f'as published, {seed}')
+    sizes = {**SIZES[kind]}
+    if kind != 'diffusion':
+      sizes['num_classes'] = num_classes
+    if kind == 'expert':
+      sizes['image_shape'] = image_shape
+    converted.save(
+      folder / name,
+      KINDS[kind](**sizes, rngs=nnx.Rngs(seed)),
+      sizes,
+      source=str(folder / f'{name}.pt'),
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  """Programs for eight devices take longer to compile than these tests."""
+  mesh = sharding.votes_mesh(jax.local_devices()[:1])
+  monkeypatch.setattr(sharding, 'votes_mesh', lambda devices=None: mesh)
+
+
+def small(name, variant, form, published):
+  """A configuration as it is published, with little of everything."""
+  config = {'cifar10': cifar10, 'imagenet': imagenet}[name].get_config(variant)
+  resnet = RESNETS[name]
+  with config.unlocked():
+    config.data.update(data_dir=str(DRAWINGS / form), held_out=2)
+    if name == 'imagenet':
+      config.data.update(resize=20, crop=16)
+    config.workers = 0
+    config.sigmas = config.sigmas[-2:]
+    config.baselines = config.baselines[-1:]
+    config.model.estimator = CNN if variant == 'denoised' else resnet
+    if variant == 'denoised':
+      config.model.denoiser.pretrained = str(published / 'diffusion')
+      config.model.denoiser.dtype = 'float32'
+      config.model.classifier = {
+        'pretrained': str(published / 'vit'),
+        'size': 16,
+      }
+    elif variant == 'resnet':
+      config.model.classifier = resnet
+    else:
+      config.model.classifier = {
+        'experts': tuple(str(published / f'expert-{k}') for k in (0, 1)),
+      }
+    for stage in ('classifier', 'estimator', 'finetune'):
+      options = config[stage]
+      options.steps = min(options.steps, 4)
+      options.batch_size = 4
+      options.accumulate = 2 if stage == 'finetune' else 1
+      options.learning_rate = 1e-3
+    config.targets.update(
+      count=8, votes=4, n=4, alpha=0.5, chunk_size=3, shard_size=4
+    )
+    config.finetune.count = 0
+    config.checkpoint.update(every_steps=2, metrics_steps=2)
+    config.certify.update(
+      n0=5, n=20, alpha=0.2, chunk_size=16, stride=1, count=2
+    )
+  return config
+
+
+@pytest.mark.parametrize(('name', 'variant', 'form'), CASES)
+def test_a_set_up_trains_and_certifies(
+  name, variant, form, tmp_path, tmp_path_factory, capsys
+):
+  published = tmp_path_factory.mktemp('models')
+  publish(published, *PUBLISHED[name])
+  config = small(name, variant, form, published)
+  with tiny.compiled_once(tmp_path_factory.getbasetemp()):
+    train.main(config, tmp_path)
+  trained = {
+    'denoised': ['estimator-1', 'classifier-1'],
+    'resnet': ['classifier-0', 'estimator-1', 'classifier-1', 'single-1'],
+    'experts': ['estimator-1'],
+  }[variant]
+  assert loop.stages(config) == trained
+  for stage in trained:
+    steps = 8 if stage == 'single-1' else 4
+    assert checkpoints.steps(tmp_path / 'checkpoints' / stage)[0] == steps
+  rows = recorder.read(tmp_path / 'metrics' / recorder.LINES)
+  assert [row['step'] for row in rows if row['stage'] == trained[0]] == [2, 4]
+  assert len(list((tmp_path / 'targets' / 'targets-1').iterdir())) == 2
+
+  plain = '-expert-1' if variant == 'experts' else ''
+  labels = ['dual-agreement', f'single-1{plain}']
+  for label in labels:
+    folder = tmp_path / certify_source.FOLDER / label
+    found = settings.read(folder / 'settings.json')
+    assert set(found['model']['denoiser']) == set(config.model.denoiser)
+    assert str(published) not in str(found), 'a folder that may move'
+    assert len((folder / 'rows.tsv').read_text().splitlines()) == 3
+  figures = tmp_path / certify_source.FOLDER / labels[0] / 'figures'
+  assert (figures / 'certified_accuracy.png').stat().st_size > 1000
+  assert f'2 images of {name} (test)' in capsys.readouterr().out
+
+  # The same call again finds everything done; its rows follow from the votes.
+  before = [path.read_text() for path in sorted(tmp_path.rglob('*.tsv'))]
+  loop.train(config, tmp_path)
+  for row in certify_dataset.certify_dataset(config, tmp_path):
+    records.check(row, found | settings.read(figures.parent / 'settings.json'))
+  after = [path.read_text() for path in sorted(tmp_path.rglob('*.tsv'))]
+  assert before == after
