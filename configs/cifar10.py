@@ -95,6 +95,7 @@ def get_config(arg: str = '') -> ConfigDict:
     divergence_per_sigma=0.0,
     entropy=0.0,
     shares=(),
+    count=0,
   )
   config.targets = {
     'count': 0,
@@ -140,6 +141,7 @@ def get_config(arg: str = '') -> ConfigDict:
     divergence_per_sigma=0.0,
     entropy=0.0,
     explored=0.0,
+    count=0,
   )
   config.checkpoint = {'every_steps': 1000, 'keep': 2, 'metrics_steps': 100}
   config.certify = {
@@ -198,7 +200,6 @@ def stage(*, epochs: int, batch_size: int, **options: Any) -> dict[str, Any]:
   """The options of a stage, with those that all stages share."""
   return {
     'steps': epochs * (TRAINING_IMAGES // batch_size),
-    'count': 0,
     'augmented': True,
     'batch_size': batch_size,
     'accumulate': 1,

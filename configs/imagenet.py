@@ -109,6 +109,7 @@ def get_config(arg: str = '') -> ConfigDict:
     divergence_per_sigma=0.0,
     entropy=0.0,
     shares=(),
+    count=0,
   )
   config.targets = {
     'count': 0,
@@ -223,7 +224,6 @@ def stage(
   """The options of a stage, with those that all stages share."""
   return {
     'steps': epochs * (images // batch_size),
-    'count': 0,
     'augmented': True,
     'batch_size': batch_size,
     'accumulate': 1,

@@ -135,7 +135,10 @@ def _origin(folder: str) -> str:
 def _converted(
   folder: str, expected: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
-  sizes = converted.describe(folder)['sizes']
+  found = converted.describe(folder)
+  if found['architecture'] == 'diffusion_unet':
+    raise ValueError(f'the model in {folder} is a diffusion model')
+  sizes = found['sizes']
   for name, value in expected.items():
     if sizes.get(name) != value:
       raise ValueError(

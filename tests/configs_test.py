@@ -2,19 +2,78 @@
 
 import pytest
 
-from configs import digits
+from configs import cifar10, digits, imagenet
 from dualrs_jax.training import loop
 
+ALL = [
+  (digits, ''),
+  (digits, 'full'),
+  *((module, arg) for module in (cifar10, imagenet) for arg in module.VARIANTS),
+]
 
-@pytest.mark.parametrize('arg', ['', 'full'])
-def test_a_configuration_is_valid_and_locked(arg):
-  config = digits.get_config(arg)
+
+@pytest.mark.parametrize(('module', 'arg'), ALL)
+def test_a_configuration_is_valid_and_locked(module, arg):
+  config = module.get_config(arg)
   loop.check(config)
   assert config.is_locked
   with pytest.raises(AttributeError, match='Did you mean "seed"'):
     config.seeed = 1
   with pytest.raises(AttributeError, match='Did you mean "steps"'):
     _ = config.classifier.stepz
+  assert f'configs/{config.name.partition("-")[0]}.py' in module.__doc__
+
+
+@pytest.mark.parametrize(('module', 'arg'), ALL)
+def test_all_have_the_same_fields(module, arg):
+  reference = digits.get_config()
+  config = module.get_config(arg)
+  assert set(config) == set(reference)
+  for name in set(reference) - {'data', 'model', 'baselines'}:
+    if hasattr(reference[name], 'keys'):
+      assert set(config[name]) == set(reference[name]), name
+
+
+@pytest.mark.parametrize('module', [cifar10, imagenet])
+def test_denoised_is_the_papers_set_up(module):
+  config = module.get_config()
+  assert config.name.endswith('-denoised')
+  assert config.estimator_sigma == max(config.sigmas) == 1.0
+  assert config.classifier.steps == 0
+  estimator = config.estimator
+  assert (estimator.loss, estimator.utility.name) == ('paper', 'radius')
+  assert estimator.paper.to_dict() == {
+    'temperature': 1.0,
+    'divergence': 40.0,
+    'entropy': 0.5,
+    'reach': 'strong' if module is cifar10 else 'weak',
+  }
+  assert (estimator.learning_rate, estimator.schedule) == (0.01, 'halving')
+  assert (estimator.weight_decay, estimator.batch_size) == (0.01, 256)
+  epochs = 90 if module is cifar10 else 9
+  assert estimator.steps == epochs * (module.TRAINING_IMAGES // 256)
+  assert (config.targets.votes, config.targets.n) == (100, 100)
+  assert (config.certify.n0, config.certify.n) == (100, 10_000)
+  assert config.certify.alpha == 0.001
+
+
+@pytest.mark.parametrize('module', [cifar10, imagenet])
+def test_resnet_is_cohens_recipe(module):
+  config = module.get_config('resnet')
+  recipe = config.classifier
+  assert (recipe.optimizer, recipe.schedule) == ('sgd', 'decades')
+  assert (recipe.learning_rate, recipe.weight_decay) == (0.1, 1e-4)
+  assert recipe.batch_size == (256 if module is cifar10 else 400)
+  per_epoch = module.TRAINING_IMAGES // recipe.batch_size
+  assert recipe.steps == 90 * per_epoch
+  assert config.baselines == config.sigmas
+
+
+@pytest.mark.parametrize('module', [cifar10, imagenet])
+def test_experts_are_not_trained(module):
+  config = module.get_config('experts')
+  assert len(config.model.classifier.experts) == len(config.sigmas)
+  assert loop.stages(config) == ['estimator-1']
 
 
 def test_full_is_what_the_results_table_needs():
@@ -32,6 +91,14 @@ def test_the_quick_one_is_quick():
   assert config.baselines == ()
 
 
-def test_an_unknown_argument():
-  with pytest.raises(ValueError, match="'full' or none, not 'ful'"):
-    digits.get_config('ful')
+@pytest.mark.parametrize(
+  ('module', 'message'),
+  [
+    (digits, "'full' or none, not 'ful'"),
+    (cifar10, "one of denoised, resnet, experts, not 'ful'"),
+    (imagenet, "one of denoised, resnet, experts, not 'ful'"),
+  ],
+)
+def test_an_unknown_argument(module, message):
+  with pytest.raises(ValueError, match=message):
+    module.get_config('ful')

@@ -132,6 +132,9 @@ def changed(**fields):
     ({'estimator.loss': 'papr'}, "did you mean 'paper'"),
     ({'estimator.utility.name': 'raduis'}, "did you mean 'radius'"),
     ({'finetune.schedule': 'linear'}, 'schedule must be one of'),
+    ({'finetune.optimizer': 'adam'}, 'optimizer must be one of'),
+    ({'finetune.accumulate': 5}, 'finetune.accumulate must divide'),
+    ({'classifier.steps': 0, 'finetune.steps': 0}, 'baselines are trained as'),
     ({'estimator.warmup_steps': 40}, r'warmup_steps must be in \[0, 40\)'),
   ],
 )

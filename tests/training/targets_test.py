@@ -92,6 +92,27 @@ def test_a_nan_is_no_right_vote():
   np.testing.assert_array_equal(counts, [[VOTES, 0, 0]] * 2)
 
 
+@pytest.mark.parametrize('chunk_size', [1, 7, 25])
+def test_chunks_make_no_difference(tmp_path, chunk_size):
+  whole = build(tmp_path / 'a')
+  chunked = build(tmp_path / 'b', chunk_size=chunk_size)
+  np.testing.assert_array_equal(whole, chunked)
+
+
+def test_each_level_has_its_expert(tmp_path):
+  class Stubborn(networks.Brightest):
+    def __call__(self, images, sigma):
+      logits = super().__call__(images, sigma)
+      return jnp.zeros_like(logits).at[:, 1].set(1.0)
+
+  experts = networks.Brightest(3), Stubborn(3), networks.Brightest(3)
+  source = networks.source()
+  counts = build(tmp_path / 'experts', source, experts)
+  plain = build(tmp_path / 'plain', source)
+  np.testing.assert_array_equal(counts[:, [0, 2]], plain[:, [0, 2]])
+  np.testing.assert_array_equal(counts[:, 1], VOTES * (source.labels == 1))
+
+
 def test_shards_make_no_difference(tmp_path):
   whole = build(tmp_path / 'a', shard_size=40)
   assert whole.shape == (40, len(SIGMAS))
