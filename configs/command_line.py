@@ -1,7 +1,8 @@
 """What the programs share: their flags, their log, their way to fail.
 
-A mistake of the user ends a program with one sentence and status 2; anything
-else keeps its traceback.
+A mistake of the user ends a program with one sentence and status 2; a run that
+was preempted ends with `preemption.EXIT_STATUS`; anything else keeps its
+traceback.
 """
 
 import contextlib
@@ -13,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from dualrs_jax import checkpoints
-from dualrs_jax.runtime import shards
+from dualrs_jax.runtime import preemption, processes, shards
 
 _OURS = (
   checkpoints.CheckpointError,
@@ -37,6 +39,20 @@ def run(main: Callable[[Any, pathlib.Path], None]) -> None:
   workdir = flags.DEFINE_string(
     'workdir', None, 'Folder of the run; by default runs/<config.name>.'
   )
+  distributed = flags.DEFINE_string(
+    'distributed',
+    '',
+    "Several processes: 'auto' on Cloud TPU, SLURM, Open MPI or Kubernetes.",
+  )
+  coordinator_address = flags.DEFINE_string(
+    'coordinator_address', None, 'host:port of the first process, elsewhere.'
+  )
+  num_processes = flags.DEFINE_integer(
+    'num_processes', None, 'How many processes there are, elsewhere.'
+  )
+  process_id = flags.DEFINE_integer(
+    'process_id', None, 'The index of this process, elsewhere.'
+  )
   flags.mark_flag_as_required('config')
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -53,6 +69,15 @@ def run(main: Callable[[Any, pathlib.Path], None]) -> None:
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
     folder = workdir.value or pathlib.Path('runs') / config.value.name
     with _one_sentence():
+      place = processes.start(
+        distributed.value,
+        coordinator_address=coordinator_address.value,
+        num_processes=num_processes.value,
+        process_id=process_id.value,
+      )
+    handler = absl_logging.get_absl_handler().python_handler
+    processes.label_log(place, [handler])
+    with processes.in_step(place), _one_sentence():
       main(config.value, pathlib.Path(folder))
 
   app.run(start, flags_parser=parse)
@@ -79,6 +104,9 @@ def _one_sentence() -> Iterator[None]:
   except KeyboardInterrupt:
     print('\ninterrupted; the same command goes on from here', file=sys.stderr)
     sys.exit(130)
+  except preemption.Preempted as error:
+    print(f'{error}; the same command goes on from here', file=sys.stderr)
+    sys.exit(preemption.EXIT_STATUS)
   except _OURS as error:
     _fail(str(error))
   except ValueError as error:

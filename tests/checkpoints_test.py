@@ -193,6 +193,9 @@ def test_two_processes_and_one_read_what_the_other_wrote(tmp_path):
     for step in (6, 7, 8):
       checkpoints.save(manager, step, member.state(float(step)), {'n': step})
   truncate(tmp_path / 'old' / '8' / 'description' / 'metadata')
+  for index, step in ((0, 2), (1, 1)):
+    with checkpoints.manager(tmp_path / f'own-{index}', keep=1) as manager:
+      checkpoints.save(manager, step, member.state(1.0), {})
 
   members = launch.launch('saves', tmp_path)
 
@@ -204,6 +207,10 @@ def test_two_processes_and_one_read_what_the_other_wrote(tmp_path):
   assert 'damaged-8' in members[0].log
   assert 'damaged-8' not in members[1].log
   assert members[1].seen['alone'][0] == 3
+  # Different folders are refused, before the processes take different steps.
+  assert members[0].seen['own'] == 2
+  assert 'process 1 cannot read checkpoint' in members[1].seen['own']
+  assert 'the folder must be the same one for all' in members[1].seen['own']
   assert checkpoints.steps(tmp_path / 'new') == [3, 2]
   state, meta, step = checkpoints.restore(tmp_path / 'new', member.state(0.0))
   assert (step, meta) == (3, {'step': 3})

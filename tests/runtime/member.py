@@ -74,6 +74,13 @@ def fails(place, folder):
     total(1)
 
 
+def lingers(place, folder):
+  """The first process takes longer than an exit would wait for it."""
+  if place.first:
+    time.sleep(3 * processes.SHUTDOWN_SECONDS)
+  return {}
+
+
 def dies(place, folder):
   """The last process is killed; the others do not even talk to it."""
   total(1)
@@ -107,6 +114,11 @@ def saves(place, folder):
       tree = jax.tree.map(replicated, state(float(step)))
       checkpoints.save(manager, step, tree, {'step': step})
   seen = {'old': summary(old)}
+  try:  # each process in a folder of its own
+    own = checkpoints.restore(folder / f'own-{place.index}', state(0.0))
+    seen['own'] = summary(own)[0]
+  except checkpoints.CheckpointError as error:
+    seen['own'] = str(error)
   if not place.first:
     seen['alone'] = summary(
       checkpoints._newest(folder / 'new', state(0.0), [3])
@@ -124,6 +136,8 @@ def main(what, folder, address, count, index):
   handler = logging.StreamHandler()
   logging.basicConfig(handlers=[handler], format='log: %(message)s')
   logging.getLogger('dualrs_jax').setLevel(logging.INFO)
+  if what == 'lingers':
+    processes.SHUTDOWN_SECONDS = 1  # of 30, so that the test is quick
   place = processes.start(
     '',
     coordinator_address=address,

@@ -37,6 +37,11 @@ def test_one_that_fails_keeps_its_status_and_the_other_leaves(tmp_path):
   assert time.monotonic() - begin < 60
 
 
+def test_one_that_is_done_waits_for_the_other(tmp_path):
+  members = launch.launch('lingers', tmp_path)
+  assert [member.status for member in members] == [0, 0]
+
+
 @pytest.mark.slow
 def test_one_that_is_killed_takes_an_idle_one_along(tmp_path):
   first, last = launch.launch('dies', tmp_path, timeout=120)
