@@ -6,12 +6,13 @@ can only damage the last line; opening the shard again drops that line and
 hands back all the others.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from dualrs_jax.runtime import settings
 
@@ -89,12 +90,12 @@ class Shard(Generic[Row]):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = path.open('ab')
+    self._path = path
+    self._file = _open_locked(path, wait=False)
     try:
-      _lock(self._file, path)
-      self.rows, good = _scan(path, header, parse)
-      self._file.truncate(good)
-      if good == 0:
+      self.rows, self._good = _scan(path, header, parse)
+      self._file.truncate(self._good)
+      if self._good == 0:
         self.append(header)
         settings.sync_directory(path.parent)
     except BaseException:
@@ -109,12 +110,24 @@ class Shard(Generic[Row]):
 
     Raises:
       ValueError: the text holds a line end.
+      OSError: the disk is full, or failed. The lines before are there.
     """
     if '\n' in line or '\r' in line:
       raise ValueError(f'a row must be a single line, got {line!r}')
-    self._file.write(f'{line}\n'.encode())
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    rest = whole = f'{line}\n'.encode()
+    try:
+      while rest:
+        rest = rest[self._file.write(rest) :]
+      os.fsync(self._file.fileno())
+    except OSError as error:
+      with contextlib.suppress(OSError):
+        self._file.truncate(self._good)
+      raise OSError(error.errno, error.strerror, str(self._path)) from error
+    self._good += len(whole)
+
+  def remove(self) -> None:
+    """Deletes the file, once its rows are on the disk elsewhere."""
+    self._path.unlink()
 
   def close(self) -> None:
     """Closes the file and lets other processes open it."""
@@ -130,6 +143,21 @@ class Shard(Generic[Row]):
     traceback: TracebackType | None,
   ) -> None:
     self.close()
+
+
+@contextlib.contextmanager
+def exclusively(path: str | os.PathLike) -> Iterator[None]:
+  """Waits until no other process is between here and the end of the block.
+
+  Args:
+    path: a file that stands for the lock, and is there only while it is taken.
+  """
+  path = pathlib.Path(path)
+  with _open_locked(path, wait=True):
+    try:
+      yield
+    finally:
+      path.unlink(missing_ok=True)
 
 
 def _scan(
@@ -165,12 +193,34 @@ def _scan(
   return rows, good
 
 
-def _lock(file, path: pathlib.Path) -> None:
+def _open_locked(path: pathlib.Path, *, wait: bool) -> BinaryIO:
+  """Opens a file for appending, and takes it until it is closed."""
+  while True:
+    file = path.open('ab', buffering=0)
+    try:
+      _lock(file, path, wait=wait)
+      if _is_at(file, path):
+        return file
+    except BaseException:
+      file.close()
+      raise
+    file.close()  # somebody removed or replaced it meanwhile
+
+
+def _is_at(file: BinaryIO, path: pathlib.Path) -> bool:
+  """Whether an open file is still the one of this name."""
+  try:
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
+  except FileNotFoundError:
+    return False
+
+
+def _lock(file: BinaryIO, path: pathlib.Path, *, wait: bool) -> None:
   """Takes the file for this process until it is closed."""
   if fcntl is None:
     return
   try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
   except BlockingIOError as error:
     raise ShardInUse(f'another process is writing to {path}') from error
   except OSError as error:  # a file system without locks
