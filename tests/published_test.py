@@ -145,7 +145,7 @@ def test_a_set_up_trains_and_certifies(
   published = tmp_path_factory.mktemp('models')
   publish(published, *PUBLISHED[name])
   config = small(name, variant, form, published)
-  with tiny.compiled_once(tmp_path_factory.getbasetemp()):
+  with tiny.compiled_once(tmp_path_factory.getbasetemp()), tiny.one_device():
     train.main(config, tmp_path)
   trained = {
     'denoised': ['estimator-1', 'classifier-1'],
@@ -174,7 +174,8 @@ def test_a_set_up_trains_and_certifies(
 
   # The same call again finds everything done; its rows follow from the votes.
   before = [path.read_text() for path in sorted(tmp_path.rglob('*.tsv'))]
-  loop.train(config, tmp_path)
+  with tiny.one_device():
+    loop.train(config, tmp_path)
   for row in certify_dataset.certify_dataset(config, tmp_path):
     records.check(row, found | settings.read(figures.parent / 'settings.json'))
   after = [path.read_text() for path in sorted(tmp_path.rglob('*.tsv'))]

@@ -25,7 +25,7 @@ def command(tmp_path_factory):
   environment = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
-    'JAX_NUM_CPU_DEVICES': '8',
+    'JAX_NUM_CPU_DEVICES': '1',
     'JAX_COMPILATION_CACHE_DIR': str(
       tiny.compilation_cache_of(tmp_path_factory.getbasetemp())
     ),

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from dualrs_jax.runtime import preemption
@@ -105,6 +106,24 @@ def start(
       f' SLURM, Open MPI, Kubernetes): {error}'
     ) from None
   return Place(jax.process_index(), jax.process_count())
+
+
+def here() -> Place:
+  """The place of this process in the run that it has joined, if any."""
+  return Place(jax.process_index(), jax.process_count())
+
+
+def agreed(values: np.ndarray) -> np.ndarray:
+  """What the first process says, in all: they might see different things."""
+  if jax.process_count() == 1:
+    return values
+  return np.asarray(multihost_utils.broadcast_one_to_all(values))
+
+
+def barrier(name: str) -> None:
+  """Waits until all processes are there."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
 
 
 def label_log(place: Place, handlers: Iterable[logging.Handler]) -> None:

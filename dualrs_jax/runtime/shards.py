@@ -59,6 +59,7 @@ class Shard(Generic[Row]):
   """An append-only file of rows, opened by one process at a time.
 
   Attributes:
+    path: where it is.
     rows: what the file held when it was opened, in its order.
 
   Example:
@@ -90,7 +91,7 @@ class Shard(Generic[Row]):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    self._path = path
+    self.path = path
     self._file = _open_locked(path, wait=False)
     try:
       self.rows, self._good = _scan(path, header, parse)
@@ -122,12 +123,12 @@ class Shard(Generic[Row]):
     except OSError as error:
       with contextlib.suppress(OSError):
         self._file.truncate(self._good)
-      raise OSError(error.errno, error.strerror, str(self._path)) from error
+      raise OSError(error.errno, error.strerror, str(self.path)) from error
     self._good += len(whole)
 
   def remove(self) -> None:
     """Deletes the file, once its rows are on the disk elsewhere."""
-    self._path.unlink()
+    self.path.unlink()
 
   def close(self) -> None:
     """Closes the file and lets other processes open it."""

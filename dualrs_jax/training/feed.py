@@ -12,11 +12,11 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 
-from dualrs_jax import data
+from dualrs_jax import data, sharding
 from dualrs_jax.data import augment, loader
 
 #: How far images in memory are shifted, in pixels, see `augment`.
@@ -102,32 +102,42 @@ class Feed(NamedTuple):
     return None if self.source.in_memory else 1
 
   def calls(
-    self, pieces: Iterable[tuple[int, int]], order: Order
-  ) -> Generator[tuple[Examples, Int[np.ndarray, 'steps batch']]]:
+    self, pieces: Iterable[tuple[int, int]], order: Order, mesh: Mesh
+  ) -> Generator[tuple[Examples, Int[np.ndarray, 'steps batch'] | None]]:
     """For each call of the device its examples, and where its batches are.
 
     Args:
       pieces: the first step of each call, and the one after its last.
       order: of the examples.
+      mesh: see `sharding.data_mesh`. Images in memory are on every device; of
+        those on disk, each process reads what its own devices take.
+
+    Yields:
+      Examples, and the positions of the batches of the steps among them; None
+      where the examples are the batch of the only step.
     """
-    if self.source.in_memory:
-      images = jnp.asarray(self.source.images)
-      examples = Examples(images, jnp.asarray(self.targets))
+    if isinstance(self.source.images, np.ndarray):
+      arrays = self.source.images, np.asarray(self.targets)
+      examples = Examples(*sharding.replicated(arrays, mesh))
       for first, last in pieces:
         yield examples, np.stack([order(step) for step in range(first, last)])
       return
-    everything = np.arange(order.batch_size)[None]
+    spread = NamedSharding(mesh, PartitionSpec(sharding.DATA))
+    mine = sharding.own_rows(order.batch_size, mesh)
     requested = collections.deque()
 
     def requests() -> Iterator[loader.Request]:
       for step, _ in pieces:
-        requested.append(order(step))
+        requested.append(order(step)[mine])
         stream = order.stream(step) if self.augmented else None
         yield loader.Request(requested[-1], stream)
 
-    for batch in loader.batches(self.source, requests(), workers=self.workers):
-      targets = self.targets[requested.popleft()]
-      yield Examples(batch.images, jnp.asarray(targets)), everything
+    for batch in loader.batches(
+      self.source, requests(), workers=self.workers, sharding=spread
+    ):
+      targets = np.asarray(self.targets)[requested.popleft()]
+      targets = jax.make_array_from_process_local_data(spread, targets)
+      yield Examples(batch.images, targets), None
 
   def view(self, examples: Examples, key: PRNGKeyArray) -> Examples:
     """The examples of one step as the network is shown them."""

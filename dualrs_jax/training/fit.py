@@ -19,9 +19,11 @@ import numpy as np
 import optax
 import tqdm
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from dualrs_jax import checkpoints
+from dualrs_jax import checkpoints, sharding
+from dualrs_jax.runtime import preemption, processes
 from dualrs_jax.training import recorder, state
 from dualrs_jax.training.feed import Examples, Feed, Order
 
@@ -31,6 +33,10 @@ logger = logging.getLogger(__name__)
 #: convolution inside a loop was measured to take 22 times as long there.
 _STEPS_PER_CALL = {'cpu': 1}
 _STEPS_PER_CALL_ELSEWHERE = 50
+
+#: Virtual devices of a CPU may wait for each other forever where several steps
+#: are under way, each with its sums over devices.
+_WAITING_PLATFORMS = {'cpu'}
 
 
 class Rhythm(NamedTuple):
@@ -62,15 +68,24 @@ def initial_seed(seed: int, role: str) -> int:
 def finished(
   model: nnx.Module, directory: str | os.PathLike, *, steps: int
 ) -> nnx.Module | None:
-  """The model of a stage whose last checkpoint is complete, or None."""
+  """The model of a stage whose last checkpoint is complete, or None.
+
+  All processes of a run get the same answer.
+  """
   found = checkpoints.steps(directory)
-  if not found or found[0] < steps:
+  if not processes.agreed(np.array(bool(found) and found[0] >= steps)):
     return None
+  loaded, failure = None, None
   try:
-    return checkpoints.load_model(directory, model)
+    loaded = checkpoints.load_model(directory, model)
   except checkpoints.CheckpointError as error:
-    logger.warning('%s; the stage is resumed', error)
-    return None
+    failure = error
+  if processes.agreed(np.array(failure is None)):
+    if failure is not None:  # the first process could read it
+      raise failure
+    return loaded
+  logger.warning('%s; the stage is resumed', failure)
+  return None
 
 
 def fit(
@@ -89,6 +104,8 @@ def fit(
   workdir: pathlib.Path,
   rhythm: Rhythm,
   evaluate: Callable[[nnx.Module], dict[str, float]],
+  mesh: Mesh,
+  preempted: Callable[[], bool],
 ) -> nnx.Module:
   """Trains a model, or goes on with it, or returns it if it is finished.
 
@@ -97,7 +114,7 @@ def fit(
     loss: see `state.Loss`.
     feed: the examples. Batches are drawn from them without replacement, in
       another order in each epoch.
-    context: handed to `loss`.
+    context: handed to `loss`; in a run of several processes on the mesh.
     stage: name of the stage, and of its folder of checkpoints.
     steps: length of the stage.
     batch_size: examples per step.
@@ -109,20 +126,25 @@ def fit(
     workdir: of the training run.
     rhythm: how often to report and to save.
     evaluate: computes further metrics of the model, at each checkpoint.
+    mesh: the devices, see `sharding.data_mesh`. Their number changes the
+      weights by rounding alone.
+    preempted: see `preemption.watch`; asked after each call of the device.
 
   Returns:
-    The model with the averaged weights after the last step.
+    The model with the averaged weights after the last step, on the mesh.
 
   Raises:
     ValueError: fewer examples than a batch needs.
     FloatingPointError: the loss is no longer finite.
     checkpoints.CheckpointError: the stage was trained with another
       architecture.
+    preemption.Preempted: the run was asked to end. All steps that were taken
+      are saved.
   """
   directory = workdir / 'checkpoints' / stage
   done = finished(model, directory, steps=steps)
   if done is not None:
-    return done
+    return sharding.replicated(done, mesh)
   order = Order(len(feed.source), batch_size, seed, stage)
   graphdef, current = state.create(model, optimizer)
   restored = checkpoints.restore(directory, state.to_items(current))
@@ -145,32 +167,53 @@ def fit(
       accumulate=accumulate,
     )
 
-  advance = _advance(step)
+  advance = _advance(step, mesh)
   keys = stage_key(seed, stage), stage_key(seed, f'{stage}/views')
+  current, keys = sharding.replicated((current, keys), mesh)
   calls = list(pieces(start, steps, rhythm, feed.steps_per_call))
-  totals, since = None, start
+  totals, since, stopping = None, start, False
+  first_process = processes.here().first
+  platform = mesh.devices.flat[0].platform
+  waits = mesh.size > 1 and platform in _WAITING_PLATFORMS
   with (
     checkpoints.manager(directory, keep=rhythm.keep) as manager,
-    recorder.Recorder(workdir / 'metrics', stage, after_step=start) as record,
-    tqdm.tqdm(desc=stage, total=steps, initial=start, unit='step') as bar,
-    contextlib.closing(feed.calls(calls, order)) as supply,
+    recorder.Recorder(workdir / 'metrics', stage, after_step=start)
+    if first_process
+    else contextlib.nullcontext() as record,
+    tqdm.tqdm(
+      desc=stage,
+      total=steps,
+      initial=start,
+      unit='step',
+      disable=not first_process,
+    ) as bar,
+    contextlib.closing(feed.calls(calls, order, mesh)) as supply,
   ):
     for (first, last), (examples, batches) in zip(calls, supply, strict=True):
       current, sums = advance(current, context, examples, batches, keys)
+      if waits:
+        jax.block_until_ready(sums)
       totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
-      saving = last % rhythm.checkpoint_steps == 0 or last == steps
+      stopping = preempted()
+      saving = last % rhythm.checkpoint_steps == 0 or last == steps or stopping
       if saving or last % rhythm.metrics_steps == 0:
         means = {name: float(x) / (last - since) for name, x in totals.items()}
         _check_finite(means['loss'], stage, last)
         totals, since = None, last
-        if saving:
+        if saving and not stopping:
           means |= evaluate(state.trained_model(graphdef, current))
-        record.write(last, means)
+        if record is not None:
+          record.write(last, means)
         bar.set_postfix_str(f'loss {means["loss"]:.4g}', refresh=False)
       if saving:
         items = state.to_items(current)
         checkpoints.save(manager, last, items, {'stage': stage, 'steps': steps})
       bar.update(last - first)
+      if stopping:
+        break
+  if stopping:
+    taken = int(current.step)
+    raise preemption.Preempted(f'{stage} is saved at step {taken} of {steps}')
   return state.trained_model(graphdef, current)
 
 
@@ -195,19 +238,24 @@ def pieces(
     start = last
 
 
-def _advance(step):
+def _advance(step, mesh: Mesh):
   """Compiles the steps of one call; returns the sums of their metrics."""
+  spread = NamedSharding(mesh, PartitionSpec(sharding.DATA))
 
   @jax.jit
   def advance(
     current: state.TrainState,
     context: Any,
     examples: Examples,
-    batches: Int[Array, 'steps batch'],
+    batches: Int[Array, 'steps batch'] | None,
     keys: tuple[PRNGKeyArray, PRNGKeyArray],
   ):
+    if batches is None:
+      return step(current, context, examples, keys)
+
     def one(current, positions):
       batch = jax.tree.map(lambda array: array[positions], examples)
+      batch = jax.lax.with_sharding_constraint(batch, spread)
       return step(current, context, batch, keys)
 
     if len(batches) == 1:  # XLA would keep even a loop of one step

@@ -15,19 +15,28 @@ such as a network that somebody else trained.
 
 import functools
 import logging
+import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Float
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
 
-from dualrs_jax import confidence, data, denoising, models, networks
-from dualrs_jax.runtime import settings
+from dualrs_jax import (
+  confidence,
+  data,
+  denoising,
+  models,
+  networks,
+  sharding,
+)
+from dualrs_jax.runtime import preemption, settings
 from dualrs_jax.training import checks, fit, losses, state, targets
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
@@ -52,6 +61,12 @@ class _Run(NamedTuple):
   validation: Examples
   classifier_front: denoising.Front
   estimator_front: denoising.Front
+  mesh: Mesh
+  preempted: Callable[[], bool]
+
+  def placed(self, tree: Any) -> Any:
+    """Arrays, on all devices of the run."""
+    return sharding.replicated(tree, self.mesh)
 
 
 def train(config: Any, workdir: str | os.PathLike) -> None:
@@ -67,16 +82,22 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
       the configuration names one.
     data.DatasetNotFound: the data set is not there.
     checkpoints.CheckpointError: a checkpoint of another architecture.
+    preemption.Preempted: the run was asked to end, and has saved its state.
   """
   check(config)
   workdir = pathlib.Path(workdir)
   settings.claim(workdir / 'settings.json', identity(config))
-  run = _load(config, workdir)
-  everywhere = classifier_stage.Levels(
-    jnp.asarray(config.sigmas, jnp.float32),
-    classifier_stage.level_shares(config.classifier.shares, config.sigmas),
-    front=run.classifier_front,
+  with preemption.watch(together=True) as preempted:
+    _train(_load(config, workdir, preempted))
+
+
+def _train(run: _Run) -> None:
+  """Trains stage after stage."""
+  config = run.config
+  shares = classifier_stage.level_shares(
+    config.classifier.shares, config.sigmas
   )
+  everywhere = _levels(run, config.sigmas, shares)
   classifier = _fit_classifier(
     run, 'classifier-0', _new_classifier(run), config.classifier, everywhere
   )
@@ -85,8 +106,8 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     selected = everywhere._replace(
       selection=classifier_stage.Selection(
         run.estimator_front.before(models.inference_view(estimator)),
-        jnp.float32(config.estimator_sigma),
-        jnp.float32(config.finetune.explored),
+        run.placed(jnp.float32(config.estimator_sigma)),
+        run.placed(jnp.float32(config.finetune.explored)),
       )
     )
     classifier = _fit_classifier(
@@ -126,20 +147,38 @@ def identity(config: Any) -> dict[str, Any]:
   }
 
 
-def _load(config: Any, workdir: pathlib.Path) -> _Run:
+def _load(
+  config: Any, workdir: pathlib.Path, preempted: Callable[[], bool]
+) -> _Run:
   """Loads the images, and what stands before the networks."""
   validation = data.load(split='validation', **config.data)
   images, labels = validation.gather(np.arange(len(validation)))
   model = config.model.to_dict()
+  mesh = sharding.data_mesh(_rows_at_a_time(config))
   denoiser = networks.denoiser(model['denoiser'])
+  if denoiser is not None:
+    denoiser = sharding.replicated(denoiser, mesh)
   return _Run(
     config,
     workdir,
     data.load(split='train', **config.data),
-    Examples(jnp.asarray(images), jnp.asarray(labels)),
+    Examples(*sharding.replicated((images, labels), mesh)),
     networks.front(denoiser, model['classifier']),
     networks.front(denoiser, model['estimator']),
+    mesh,
+    preempted,
   )
+
+
+def _rows_at_a_time(config: Any) -> int:
+  """What the rows that every stage takes at a time are multiples of."""
+  stages = (config.classifier, config.estimator, config.finetune)
+  rows = [
+    options.batch_size // options.accumulate
+    for options in stages
+    if options.steps
+  ]
+  return math.gcd(*rows)
 
 
 def check(config: Any) -> None:
@@ -200,7 +239,7 @@ def _fit_classifier(
   if not steps:
     return model
   source = _subset(run.train, options.count)
-  key = fit.stage_key(run.config.seed, f'{stage}/validation')
+  key = run.placed(fit.stage_key(run.config.seed, f'{stage}/validation'))
 
   def evaluate(model):
     accuracies = classifier_stage.noisy_accuracy(
@@ -212,7 +251,9 @@ def _fit_classifier(
     )
     return {
       f'validation_accuracy/{sigma:g}': float(accuracy)
-      for sigma, accuracy in zip(levels.sigmas, accuracies, strict=True)
+      for sigma, accuracy in zip(
+        np.asarray(levels.sigmas), np.asarray(accuracies), strict=True
+      )
     }
 
   loss = classifier_stage.make_loss(
@@ -226,6 +267,16 @@ def _fit_classifier(
   )
 
 
+def _levels(
+  run: _Run, sigmas: Sequence[float], shares: Float[Array, ' levels']
+) -> classifier_stage.Levels:
+  """Noise levels with their shares, before any is selected."""
+  levels = jnp.asarray(sigmas, jnp.float32)
+  return classifier_stage.Levels(
+    *run.placed((levels, shares)), front=run.classifier_front
+  )
+
+
 def _fit_single(run: _Run, sigma: float) -> nnx.Module:
   """Trains a baseline with as many steps as the dual's classifier has had."""
   config = run.config
@@ -234,11 +285,7 @@ def _fit_single(run: _Run, sigma: float) -> nnx.Module:
     stage_names.single(sigma),
     _new_classifier(run),
     config.classifier,
-    classifier_stage.Levels(
-      jnp.asarray([sigma], jnp.float32),
-      jnp.ones(1),
-      front=run.classifier_front,
-    ),
+    _levels(run, [sigma], jnp.ones(1)),
     steps=config.classifier.steps + config.rounds * config.finetune.steps,
   )
 
@@ -256,15 +303,15 @@ def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
   directory = run.workdir / 'checkpoints' / stage
   done = fit.finished(new, directory, steps=options.steps)
   if done is not None:
-    return done
+    return run.placed(done)
   source = _subset(run.train, config.targets.count)
   bounds = _radius_targets(run, number, source, classifier)
   context = estimator_stage.Context(
-    jnp.float32(config.estimator_sigma),
-    jnp.asarray(losses.best_level_frequencies(bounds)),
+    run.placed(jnp.float32(config.estimator_sigma)),
+    run.placed(losses.best_level_frequencies(bounds)),
     run.estimator_front,
   )
-  key = fit.stage_key(config.seed, f'{stage}/validation')
+  key = run.placed(fit.stage_key(config.seed, f'{stage}/validation'))
 
   def evaluate(model):
     selected = estimator_stage.selections(
@@ -309,6 +356,7 @@ def _radius_targets(
     workers=config.workers,
     key=fit.stage_key(config.seed, stage),
     directory=run.workdir / 'targets' / stage,
+    preempted=run.preempted,
   )
   bounds = targets.signed_bounds(
     counts,
@@ -366,6 +414,8 @@ def _fit(
       checkpoint.metrics_steps, checkpoint.every_steps, checkpoint.keep
     ),
     evaluate=evaluate,
+    mesh=run.mesh,
+    preempted=run.preempted,
   )
 
 

@@ -21,8 +21,11 @@ def noisy_logits(
   shape = (copies, *images.shape)
   scale = sigma.reshape(-1, *[1] * (images.ndim - 1))
   noisy = images[None] + scale[None] * jax.random.normal(key, shape)
-  logits = model(noisy.reshape(-1, *images.shape[1:]), jnp.tile(sigma, copies))
-  return logits.reshape(copies, len(images), -1)
+  # The copies of an image are neighbours: devices that share the images of a
+  # batch share its copies without sending any.
+  rows = jnp.swapaxes(noisy, 0, 1).reshape(-1, *images.shape[1:])
+  logits = model(rows, jnp.repeat(sigma, copies))
+  return jnp.swapaxes(logits.reshape(len(images), copies, -1), 0, 1)
 
 
 def by_slices(

@@ -10,17 +10,18 @@ import logging
 import os
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
-from dualrs_jax import base, confidence, data
+from dualrs_jax import base, confidence, data, sharding
 from dualrs_jax.data import loader
-from dualrs_jax.runtime import settings
+from dualrs_jax.runtime import preemption, processes, settings
 from dualrs_jax.training import losses
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,12 @@ def build(
   workers: int,
   key: PRNGKeyArray,
   directory: pathlib.Path,
+  preempted: Callable[[], bool],
 ) -> Int[np.ndarray, 'examples levels']:
   """Counts the votes for the true class, or goes on with it.
+
+  Processes share the shards that are missing, and the devices of a process the
+  images of a shard; the counts do not depend on it.
 
   Args:
     classifier: in inference mode, with its front; or one for each level.
@@ -53,51 +58,107 @@ def build(
     workers: processes that read images from disk, see `loader.batches`.
     key: of the stage.
     directory: of the shards; created if it is missing.
+    preempted: see `preemption.watch`; asked after each shard.
 
   Returns:
     The number of votes for the true class.
+
+  Raises:
+    preemption.Preempted: the run was asked to end; its shards are saved.
+    OSError: the processes do not share the folder.
   """
   starts = range(0, len(source), shard_size)
   places = [
     np.arange(start, min(start + shard_size, len(source))) for start in starts
   ]
   paths = [directory / f'{start:09d}.npz' for start in starts]
-  shards = [
-    _load(path, source.indices[positions], len(sigmas))
-    for path, positions in zip(paths, places, strict=True)
+  indices = [source.indices[positions] for positions in places]
+  there = [
+    _load(path, chosen, len(sigmas)) is not None
+    for path, chosen in zip(paths, indices, strict=True)
   ]
-  missing = [number for number, shard in enumerate(shards) if shard is None]
-  # The last shard is padded, so that all have one compiled shape.
-  padded = [np.resize(places[number], shard_size) for number in missing]
+  missing = np.flatnonzero(~processes.agreed(np.array(there)))
+  place = processes.here()
+  mine = missing[place.index :: place.count].tolist()
+  mesh = sharding.votes_mesh(jax.local_devices())
+  fixed = sharding.on_local_devices(
+    (classifier, key, jnp.asarray(sigmas, jnp.float32)), mesh
+  )
+  # Shards are padded, so that all have one compiled shape.
+  rows = -(-shard_size // mesh.size) * mesh.size
   batches = loader.batches(
-    source, map(loader.Request, padded), workers=workers, ahead=1
+    source,
+    (loader.Request(np.resize(places[number], rows)) for number in mine),
+    workers=workers,
+    ahead=1,
+    sharding=NamedSharding(mesh, PartitionSpec(sharding.VOTES)),
   )
   with (
     contextlib.closing(batches),
     tqdm.tqdm(
-      zip(missing, padded, batches, strict=True),
       desc=stage,
-      initial=len(shards) - len(missing),
-      total=len(shards),
+      initial=len(places) - len(missing),
+      total=len(places),
       unit='shard',
+      disable=not place.first,
     ) as bar,
   ):
-    for number, positions, batch in bar:
-      counts = count_votes(
-        classifier,
-        batch.images,
-        batch.labels,
-        jax.vmap(functools.partial(jax.random.fold_in, key))(
-          jnp.asarray(source.indices[positions], jnp.uint32)
-        ),
-        jnp.asarray(sigmas, jnp.float32),
-        votes=votes,
-        chunk_size=min(chunk_size, votes),
+    # A round is a shard of each process: all ask equally often.
+    for first in range(0, len(missing), place.count):
+      if first // place.count < len(mine):
+        number = mine[first // place.count]
+        counts = _count_spread(
+          *fixed,
+          *next(batches),
+          jnp.asarray(np.resize(indices[number], rows), jnp.uint32),
+          votes=votes,
+          chunk_size=min(chunk_size, votes),
+          mesh=mesh,
+        )
+        own = np.asarray(counts)[: len(places[number])]
+        _save(paths[number], indices[number], own)
+      bar.update(min(place.count, len(missing) - first))
+      if preempted():
+        raise preemption.Preempted(f'the finished shards of {stage} are saved')
+  processes.barrier(stage)
+  table = [
+    _load(path, chosen, len(sigmas))
+    for path, chosen in zip(paths, indices, strict=True)
+  ]
+  for path, shard in zip(paths, table, strict=True):
+    if shard is None:
+      raise OSError(
+        f'{path} is not there: {directory} must be one folder for all processes'
       )
-      shard = np.asarray(counts)[: len(places[number])]
-      _save(paths[number], source.indices[places[number]], shard)
-      shards[number] = shard
-  return np.concatenate([shard for shard in shards if shard is not None])
+  return np.concatenate([shard for shard in table if shard is not None])
+
+
+@functools.partial(jax.jit, static_argnames=('votes', 'chunk_size', 'mesh'))
+def _count_spread(
+  classifier, key, sigmas, images, labels, indices, *, votes, chunk_size, mesh
+):
+  """`count_votes` with the images spread over the devices of a mesh."""
+  everywhere, spread = PartitionSpec(), PartitionSpec(sharding.VOTES)
+
+  def on_device(classifier, key, sigmas, images, labels, indices):
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
+    return count_votes(
+      classifier,
+      images,
+      labels,
+      keys,
+      sigmas,
+      votes=votes,
+      chunk_size=chunk_size,
+    )
+
+  return jax.shard_map(
+    on_device,
+    mesh=mesh,
+    in_specs=(everywhere,) * 3 + (spread,) * 3,
+    out_specs=spread,
+    check_vma=False,  # networks need not know that they are spread
+  )(classifier, key, sigmas, images, labels, indices)
 
 
 @functools.partial(jax.jit, static_argnames=('votes', 'chunk_size'))

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualrs_jax import data
+from dualrs_jax import data, sharding
 from dualrs_jax.training import feed
 from tests.training import networks
+
+MESH = sharding.data_mesh(6, jax.devices()[:2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +50,11 @@ def on_disk(source):
 def batches(source, pieces, order, **options):
   found = []
   for examples, chosen in feed.Feed(source, source.labels, **options).calls(
-    pieces, order
+    pieces, order, MESH
   ):
     images, targets = map(np.asarray, examples)
+    if chosen is None:
+      chosen = np.arange(len(images))[None]
     found += [feed.Examples(images[p], targets[p]) for p in chosen]
   return found
 

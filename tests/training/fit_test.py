@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import checkpoints
+from dualrs_jax import checkpoints, sharding
 from dualrs_jax.training import feed, fit, recorder, state
 from tests.training import networks
 
 STEPS = 23
+MESH = sharding.data_mesh(16, jax.devices()[:1])
 RHYTHM = fit.Rhythm(metrics_steps=5, checkpoint_steps=10, keep=2)
 
 
@@ -59,6 +60,8 @@ def run(workdir, *, stop_at=None, steps=STEPS, examples=40, width=3, **options):
     'workdir': workdir,
     'rhythm': RHYTHM,
     'evaluate': evaluate,
+    'mesh': MESH,
+    'preempted': lambda: False,
   }
   return fit.fit(
     networks.Linear(num_classes=width),
@@ -193,6 +196,8 @@ def test_a_loss_that_is_not_finite(tmp_path):
       workdir=tmp_path,
       rhythm=RHYTHM,
       evaluate=lambda model: {},
+      mesh=MESH,
+      preempted=lambda: False,
     )
   assert checkpoints.steps(tmp_path / 'checkpoints' / 'classifier-0') == []
 

@@ -27,6 +27,7 @@ def build(directory, source=None, classifier=None, **options):
       'workers': 0,
       'key': jax.random.key(4),
       'directory': directory,
+      'preempted': lambda: False,
       **options,
     },
   )

@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
 from configs import digits
-from dualrs_jax import checkpoints, models
+from dualrs_jax import checkpoints, models, sharding
 from dualrs_jax.training import loop, recorder
 
 SIZES = {
@@ -67,9 +68,22 @@ def trained(session: pathlib.Path) -> pathlib.Path:
   Args:
     session: a folder of the test session.
   """
-  with compiled_once(session):
+  with compiled_once(session), one_device():
     loop.train(get_config(), session / 'tiny')
   return session / 'tiny'
+
+
+@contextlib.contextmanager
+def one_device() -> Iterator[None]:
+  """Trains on one device: eight virtual ones take longer to compile."""
+  original = sharding.data_mesh
+
+  def mesh(rows, devices=None):
+    return original(rows, devices or jax.devices()[:1])
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'data_mesh', mesh)
+    yield
 
 
 def compilation_cache_of(session: pathlib.Path) -> pathlib.Path:
