@@ -19,15 +19,19 @@ in rounds, in one run:
 
 A vote costs two operations per multiplication in the networks' matrix products
 and convolutions; nothing else is counted. It runs on whatever device is there;
-a CPU has reduced sizes and float32 unless told otherwise.
+a CPU has reduced sizes and float32 unless told otherwise. Where other work has
+its turns on the CPU, wall time is wrong, most of all for PyTorch, whose threads
+wait for each other: there, take one core and count its own seconds with
+`taskset -c 0 python -m benchmarks.throughput --clock processor`.
 
 With `--output` the figures are also written as JSON beside the Markdown. It
-holds `command`, `machine` and `environment`, and a list `rows`; each of them
-has `path`, `sizes` ('full' or 'reduced'), `method`, `device_kind`, `dtype`,
-`chunk_size`, `n`, `votes_per_second`, `flops_per_vote`, `of_forward` (relative
-to the bare forward pass) and `fraction` (of the operations per second of the
-matrix product, which are `matrix_flops_per_second`). All are medians over the
-rounds, ratios of what was measured in the same round.
+holds `command`, `processor`, `cpu_count` (cores that the run could use),
+`load_before` (of the machine), `clock`, `environment`, and a list `rows`; each
+of them has `path`, `sizes` ('full' or 'reduced'), `method`, `device_kind`,
+`dtype`, `chunk_size`, `n`, `votes_per_second`, `flops_per_vote`, `of_forward`
+(relative to the bare forward pass) and `fraction` (of the operations per second
+of the matrix product, which are `matrix_flops_per_second`). All are medians
+over the rounds, ratios of what was measured in the same round.
 """
 
 import argparse
@@ -56,6 +60,8 @@ from dualrs_jax.runtime import environment
 
 SIGMA = 0.5
 ALPHA = 0.001
+
+CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
 FORWARD = 'bare forward pass'
 PRODUCT = 'matrix product'
@@ -199,17 +205,19 @@ def peers(
 
 
 def alternate(
-  methods: Mapping[str, Callable[[], int]], rounds: int
+  methods: Mapping[str, Callable[[], int]],
+  rounds: int,
+  clock: Callable[[], float],
 ) -> dict[str, list[float]]:
-  """Work per second in every round, after one call to compile."""
+  """Work per second of a clock in every round, after one call to compile."""
   for method in methods.values():
     method()
   rates = {name: [] for name in methods}
   for _ in range(rounds):
     for name, method in methods.items():
-      start = time.perf_counter()
+      start = clock()
       work = method()
-      rates[name].append(work / (time.perf_counter() - start))
+      rates[name].append(work / (clock() - start))
   return rates
 
 
@@ -238,7 +246,7 @@ def measure(path: paths.Path, arguments: argparse.Namespace) -> Measured:
     n=n,
     multiply_adds=path.multiply_adds(),
     difference=twins and twins.difference,
-    rates=alternate(methods, arguments.rounds),
+    rates=alternate(methods, arguments.rounds, CLOCKS[arguments.clock]),
   )
 
 
@@ -298,10 +306,17 @@ def describe() -> dict[str, Any]:
   return found
 
 
+def cores() -> int | None:
+  """How many cores this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count()
+
+
 def machine(load: float) -> dict[str, Any]:
   return {
     'processor': processor(),
-    'cpu_count': os.cpu_count(),
+    'cpu_count': cores(),
     'load_before': round(load, 2),
   }
 
@@ -331,10 +346,10 @@ def markdown(
     '',
     f'Networks of {arguments.sizes} sizes with random weights,'
     f' {arguments.dtype}. Medians of {arguments.rounds} alternating rounds;'
-    ' ratios are of the same round.',
+    f' ratios are of the same round. Seconds are of {arguments.clock} time.',
     '',
-    f'Machine: {about["processor"]}, {about["cpu_count"]} CPU cores, load'
-    f' before the run {about["load_before"]};'
+    f'Machine: {about["processor"]}, {about["cpu_count"]} CPU core(s) used,'
+    f' load of the machine before the run {about["load_before"]};'
     f' {len(jax.local_devices())} device(s) of kind'
     f' {jax.local_devices()[0].device_kind}, of which one is used.',
     '',
@@ -392,6 +407,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--images', type=int, default=2, help='that are certified adaptively')
   add('--rounds', type=int, default=3)
   add('--matrix', type=int, default=2048 if cpu else 8192, help='its side')
+  add('--clock', choices=list(CLOCKS), default='wall', help='see above')
   add('--no-peers', action='store_true', help='leaves out PyTorch')
   add('--output', type=pathlib.Path)
   return parser.parse_args(argv)
@@ -401,7 +417,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   arguments = options(argv)
   given = sys.argv[1:] if argv is None else argv
   command = ' '.join(['python -m benchmarks.throughput', *given])
-  about = machine(os.getloadavg()[0]) | {'environment': describe()}
+  about = machine(os.getloadavg()[0])
+  about |= {'clock': arguments.clock, 'environment': describe()}
   measured = {
     name: measure(paths.SIZES[arguments.sizes][name], arguments)
     for name in arguments.paths

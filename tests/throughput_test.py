@@ -69,28 +69,6 @@ def test_cost_of_the_published_networks(name):
   assert count / 1e9 == pytest.approx(PUBLISHED[name], rel=1e-3)
 
 
-def test_counts():
-  """In closed form: batched products, strides, groups, calls, no loops."""
-  x = jnp.zeros((5, 3, 7))
-  assert paths.multiply_adds(lambda x: x @ x.mT, x) == 5 * 3 * 3 * 7
-  assert paths.multiply_adds(jax.jit(lambda x: x @ x.mT + x @ x.mT), x) == 630
-  convolve = lambda x, kernel: jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    (2, 2),
-    'SAME',
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    feature_group_count=2,
-  )
-  found = paths.multiply_adds(
-    convolve, jnp.zeros((2, 8, 6, 4)), jnp.zeros((3, 5, 2, 10))
-  )
-  assert found == 2 * 4 * 3 * 10 * (3 * 5 * 2)
-  loop = lambda x: jax.lax.fori_loop(0, 3, lambda _, x: x @ x, x)
-  with pytest.raises(ValueError, match='more than once'):
-    paths.multiply_adds(loop, jnp.zeros((3, 3)))
-
-
 @pytest.mark.parametrize('name', TINY)
 def test_paths_are_classifiers(name):
   path = tiny(name)
@@ -155,6 +133,7 @@ def test_run(tmp_path, monkeypatch, capsys):
     'processor',
     'cpu_count',
     'load_before',
+    'clock',
     'environment',
     'rows',
   }
