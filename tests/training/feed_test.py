@@ -11,36 +11,9 @@ import pytest
 from dualrs_jax import data, sharding
 from dualrs_jax.training import feed
 from tests.training import networks
+from tests.training.stored import Stored
 
 MESH = sharding.data_mesh(6, jax.devices()[:2])
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-  """Images as if on disk; an augmented one holds its stream and position."""
-
-  array: np.ndarray
-
-  @property
-  def shape(self):
-    return self.array.shape
-
-  dtype = np.dtype(np.uint8)
-
-  def __getitem__(self, positions):
-    return self.array[positions]
-
-  def augmented(self, positions, stream):
-    images = np.zeros((len(positions), *self.shape[1:]), np.uint8)
-    images[:, 0, 0, 0] = positions
-    images[:, 0, 1, 0] = stream[-1]
-    return images
-
-  def take(self, positions):
-    return Stored(self.array[positions])
-
-  def fingerprint(self):
-    return 'stored'
 
 
 def on_disk(source):
