@@ -17,17 +17,63 @@ among them
     --config.certify.start=0 --config.certify.stride=5 --config.certify.count=0
     --config.certify.seed=7               instead of a fresh one
     --config.certify.label=again          another folder, for another seed or n
+
+Several processes that see one working directory share the images; they need
+not run at the same time, nor on one machine (docs/evaluating.md):
+
+    python certify.py --config ... --num_processes=2 --process_id=0
+    python certify.py --config ... --num_processes=2 --process_id=1
+
+The one that ends last merges their rows and prints the table. Where one has
+failed,
+
+    python certify.py --config ... --merge
+
+merges what there is, and says what is missing.
 """
+
+import sys
+
+from absl import flags
 
 from configs import command_line
 from dualrs_jax.evaluation import certify_dataset
+from dualrs_jax.runtime import processes
+
+#: Of a merge that finds images missing.
+INCOMPLETE = 3
+
+_MERGE = flags.DEFINE_bool(
+  'merge', False, 'Merges the rows of several processes, certifies nothing.'
+)
 
 
-def main(config, workdir):
+def main(config, workdir, place):
   """Certifies, then prints and draws what was found."""
-  certify_dataset.certify_dataset(config, workdir)
-  print(certify_dataset.report_dataset(config, workdir))
+  if not _MERGE.value:
+    certify_dataset.certify_dataset(config, workdir, place)
+    if not processes.here().first:
+      return
+  missing = certify_dataset.merge_dataset(config, workdir, partly=_MERGE.value)
+  if any(missing.values()):
+    print(what_is_missing(missing))
+    if _MERGE.value:
+      sys.exit(INCOMPLETE)
+    print('they are for other processes; the last one prints the table')
+  else:
+    print(certify_dataset.report_dataset(config, workdir))
+
+
+def what_is_missing(missing):
+  """How many images have no row, and the first of them, line by line."""
+  lines = []
+  for label, images in missing.items():
+    if images:
+      first = ', '.join(map(str, images[:5]))
+      more = ', ...' if len(images) > 5 else ''
+      lines.append(f'{label}: {len(images)} images are missing: {first}{more}')
+  return '\n'.join(lines)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, independent=True)

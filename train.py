@@ -12,18 +12,24 @@ from typing import Any
 from configs import command_line
 from dualrs_jax.evaluation import certify_dataset
 from dualrs_jax.evaluation.report import report
+from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
 
 
-def main(config: Any, workdir: pathlib.Path) -> None:
+def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
   loop.train(config, workdir)
   labels = []
   for variant in certifications(config):
-    certify_dataset.certify_dataset(variant, workdir)
+    certify_dataset.certify_dataset(variant, workdir, place)
+    if not place.first:
+      continue
+    certify_dataset.merge_dataset(variant, workdir, partly=False)
     labels += [
       certify_dataset.label(variant, run)
       for run in certify_dataset.runs(variant)
     ]
+  if not place.first:
+    return
   print(
     report(
       workdir,

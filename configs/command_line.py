@@ -29,8 +29,18 @@ _OURS = (
 _PACKAGE = pathlib.Path(checkpoints.__file__).parent
 
 
-def run(main: Callable[[Any, pathlib.Path], None]) -> None:
-  """Parses the flags and calls `main(config, workdir)`; never returns."""
+def run(
+  main: Callable[[Any, pathlib.Path, processes.Place], None],
+  *,
+  independent: bool = False,
+) -> None:
+  """Parses the flags and calls `main(config, workdir, place)`; never returns.
+
+  Args:
+    main: What the program does, in the place that it has among several.
+    independent: Whether the processes may also do without a coordinator, and
+      then know nothing of each other.
+  """
   config = config_flags.DEFINE_config_file(
     'config',
     None,
@@ -42,16 +52,17 @@ def run(main: Callable[[Any, pathlib.Path], None]) -> None:
   distributed = flags.DEFINE_string(
     'distributed',
     '',
-    "Several processes: 'auto' on Cloud TPU, SLURM, Open MPI or Kubernetes.",
+    "One run of several processes: 'auto' on Cloud TPU, SLURM, Open MPI or"
+    ' Kubernetes.',
   )
   coordinator_address = flags.DEFINE_string(
-    'coordinator_address', None, 'host:port of the first process, elsewhere.'
+    'coordinator_address', None, 'host:port of its first process, elsewhere.'
   )
   num_processes = flags.DEFINE_integer(
-    'num_processes', None, 'How many processes there are, elsewhere.'
+    'num_processes', None, 'How many processes there are.'
   )
   process_id = flags.DEFINE_integer(
-    'process_id', None, 'The index of this process, elsewhere.'
+    'process_id', None, 'The index of this process, from 0 on.'
   )
   flags.mark_flag_as_required('config')
 
@@ -69,16 +80,21 @@ def run(main: Callable[[Any, pathlib.Path], None]) -> None:
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
     folder = workdir.value or pathlib.Path('runs') / config.value.name
     with _one_sentence():
-      place = processes.start(
-        distributed.value,
-        coordinator_address=coordinator_address.value,
-        num_processes=num_processes.value,
-        process_id=process_id.value,
-      )
+      number, index = num_processes.value, process_id.value
+      alone = not (distributed.value or coordinator_address.value)
+      if independent and alone and number is not None and index is not None:
+        place = processes.independent(number, index)
+      else:
+        place = processes.start(
+          distributed.value,
+          coordinator_address=coordinator_address.value,
+          num_processes=number,
+          process_id=index,
+        )
     handler = absl_logging.get_absl_handler().python_handler
     processes.label_log(place, [handler])
-    with processes.in_step(place), _one_sentence():
-      main(config.value, pathlib.Path(folder))
+    with processes.in_step(processes.here()), _one_sentence():
+      main(config.value, pathlib.Path(folder), place)
 
   app.run(start, flags_parser=parse)
 

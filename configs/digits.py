@@ -183,6 +183,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'n': 10_000 if full else 1_000,
     'alpha': 0.001,
     'chunk_size': 500,
+    'spread': 'images',
     'radii': RADII,
     'seed': -1,
   }

@@ -36,19 +36,21 @@ were trained at sigma 0.5 and 1:
     python train.py --config configs/imagenet.py:experts
 
 Cost, counted in multiply-adds: 1218e9 for a vote of the denoised classifier,
-860e9 for one of its estimator, 4.1e9 for one of a ResNet-50.
+860e9 for one of its estimator, 4.1e9 for one of a ResNet-50. Of stages, with
+the votes that measure them on validation images:
 
     stage                      :denoised  :resnet  :experts
     classifier-0                       -   1.4e18         -
     targets-1                     3.1e20   1.0e18    1.0e18
-    estimator-1                   2.0e19   2.8e17    2.8e17
-    classifier-1                  7.2e16   4.2e14         -
+    estimator-1                   2.1e19   2.9e17    2.9e17
+    classifier-1                  7.4e16   4.3e14         -
     a baseline                         -   1.4e18         -
     500 test images, n = 10,000   1.0e19   4.1e16    4.1e16
 
 The last line is for a fixed n; adaptive certification, the default, takes a
-fraction of it. A device that sustains 100 TFLOP/s does 5e13 multiply-adds a
-second, so the targets of the whole training set are for a pod. The targets of
+fraction of it. `python -m dualrs_jax.cost` counts them for other options, and
+says hours and bytes. A device that sustains 100 TFLOP/s does 5e13 multiply-adds
+a second, so the targets of the whole training set are for a pod. The targets of
 50,000 images from 32 votes each take 3.9e18:
 
     python train.py --config configs/imagenet.py --config.targets.count=50000 \
@@ -180,6 +182,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'n': 10_000,
     'alpha': 0.001,
     'chunk_size': 0,
+    'spread': 'images',
     'radii': RADII,
     'seed': -1,
   }

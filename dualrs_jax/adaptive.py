@@ -13,13 +13,14 @@ import collections
 import functools
 import itertools
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dualrs_jax import decisions, dual, plans, sharding, validation, voting
@@ -31,6 +32,8 @@ from dualrs_jax.plans import Plan
 
 #: Steps that are under way at once, so that the device need not wait.
 _STEPS_AHEAD = 2
+#: Collectives of two steps on a CPU may wait for each other for ever.
+_STEPS_AHEAD_TOGETHER_ON_CPU = 1
 
 Example = tuple[int, Float[Array | np.ndarray, '*image']]
 
@@ -70,6 +73,7 @@ def certify_images(
   chunk_size: int,
   noise: Any = noise_lib.gaussian,
   mesh: Mesh | None = None,
+  before_step: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[int, AdaptiveCertificate]]:
   """Certifies images with as few votes as their goals take.
 
@@ -97,7 +101,11 @@ def certify_images(
     certificate: The composition rule: `paper`, `minimum` or `agreement`.
     chunk_size: Lanes per device and step.
     noise: The sampler of noisy images.
-    mesh: Spreads the lanes over its devices; all local ones by default.
+    mesh: Spreads the lanes over its devices; all local ones by default. Over
+      devices of several processes, all of them make the same call, on the
+      same examples, and all get all certificates.
+    before_step: Is called before each step of the devices. What it raises ends
+      the iteration.
 
   Returns:
     An iterator over dataset indices and certificates, in the order in which
@@ -137,7 +145,8 @@ def certify_images(
   if mesh is None:
     mesh = sharding.votes_mesh()
   device = _Device(networks, first[1], key, noise, mesh, chunk_size)
-  return _certify(plan, device, itertools.chain([first], arrivals))
+  arrivals = itertools.chain([first], arrivals)
+  return _certify(plan, device, arrivals, before_step)
 
 
 def cast_lanes(
@@ -171,11 +180,19 @@ def cast_lanes(
 def _cast(network, images, key, noise, lanes, *, mesh):
   spread = PartitionSpec(sharding.VOTES)
   everywhere = PartitionSpec()
+  together = mesh.is_multi_process
+
+  def cast(*arguments):
+    classes = cast_lanes(*arguments)
+    if together:  # each process tallies all votes
+      return lax.all_gather(classes, sharding.VOTES, tiled=True)
+    return classes
+
   return jax.shard_map(
-    cast_lanes,
+    cast,
     mesh=mesh,
     in_specs=(everywhere,) * 4 + (spread,),
-    out_specs=spread,
+    out_specs=everywhere if together else spread,
     check_vma=False,  # networks need not know that they are spread
   )(network, images, key, noise, lanes)
 
@@ -224,12 +241,14 @@ class _Device:
     self.lanes = devices * chunk_size
     # Enough images that the first looks, of 32 votes, fill all steps.
     self.slots = max(8, math.ceil(2 * _STEPS_AHEAD * self.lanes / 32))
+    self.steps_ahead = _STEPS_AHEAD
+    if mesh.is_multi_process and mesh.local_devices[0].platform == 'cpu':
+      self.steps_ahead = _STEPS_AHEAD_TOGETHER_ON_CPU
     self._mesh = mesh
-    everywhere = NamedSharding(mesh, PartitionSpec())
     buffer = np.zeros((self.slots, *image.shape), np.float32)
     nets = [network for network, _ in networks]
-    self._nets, self._images, self._key, self._noise = jax.device_put(
-      (nets, buffer, key, voting.as_pytree(noise)), everywhere
+    self._nets, self._images, self._key, self._noise = sharding.replicated(
+      (nets, buffer, key, voting.as_pytree(noise)), mesh
     )
     self.widths = [width for _, width in networks]
 
@@ -357,7 +376,10 @@ class _Segment(NamedTuple):
 
 
 def _certify(
-  plan: Plan, device: _Device, arrivals: Iterator[Example]
+  plan: Plan,
+  device: _Device,
+  arrivals: Iterator[Example],
+  before_step: Callable[[], object],
 ) -> Iterator[tuple[int, AdaptiveCertificate]]:
   """The scheduler: admits images, casts steps, wakes images."""
   free = list(range(device.slots))[::-1]
@@ -370,11 +392,12 @@ def _certify(
       active[slot] = _Image(example[0], slot, plan, device)
     if not active:
       return
-    while len(under_way) < _STEPS_AHEAD:
+    while len(under_way) < device.steps_ahead:
       network, demand = _busiest(active.values(), device)
       # Results that are on their way may fill the step with needed votes.
       if demand < device.lanes and under_way:
         break
+      before_step()
       segments = _pack(active.values(), network, device.lanes)
       lanes = _lanes(segments, device.lanes)
       under_way.append((segments, device.cast(network, lanes)))

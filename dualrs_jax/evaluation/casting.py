@@ -1,7 +1,7 @@
 """Casting the votes of a run, image after image."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -132,6 +132,7 @@ def cast(
   examples: Iterable[Example],
   settings: Mapping[str, Any],
   key: Any,
+  before_step: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[int, Ballots]]:
   """Casts all votes on each image.
 
@@ -140,25 +141,28 @@ def cast(
     examples: Pairs of a dataset index and an image in [0, 1].
     settings: Those of the run, see `verdicts.verdict`.
     key: The key of the run.
+    before_step: Is called before each step of adaptive certification, and
+      otherwise before each image. What it raises ends the iteration.
 
   Returns:
     Pairs of a dataset index and votes. Adaptive certification yields them in
     the order in which images are decided.
   """
   if settings['goal'] is None:
-    return _cast_fixed(booth, examples, settings, key)
-  return _cast_adaptive(booth, examples, settings, key)
+    return _cast_fixed(booth, examples, settings, key, before_step)
+  return _cast_adaptive(booth, examples, settings, key, before_step)
 
 
-def _cast_fixed(booth, examples, settings, key):
+def _cast_fixed(booth, examples, settings, key, before_step):
   for idx, image in examples:
+    before_step()
     image_key = noise.image_key(key, idx)
     counts = cast_fixed(booth, settings, image, image_key)
     estimator, classifier = jax.device_get(counts)
     yield idx, verdicts.fixed_ballots(estimator, classifier, settings)
 
 
-def _cast_adaptive(booth, examples, settings, key):
+def _cast_adaptive(booth, examples, settings, key, before_step):
   certificates = adaptive.certify_images(
     booth.estimator,
     booth.classifier,
@@ -175,6 +179,7 @@ def _cast_adaptive(booth, examples, settings, key):
     chunk_size=booth.chunk_size,
     noise=booth.noise,
     mesh=booth.mesh,
+    before_step=before_step,
   )
   for idx, found in certificates:
     yield (

@@ -4,9 +4,10 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -14,8 +15,16 @@ from dualrs_jax import checkpoints, data, networks, plans
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
 from dualrs_jax.denoising import Denoiser
-from dualrs_jax.evaluation import casting, certify_source, report, verdicts
-from dualrs_jax.runtime import settings
+from dualrs_jax.evaluation import (
+  casting,
+  certify_source,
+  report,
+  verdicts,
+  workers,
+)
+from dualrs_jax.evaluation.records import Record
+from dualrs_jax.runtime import preemption, processes, settings
+from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks, stages
 
 _CHOICES = {
@@ -25,13 +34,16 @@ _CHOICES = {
   'goal': plans.GOALS,
   'noise': ('auto', *casting.NOISES),
   'certificate': tuple(verdicts.RULES),
+  'spread': ('images', 'votes'),
 }
 
 #: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
 _PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
 
 
-def certify_dataset(config: Any, workdir: str | os.PathLike):
+def certify_dataset(
+  config: Any, workdir: str | os.PathLike, place: Place | None = None
+) -> list[Record]:
   """Certifies images of a data set, as `config.certify` says.
 
   `protocol='adaptive'` casts votes until `goal` is decided: which of `radii`
@@ -54,32 +66,54 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
   Rows are kept in `workdir/certify/<label>/rows.tsv` and settings beside it,
   see `certify_source`. An interrupted call goes on where it was.
 
+  Several processes that see one working directory share the work: images with
+  `spread='images'`, each with rows in a file of its own, see `merge_dataset`;
+  or, in one run of them, the votes on each image, with `spread='votes'`.
+
   Args:
     config: The configuration, see configs/digits.py.
     workdir: Where the training of this configuration left its checkpoints.
+    place: Which one of how many processes this is; by default that in the run
+      that it has joined. Without a run, they do not wait for each other.
 
   Returns:
-    The rows of the images asked for; with `smoothing='single'` those of one
-    sigma after the other.
+    The rows of the images asked for, as far as they are there: all of them,
+    unless other processes have a share. With `smoothing='single'` those of one
+    sigma after the other. In a run of several processes, all of them are done.
 
   Raises:
     CheckpointError: If a network is missing, damaged, or another one.
     SettingsMismatch: If the directory is that of another configuration, or
       holds rows of other settings.
     ValueError: If an option is invalid; see `certify_source`.
+    Preempted: If SIGTERM came. What was decided is on the disk.
   """
   options = config.certify
-  _check_options(options)
+  place = place or processes.here()
+  _check_options(options, place)
+  together = options.spread == 'votes' and place.count > 1
+  with preemption.watch(together=together) as preempted:
+    rows = _certify(config, pathlib.Path(workdir), place, preempted)
+    try:
+      processes.barrier('all rows')
+    except Exception:  # another process has left: if preempted, so is this one
+      if not preempted():
+        raise
+      raise preemption.Preempted('preempted with its images done') from None
+  return rows
+
+
+def _certify(
+  config: Any,
+  workdir: pathlib.Path,
+  place: Place,
+  preempted: Callable[[], bool],
+) -> list[Record]:
+  """Certifies, under options that have been checked."""
+  options = config.certify
   asked = runs(config)
-  workdir = pathlib.Path(workdir)
   _check_workdir(config, workdir)
   source = load_source(config)
-  chosen = subset(
-    len(source),
-    start=options.start,
-    stride=options.stride,
-    count=options.count,
-  )
   estimator, classifier = load_networks(config, workdir, source)
   seed = options.seed
   if seed == -1:
@@ -110,14 +144,55 @@ def certify_dataset(config: Any, workdir: str | os.PathLike):
         settings=run,
         seed=seed,
         chunk_size=options.chunk_size,
-        positions=chosen,
+        positions=_chosen(options, source),
         report_radii=_shown_radii(options),
+        devices=jax.devices() if options.spread == 'votes' else None,
+        place=Place() if options.spread == 'votes' else place,
+        preempted=preempted,
       )
     except settings.SettingsMismatch as error:
-      raise settings.SettingsMismatch(
-        f'{error}; choose another --config.certify.label or --workdir'
-      ) from error
+      raise _with_advice(error) from error
   return rows
+
+
+def merge_dataset(
+  config: Any, workdir: str | os.PathLike, *, partly: bool
+) -> dict[str, list[int]]:
+  """Merges the rows of several processes, as `config.certify` asked for them.
+
+  Args:
+    config: The configuration.
+    workdir: The working directory.
+    partly: Whether to merge even where images are missing. Processes that have
+      still to begin would then share out anew what is left.
+
+  Returns:
+    The dataset indices of missing images by label, for every certification that
+    `config.certify` asks for.
+
+  Raises:
+    SettingsMismatch: If the directory holds rows of other settings.
+    CorruptShard: If a file of rows is damaged before its last line, or two of
+      them disagree.
+  """
+  _check_options(config.certify, Place())
+  source = load_source(config)
+  images = source.indices[_chosen(config.certify, source)].tolist()
+  missing = {}
+  for run in runs(config):
+    name = label(config, run)
+    folder = pathlib.Path(workdir) / certify_source.FOLDER / name
+    path = folder / certify_source.SETTINGS
+    if not path.exists():
+      missing[name] = images
+      continue
+    try:
+      settings.verify(path, run)
+    except settings.SettingsMismatch as error:
+      raise _with_advice(error) from error
+    recorded = settings.read(path)
+    missing[name] = workers.merge(folder, recorded, images, partly=partly)
+  return missing
 
 
 def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
@@ -193,6 +268,21 @@ def subset(
       f'certify.start = {start} leaves none of the {images} images'
     )
   return chosen
+
+
+def _chosen(options: Any, source: Source) -> Int[np.ndarray, ' chosen']:
+  return subset(
+    len(source),
+    start=options.start,
+    stride=options.stride,
+    count=options.count,
+  )
+
+
+def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:
+  return settings.SettingsMismatch(
+    f'{error}; choose another --config.certify.label or --workdir'
+  )
 
 
 def runs(config: Any) -> list[dict[str, Any]]:
@@ -340,13 +430,18 @@ def _load(
   return front.before(networks.inference_view(network))
 
 
-def _check_options(options: Any) -> None:
+def _check_options(options: Any, place: Place) -> None:
   for name, choices in _CHOICES.items():
     checks.choice(f'certify.{name}', options[name], choices)
   if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
     raise ValueError(
       'certify.label must be the name of a folder, of letters, digits and'
       f' _ . + -, not {options.label!r}'
+    )
+  if options.spread == 'votes' and place.count > jax.process_count():
+    raise ValueError(
+      "certify.spread = 'votes' takes processes of one run, which --distributed"
+      ' or --coordinator_address start'
     )
   if options.seed < -1:
     raise ValueError(

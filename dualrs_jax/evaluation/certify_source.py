@@ -1,31 +1,35 @@
 """Certification of many images, row by row, resumable by index."""
 
+import contextlib
 import hashlib
 import pathlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import tqdm
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from dualrs_jax import sharding, validation, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import casting, memory, records, tsv
+from dualrs_jax.evaluation import casting, memory, records, tsv, workers
 from dualrs_jax.evaluation.casting import Booth
+from dualrs_jax.evaluation.progress import Progress
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.runtime import environment, shards
+from dualrs_jax.runtime import environment, preemption, processes, shards
 from dualrs_jax.runtime import settings as settings_lib
+from dualrs_jax.runtime.processes import Place
 
 #: Folder of a working directory with one folder for each certification.
 FOLDER = 'certify'
-ROWS = 'rows.tsv'
+ROWS = workers.ROWS
 SETTINGS = 'settings.json'
+
+_ALONE = Place()
 
 #: Recorded, but a difference does not make other results.
 _ADVISORY = ('versions', 'git_revision', 'device_count')
@@ -43,6 +47,8 @@ def certify_source(
   positions: Int[np.ndarray, ' images'],
   report_radii: Sequence[float],
   devices: Sequence[Any] | None = None,
+  place: Place = _ALONE,
+  preempted: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
   """Certifies images and keeps their rows in a directory.
 
@@ -73,10 +79,15 @@ def certify_source(
       counts once.
     report_radii: Radii whose certified accuracy the progress bar shows.
     devices: Spreads the votes on each image over these; all local devices by
-      default. The rows do not depend on it.
+      default. The rows do not depend on it. With devices of several processes
+      all of them make the same call, and the first one keeps the rows.
+    place: Which one of how many processes that share the images this is: it
+      adds its share of the rows, see `workers`. Nor do they depend on that.
+    preempted: Whether to end, asked before each image or step.
 
   Returns:
-    One row per image, in the order of the positions.
+    The rows of the images, in the order of the positions: one for each, unless
+    other processes share them.
 
   Raises:
     ValueError: If the statistics are invalid, a vote depends on its batch
@@ -85,7 +96,8 @@ def certify_source(
     SettingsMismatch: If the directory holds results of other settings.
     CorruptShard: If the file of rows is damaged before its last line, or the
       label of a row is not that of its image.
-    ShardInUse: If another process is adding rows.
+    ShardInUse: If another process is adding rows in this place.
+    Preempted: If it was asked to end; what was decided is kept.
   """
   settings_lib.check_seed(seed)
   if chunk_size:
@@ -101,51 +113,61 @@ def certify_source(
   taken = casting.noise_alpha(booth.noise, settings, example.size)
   settings = {**settings, 'noise_alpha': taken}
   casting.check_statistics(booth, example, settings)
+  chosen = {}
   if not chunk_size:
-    chunk_size = memory.choose_chunk_size(booth, example, settings)
-    booth = booth._replace(chunk_size=chunk_size)
+    chosen['chunk_size'] = memory.choose_chunk_size(booth, example, settings)
+    booth = booth._replace(**chosen)
   identity = _identity(booth, example, settings, source, seed)
   if path.exists():  # another device may not have the memory for its chunks
     settings_lib.verify(
       path, {n: v for n, v in identity.items() if n not in _ADVISORY}
     )
-  casting.check_independence(booth, example, settings)
+  casting.check_independence(_here(booth), example, settings)
+  indices = source.indices[positions].tolist()
   claimed = settings_lib.claim(
     path,
-    identity,
-    latest={
-      'images': len(positions),
-      'asked': ' '.join(map(str, source.indices[positions].tolist())),
-    },
+    {name: identity[name] for name in identity if name not in chosen},
+    once=chosen,
+    latest={'images': len(indices), 'asked': ' '.join(map(str, indices))},
     advisory=_ADVISORY,
   )
-  with shards.Shard(
-    directory / ROWS,
-    tsv.header(claimed['task']),
-    tsv.parser(claimed),
-  ) as shard:
-    tsv.check_unique(shard.rows, directory / ROWS)
-    rows = {row.idx: row for row in shard.rows}
-    _check_labels(rows, source, directory / ROWS)
-    indices = source.indices[positions].tolist()
-    missing = positions[[idx not in rows for idx in indices]]
-    progress = _Progress(report_radii)
-    for idx in indices:
-      if idx in rows:
-        progress.add(rows[idx])
-    with tqdm.tqdm(
-      _certify(booth, source, missing, claimed),
-      desc=directory.name,
-      initial=len(indices) - len(missing),
-      total=len(indices),
-      unit='image',
-    ) as bar:
-      for row in bar:
+  if claimed['chunk_size'] != booth.chunk_size:  # another process was faster
+    booth = booth._replace(chunk_size=claimed['chunk_size'])
+    casting.check_independence(_here(booth), example, settings)
+  together = mesh.is_multi_process
+  with contextlib.ExitStack() as opened:
+    shard = None
+    if processes.here().first or not together:
+      shard = opened.enter_context(workers.open_own(directory, claimed, place))
+    files = workers.read(directory, claimed)
+    rows = workers.together(files)
+    _check_labels(rows, source, directory)
+    todo = np.isin(indices, workers.share(indices, files, place))
+    if together:  # the first one may have added rows before others looked
+      todo = processes.agreed(todo)
+    progress = opened.enter_context(
+      Progress(
+        directory.name,
+        report_radii,
+        done=[rows[idx] for idx in indices if idx in rows],
+        todo=int(todo.sum()),
+        shown=place.first and processes.here().first,
+      )
+    )
+
+    def before_step():
+      if preempted():
+        there = sum(idx in rows for idx in indices)
+        raise preemption.Preempted(
+          f'preempted with {there} of {len(indices)} images in {directory}'
+        )
+
+    for row in _certify(booth, source, positions[todo], claimed, before_step):
+      if shard is not None:
         shard.append(tsv.to_line(row, claimed['task']))
-        rows[row.idx] = row
-        progress.add(row)
-        bar.set_postfix_str(str(progress), refresh=False)
-  return [rows[idx] for idx in indices]
+      rows[row.idx] = row
+      progress.add(row)
+  return [rows[idx] for idx in indices if idx in rows]
 
 
 def _recorded_chunk_size(path: pathlib.Path) -> int:
@@ -159,8 +181,18 @@ def _everywhere(networks: Any, mesh: Mesh) -> Any:
   """Networks on all devices of a mesh, what they share once on each."""
   leaves, structure = jax.tree.flatten(networks)
   shared = {id(leaf): leaf for leaf in leaves}
-  placed = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
+  placed = sharding.replicated(shared, mesh)
   return structure.unflatten([placed[id(leaf)] for leaf in leaves])
+
+
+def _here(booth: Booth) -> Booth:
+  """A booth on the devices of this process, for what it does by itself."""
+  if not booth.mesh.is_multi_process:
+    return booth
+  mesh = sharding.votes_mesh(booth.mesh.local_devices)
+  networks = booth.estimator, booth.classifier
+  estimator, classifier = sharding.on_local_devices(networks, mesh)
+  return booth._replace(estimator=estimator, classifier=classifier, mesh=mesh)
 
 
 def _identity(
@@ -198,6 +230,7 @@ def _certify(
   source: Source,
   positions: Int[np.ndarray, ' images'],
   settings: Mapping[str, Any],
+  before_step: Callable[[], object],
 ) -> Iterator[Record]:
   """The rows of images, each with the time since the row before it."""
   labels = dict(
@@ -210,7 +243,7 @@ def _certify(
   key = jax.random.key(settings['seed'])
   before = time.monotonic()
   for idx, ballots in casting.cast(
-    booth, _examples(source, positions), settings, key
+    booth, _examples(source, positions), settings, key, before_step
   ):
     now = time.monotonic()
     yield records.of_votes(
@@ -247,7 +280,7 @@ def _add_array(digest: Any, values: Any) -> None:
 
 
 def _check_labels(
-  rows: Mapping[int, Record], source: Source, path: pathlib.Path
+  rows: Mapping[int, Record], source: Source, directory: pathlib.Path
 ) -> None:
   """Raises CorruptShard unless the rows have the labels of the source."""
   labels = dict(
@@ -256,25 +289,6 @@ def _check_labels(
   for idx, row in rows.items():
     if row.label != labels.get(idx):
       raise shards.CorruptShard(
-        f'{path}: image {idx} has label {row.label} there and'
+        f'{directory}: image {idx} has label {row.label} there and'
         f' {labels.get(idx, "no label")} in the data set'
       )
-
-
-class _Progress:
-  """Running certified accuracy, as the progress bar shows it."""
-
-  def __init__(self, radii: Sequence[float]):
-    self._hits = dict.fromkeys(radii, 0)
-    self._rows = 0
-
-  def add(self, row: Record) -> None:
-    self._rows += 1
-    for radius in self._hits:
-      self._hits[radius] += row.correct and row.radius >= radius
-
-  def __str__(self) -> str:
-    return ', '.join(
-      f'{hits / self._rows:.1%} at r={radius:g}'
-      for radius, hits in self._hits.items()
-    )

@@ -108,6 +108,16 @@ def start(
   return Place(jax.process_index(), jax.process_count())
 
 
+def independent(num_processes: int, process_id: int) -> Place:
+  """The place of a process that shares work with others it does not talk to.
+
+  Raises:
+    ValueError: there is no such place.
+  """
+  _check_index(num_processes, process_id)
+  return Place(process_id, num_processes)
+
+
 def here() -> Place:
   """The place of this process in the run that it has joined, if any."""
   return Place(jax.process_index(), jax.process_count())
@@ -208,8 +218,11 @@ def _check(
     raise ValueError(
       f'{" and ".join(given)} given without {" and ".join(missing)}'
     )
-  if num_processes is None or process_id is None:
-    return
+  if num_processes is not None and process_id is not None:
+    _check_index(num_processes, process_id)
+
+
+def _check_index(num_processes: int, process_id: int) -> None:
   if not 0 <= process_id < num_processes:
     raise ValueError(
       f'process_id must be in [0, {num_processes}), the num_processes, not'

@@ -191,7 +191,7 @@ def test_other_statistics_weights_or_seeds_are_refused(
 def test_the_seed_is_on_the_disk_before_the_first_vote(
   certify, tmp_path, monkeypatch
 ):
-  def spy(booth, examples, claimed, key):
+  def spy(booth, examples, claimed, *_):
     recorded = json.loads((tmp_path / 'run' / module.SETTINGS).read_text())
     assert recorded['seed'] == claimed['seed'] == 11
     raise KeyboardInterrupt

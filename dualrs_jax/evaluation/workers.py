@@ -1,0 +1,184 @@
+"""Sharing the images of a certification out to processes; merging their rows.
+
+Processes that share a certification need not know of each other. Each has a
+file of its own in the folder of the run, `rows-<index>-of-<count>.tsv`, and
+takes its part of the images that had no row before. One process alone appends
+to `rows.tsv`, into which the others are merged at the end, in the order of the
+dataset indices.
+
+A row is in one of these files from when it is written, and at no time in none:
+a merge replaces `rows.tsv` before it removes what it merged. Whoever reads
+`rows.tsv` last therefore sees every row, and some of them twice.
+"""
+
+import contextlib
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dualrs_jax.evaluation import tsv
+from dualrs_jax.evaluation.records import Record
+from dualrs_jax.runtime import settings as settings_lib
+from dualrs_jax.runtime import shards
+from dualrs_jax.runtime.processes import Place
+from dualrs_jax.runtime.shards import Shard
+
+#: The rows of a run, by the name of their file.
+Files = Mapping[str, Sequence[Record]]
+
+ROWS = 'rows.tsv'
+_SHARD = re.compile(r'rows-\d+-of-(\d+)\.tsv')
+_LOCK = 'merge.lock'
+
+
+def open_own(
+  directory: pathlib.Path, settings: Mapping[str, Any], place: Place
+) -> Shard[Record]:
+  """Opens the file to which a process appends its rows.
+
+  Raises:
+    ShardInUse: If another process has it.
+    CorruptShard: If it is damaged before its last line.
+  """
+  name = ROWS
+  if place.count > 1:
+    name = f'rows-{place.index}-of-{place.count}.tsv'
+  return _open(directory / name, settings)
+
+
+def read(directory: pathlib.Path, settings: Mapping[str, Any]) -> Files:
+  """Reads the rows of all processes; others may be adding to theirs.
+
+  Args:
+    directory: The folder of the run.
+    settings: Those of the run.
+
+  Raises:
+    CorruptShard: If a file is damaged before its last line.
+  """
+  files = {}
+  for path in [*_paths(directory), directory / ROWS]:
+    with contextlib.suppress(FileNotFoundError):  # merged meanwhile
+      files[path.name] = tsv.read(path, settings)
+  return files
+
+
+def together(files: Files) -> dict[int, Record]:
+  """The rows of all files, by dataset index.
+
+  Raises:
+    CorruptShard: If two files do not agree on an image.
+  """
+  rows: dict[int, Record] = {}
+  for name, found in files.items():
+    for row in found:
+      other = rows.setdefault(row.idx, row)
+      if other._replace(time=row.time) != row:
+        raise shards.CorruptShard(
+          f'image {row.idx} has another row in {name} than in another file of'
+          ' the folder'
+        )
+  return rows
+
+
+def share(asked: Sequence[int], files: Files, place: Place) -> list[int]:
+  """The images whose rows a process has to add.
+
+  Those that had no row before these processes began are dealt out in turn;
+  what one of them has written since changes nothing for the others, which may
+  begin later. Another number of processes shares out anew what is missing.
+
+  Args:
+    asked: The dataset indices that are asked for, without repetition.
+    files: The rows that there are.
+    place: Of the process.
+  """
+  before = {
+    row.idx
+    for name, rows in files.items()
+    if _count(name) != place.count
+    for row in rows
+  }
+  dealt = [idx for idx in asked if idx not in before]
+  done = together(files)
+  return [idx for idx in dealt[place.index :: place.count] if idx not in done]
+
+
+def merge(
+  directory: pathlib.Path,
+  settings: Mapping[str, Any],
+  asked: Sequence[int],
+  *,
+  partly: bool,
+) -> list[int]:
+  """Moves the rows of processes that have ended into `rows.tsv`.
+
+  Of several that merge at once one does it. The file is replaced as a whole:
+  interrupted, it can be done again.
+
+  Args:
+    directory: The folder of the run.
+    settings: Those of the run.
+    asked: The dataset indices that are asked for.
+    partly: Whether to merge even where some of these are missing.
+
+  Returns:
+    Those that are missing.
+
+  Raises:
+    CorruptShard: If a file is damaged before its last line.
+  """
+  rows = together(read(directory, settings))
+  missing = [idx for idx in asked if idx not in rows]
+  if _paths(directory) and (partly or not missing):
+    with shards.exclusively(directory / _LOCK):
+      _merge(directory, settings)
+  return missing
+
+
+def _merge(directory: pathlib.Path, settings: Mapping[str, Any]) -> None:
+  with contextlib.ExitStack() as opened:
+    free = [
+      opened.enter_context(shard)
+      for path in [*_paths(directory), directory / ROWS]
+      for shard in _unused(path, settings)
+    ]
+    if len(free) < 2 or free[-1].path.name != ROWS:
+      return  # nothing to merge, or a process is writing to where it belongs
+    rows = together({shard.path.name: shard.rows for shard in free})
+    task = settings['task']
+    lines = [tsv.header(task)]
+    lines += [tsv.to_line(rows[idx], task) for idx in sorted(rows)]
+    settings_lib.write_atomic(directory / ROWS, '\n'.join(lines) + '\n')
+    for shard in free[:-1]:
+      shard.remove()
+
+
+def _unused(
+  path: pathlib.Path, settings: Mapping[str, Any]
+) -> Iterator[Shard[Record]]:
+  """A file to merge, unless a process has it: that one will merge it."""
+  with contextlib.suppress(shards.ShardInUse):
+    yield _open(path, settings)
+
+
+def _open(path: pathlib.Path, settings: Mapping[str, Any]) -> Shard[Record]:
+  shard = Shard(path, tsv.header(settings['task']), tsv.parser(settings))
+  try:
+    tsv.check_unique(shard.rows, path)
+  except BaseException:
+    shard.close()
+    raise
+  return shard
+
+
+def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
+  """The files of processes that share the run, or did."""
+  return sorted(p for p in directory.glob('rows-*') if _count(p.name) > 1)
+
+
+def _count(name: str) -> int:
+  """Among how many processes a file is; 1 if it is not one of several."""
+  found = _SHARD.fullmatch(name)
+  return int(found[1]) if found else 1
