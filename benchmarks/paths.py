@@ -5,7 +5,6 @@ the sizes of the published networks. `REDUCED` has the same kinds of layers in
 the same order, fewer and narrower, for machines on which those take too long.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from flax import nnx
 
 from dualrs_jax import models
 from dualrs_jax.base import Classifier
+from dualrs_jax.cost import operations
 from dualrs_jax.denoising import (
   DenoisedClassifier,
   Denoiser,
@@ -25,9 +25,6 @@ from dualrs_jax.denoising import (
 )
 from dualrs_jax.models import beit, cifar_resnet, diffusion_unet, resnet, vit
 from dualrs_jax.pretrained import matching
-
-#: What runs its jaxpr once; a loop would run it more often.
-_CALLS = ('jit', 'pjit', 'custom_jvp_call', 'custom_vjp_call')
 
 
 class Path(NamedTuple):
@@ -82,7 +79,7 @@ class Path(NamedTuple):
     """
     shapes = [self.sizes['image_shape'], self.image_shape]
     return sum(
-      multiply_adds(
+      operations.multiply_adds(
         lambda network, *inputs: network(*inputs),
         models.inference_view(matching.abstract(architecture, sizes)),
         jax.ShapeDtypeStruct((1, *shape), jnp.float32),
@@ -92,44 +89,6 @@ class Path(NamedTuple):
         self.described, shapes, strict=False
       )
     )
-
-
-def multiply_adds(function: Any, *arguments: Any) -> int:
-  """Multiplications in the matrix products and convolutions of a function.
-
-  Args:
-    function: A function without loops.
-    *arguments: Its arguments; their shapes and types suffice.
-  """
-  return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def _count(jaxpr: Any) -> int:
-  total = 0
-  for equation in jaxpr.eqns:
-    name, parameters = equation.primitive.name, equation.params
-    outputs = math.prod(equation.outvars[0].aval.shape)
-    if name == 'dot_general':
-      (contracted, _), _ = parameters['dimension_numbers']
-      shape = equation.invars[0].aval.shape
-      total += outputs * math.prod(shape[axis] for axis in contracted)
-    elif name == 'conv_general_dilated':
-      axes = parameters['dimension_numbers'].rhs_spec[1:]  # all but outputs
-      shape = equation.invars[1].aval.shape
-      total += outputs * math.prod(shape[axis] for axis in axes)
-    else:
-      inner = sum(map(_count, _inside(parameters)))
-      if inner and name not in _CALLS:
-        raise ValueError(f'{name} may compute its inside more than once')
-      total += inner
-  return total
-
-
-def _inside(parameters: Mapping[str, Any]) -> list[Any]:
-  """The jaxprs among the parameters of an equation."""
-  leaves = jax.tree.leaves(list(parameters.values()))
-  inner = [getattr(leaf, 'jaxpr', leaf) for leaf in leaves]
-  return [leaf for leaf in inner if hasattr(leaf, 'eqns')]
 
 
 FULL = {

@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -65,6 +66,20 @@ def test_numpy_model():
   right = answer.prediction == labels
   assert right.mean() > 0.5
   assert np.all(answer.radius[right] > 0)
+
+
+def test_transformations(capsys):
+  example = load('transformations')
+  found = example.main()
+  assert len(found) == len(example.WAYS) == 5
+  first = found.pop('one_by_one')
+  assert (np.asarray(first.radius) > 0).sum() > len(first.radius) / 2
+  for name, answer in found.items():
+    for one, other in zip(
+      jax.tree.leaves(first), jax.tree.leaves(answer), strict=True
+    ):
+      np.testing.assert_array_equal(one, other, err_msg=name)
+  assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 @pytest.mark.parametrize('path', sorted(EXAMPLES.glob('*.py')), ids=str)

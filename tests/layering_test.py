@@ -100,6 +100,8 @@ MAY_IMPORT = {
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
   'networks': {'denoising', 'models', 'pretrained'},
+  # what the loops would do, and nothing of it done
+  'cost': FOUNDATIONS | {'evaluation', 'pretrained', 'training'},
   # the door of the package opens on the theory alone
   '': THEORY,
 }
@@ -108,6 +110,7 @@ MAY_IMPORT = {
 LOOPS = {
   'training.loop': {'networks'},
   'evaluation.certify_dataset': {'networks', 'training'},
+  'cost.plan': set(),
 }
 
 #: Installed packages that the theory may use.
