@@ -18,6 +18,10 @@ from jax.experimental import multihost_utils
 #: itself, with nothing saved, has another one (143 in a shell).
 EXIT_STATUS = 75
 
+# JAX names the call after the furthest one of any process. It takes the number
+# literally, for the life of a process: a lower one would never be reached.
+_calls = itertools.count()
+
 
 class Preempted(Exception):
   """The run was asked to end, and has saved what it had."""
@@ -25,7 +29,7 @@ class Preempted(Exception):
 
 @contextlib.contextmanager
 def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
-  """Watches for SIGTERM; open it once in a process, around the whole run.
+  """Watches for SIGTERM, around the whole run or one part after the other.
 
   Args:
     together: in a run of several processes, whether all of them end at the
@@ -40,10 +44,7 @@ def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
     noticed, kills at once.
   """
   if together and jax.distributed.is_initialized():
-    # JAX names the call after the furthest one of any process. It takes the
-    # number literally: one that is skipped would never be reached.
-    calls = itertools.count()
-    yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
+    yield lambda: multihost_utils.reached_preemption_sync_point(next(_calls))
   elif threading.current_thread() is not threading.main_thread():
     yield lambda: False  # Python handles signals in the main thread alone
   else:

@@ -1,5 +1,7 @@
 import logging
 import os
+import resource
+import threading
 
 import pytest
 
@@ -130,3 +132,75 @@ def test_a_row_must_be_one_line(path, text):
   ):
     shard.append(text)
   assert shards.read(path, HEADER, parse) == [0, 1, 2]
+
+
+def test_a_full_disk_is_named_and_leaves_no_torn_line(path):
+  whole = path.read_bytes()
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  with shards.Shard(path, HEADER, parse) as shard:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 6, hard))
+    try:
+      shard.append(line(3))  # four bytes of six
+      with pytest.raises(OSError, match=r"File too large: '.*rows\.tsv'"):
+        shard.append(line(4))
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == whole + b'3\t9\n'
+    shard.append(line(4))
+  assert shards.read(path, HEADER, parse) == [0, 1, 2, 3, 4]
+
+
+def test_a_file_that_was_replaced_before_it_was_locked_is_opened_again(
+  path, monkeypatch
+):
+  lock = shards._lock
+
+  def slow_lock(*arguments, **options):
+    monkeypatch.setattr(shards, '_lock', lock)
+    other = path.with_name('other')
+    other.write_text(f'{HEADER}\n7\t49\n')
+    os.replace(other, path)
+    lock(*arguments, **options)
+
+  monkeypatch.setattr(shards, '_lock', slow_lock)
+  with shards.Shard(path, HEADER, parse) as shard:
+    assert shard.rows == [7]
+    shard.append(line(8))
+  assert shards.read(path, HEADER, parse) == [7, 8]
+
+
+def test_a_file_that_was_removed_before_it_was_locked_is_made_again(
+  path, monkeypatch
+):
+  lock = shards._lock
+
+  def slow_lock(*arguments, **options):
+    monkeypatch.setattr(shards, '_lock', lock)
+    with shards.Shard(path, HEADER, parse) as shard:
+      shard.remove()
+    lock(*arguments, **options)
+
+  monkeypatch.setattr(shards, '_lock', slow_lock)
+  with shards.Shard(path, HEADER, parse) as shard:
+    assert shard.rows == []
+  assert shards.read(path, HEADER, parse) == []
+
+
+def test_one_at_a_time_is_between_the_lines_and_none_leaves_a_file(tmp_path):
+  path = tmp_path / 'lock'
+  inside, most = [], []
+
+  def enter():
+    for _ in range(50):
+      with shards.exclusively(path):
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+
+  threads = [threading.Thread(target=enter) for _ in range(4)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert most == [1] * 200
+  assert not path.exists()
