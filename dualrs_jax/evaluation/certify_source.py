@@ -118,6 +118,7 @@ def certify_source(
     chosen['chunk_size'] = memory.choose_chunk_size(booth, example, settings)
     booth = booth._replace(**chosen)
   identity = _identity(booth, example, settings, source, seed)
+  identity = {n: v for n, v in identity.items() if n not in chosen}
   if path.exists():  # another device may not have the memory for its chunks
     settings_lib.verify(
       path, {n: v for n, v in identity.items() if n not in _ADVISORY}
@@ -126,7 +127,7 @@ def certify_source(
   indices = source.indices[positions].tolist()
   claimed = settings_lib.claim(
     path,
-    {name: identity[name] for name in identity if name not in chosen},
+    identity,
     once=chosen,
     latest={'images': len(indices), 'asked': ' '.join(map(str, indices))},
     advisory=_ADVISORY,

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import pytest
 
 import dualrs_jax
 from dualrs_jax import data, models
-from dualrs_jax.evaluation import casting, records, tsv
+from dualrs_jax.evaluation import casting, records, tsv, workers
 from dualrs_jax.evaluation import certify_source as module
+from dualrs_jax.runtime import preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
-from dualrs_jax.runtime import shards
+from dualrs_jax.runtime.processes import Place
 
 ALL = np.arange(12)
 
@@ -338,6 +340,132 @@ def test_the_bar_shows_running_certified_accuracy(certify, capsys):
   share = np.mean([row.correct for row in rows])
   assert f'{share:.1%} at r=0' in shown
   assert 'at r=0.5' in shown
+
+
+def test_only_the_first_process_draws(certify, capsys):
+  certify(positions=ALL[:2], place=Place(1, 2))
+  assert not capsys.readouterr().err
+  certify(positions=ALL[:2], place=Place(0, 2))
+  assert '2/2 [' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('method', ['fixed', 'lattice'])
+def test_rows_do_not_depend_on_who_shares_them(
+  certify, settings, tmp_path, method
+):
+  settings |= METHODS[method]
+  alone = timeless(certify('alone'))
+  shared = [certify('shared', place=Place(k, 4)) for k in range(4)]
+  assert [len(rows) for rows in shared] == [3, 6, 9, 12]
+  assert timeless(shared[-1]) == alone
+  certify('resumed', positions=ALL[:3])
+  certify('resumed', place=Place(0, 2))
+  before = rows_in_files(tmp_path / 'resumed')
+  assert before == {'rows.tsv': 3, 'rows-0-of-2.tsv': 5}
+  resumed = [certify('resumed', place=Place(k, 3)) for k in range(3)]
+  assert timeless(resumed[-1]) == alone
+  added = {'rows-0-of-3.tsv': 2, 'rows-1-of-3.tsv': 1, 'rows-2-of-3.tsv': 1}
+  assert rows_in_files(tmp_path / 'resumed') == before | added
+  for directory in (tmp_path / 'shared', tmp_path / 'resumed'):
+    recorded = settings_lib.read(directory / module.SETTINGS)
+    asked = range(100, 112)
+    assert workers.merge(directory, recorded, asked, partly=False) == []
+    assert timeless(written(directory)) == alone
+
+
+def rows_in_files(directory):
+  return {
+    path.name: path.read_text().count('\n') - 1
+    for path in directory.glob('rows*')
+  }
+
+
+def test_two_processes_cannot_take_one_place(certify, tmp_path):
+  certify(place=Place(0, 2))
+  path = tmp_path / 'run' / 'rows-0-of-2.tsv'
+  recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  with (
+    workers.open_own(tmp_path / 'run', recorded, Place(0, 2)),
+    pytest.raises(shards.ShardInUse, match=str(path)),
+  ):
+    certify(place=Place(0, 2))
+
+
+def test_who_chose_a_chunk_size_later_takes_that_of_the_first(
+  certify, settings, tmp_path, monkeypatch
+):
+  settings |= {'smoothing': 'single', 'sigmas': [0.5]}
+  checked = []
+  check = casting.check_independence
+
+  def spy(booth, *arguments):
+    checked.append(booth.chunk_size)
+    check(booth, *arguments)
+
+  def choose(*_):
+    certify(positions=ALL[:1], chunk_size=30)  # somebody is faster
+    return 40
+
+  monkeypatch.setattr(casting, 'check_independence', spy)
+  monkeypatch.setattr(module.memory, 'choose_chunk_size', choose)
+  certify(positions=ALL[:2], chunk_size=0)
+  recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  assert recorded['chunk_size'] == 30
+  assert checked == [30, 40, 30]
+
+
+@pytest.mark.parametrize('method', ['fixed', 'lattice'])
+def test_preempted_it_has_kept_what_was_decided(
+  certify, settings, tmp_path, method
+):
+  settings |= METHODS[method]
+  rows = tmp_path / 'run' / module.ROWS
+  steps = []
+
+  def preempted():
+    steps.append(rows.read_text().count('\n') - 1)
+    return steps[-1] >= 3
+
+  with pytest.raises(
+    preemption.Preempted, match=r'preempted with (\d+) of 12 images in '
+  ) as error:
+    certify(preempted=preempted)
+  kept = timeless(written(tmp_path / 'run'))
+  assert steps == sorted(steps)
+  assert len(kept) == steps[-1] < 12
+  assert f'with {len(kept)} of 12' in str(error.value)
+  if method == 'fixed':
+    assert steps == [0, 1, 2, 3]
+  else:
+    assert len(steps) > 12
+  whole = timeless(certify())
+  assert whole == timeless(certify('undisturbed'))
+  assert timeless(written(tmp_path / 'run'))[: len(kept)] == kept
+
+
+def test_a_full_disk_is_told_and_loses_nothing(certify, tmp_path):
+  whole = timeless(certify('whole'))
+  certify(positions=ALL[:1])
+  path = tmp_path / 'run' / module.ROWS
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  limit = path.stat().st_size + 700
+  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+  try:
+    with pytest.raises(OSError, match=str(path)):
+      certify()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  kept = timeless(written(path.parent))
+  assert 1 < len(kept) < 12
+  assert kept == whole[: len(kept)]
+  assert timeless(certify()) == whole
+
+
+def test_a_clock_that_jumps_does_not_show(certify, monkeypatch):
+  clock = iter(range(10**9, 0, -(10**5)))
+  monkeypatch.setattr(time, 'time', lambda: float(next(clock)))
+  rows = certify(positions=ALL[:3])
+  assert all(0 < row.time < 1000 for row in rows)
 
 
 KILLED = """

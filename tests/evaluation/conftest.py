@@ -16,6 +16,22 @@ CLASSES = 3
 SIGMAS = [0.25, 0.5, 1.0]
 
 
+SETTINGS = {
+  'task': 'certify',
+  'smoothing': 'dual',
+  'certificate': 'agreement',
+  'sigmas': SIGMAS,
+  'estimator_sigma': 0.5,
+  'n0': 20,
+  'n': 100,
+  'alpha': 0.01,
+  'noise': 'gaussian',
+  'noise_alpha': 0.0,
+  'goal': None,
+  'radii': [],
+  'num_classes': CLASSES,
+}
+
 #: Six of the rows of a Hadamard matrix: three patterns for the classes, three
 #: for the noise levels.
 PATTERNS = np.array(
@@ -77,18 +93,4 @@ def source():
 @pytest.fixture
 def settings():
   """Statistics of a run; tests change what they are about."""
-  return {
-    'task': 'certify',
-    'smoothing': 'dual',
-    'certificate': 'agreement',
-    'sigmas': SIGMAS,
-    'estimator_sigma': 0.5,
-    'n0': 20,
-    'n': 100,
-    'alpha': 0.01,
-    'noise': 'gaussian',
-    'noise_alpha': 0.0,
-    'goal': None,
-    'radii': [],
-    'num_classes': CLASSES,
-  }
+  return dict(SETTINGS)
