@@ -1,12 +1,20 @@
 """The program as a user runs it: a process of its own."""
 
+import json
+import os
 import pathlib
+import runpy
+import signal
 import subprocess
 import sys
+import time
 
+import jax
 import pytest
 
-from dualrs_jax import checkpoints, models
+from dualrs_jax import checkpoints, models, sharding
+from dualrs_jax.evaluation import certify_dataset
+from tests.runtime import launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = """
@@ -51,17 +59,68 @@ def workdir(tmp_path_factory):
   return directory
 
 
-def certify(config, workdir, *options):
-  return subprocess.run(
+@pytest.fixture
+def fresh(workdir, tmp_path):
+  """The same networks in a directory without certifications."""
+  (tmp_path / 'checkpoints').symlink_to(workdir / 'checkpoints')
+  return tmp_path
+
+
+@pytest.fixture(scope='module')
+def compiled(tmp_path_factory):
+  """What keeps programs for the next process."""
+  return {
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_NUM_CPU_DEVICES': '1',
+    'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('cache')),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+  }
+
+
+def start(config, workdir, *options, environment):
+  return subprocess.Popen(
     [
       *(sys.executable, 'certify.py', f'--config={config}'),
       *(f'--workdir={workdir}', *options),
     ],
     cwd=ROOT,
-    capture_output=True,
+    env=os.environ | environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
-    check=False,
   )
+
+
+def certify(config, workdir, *options):
+  process = start(config, workdir, *options, environment={})
+  output = process.communicate()
+  return subprocess.CompletedProcess(process.args, process.returncode, *output)
+
+
+def ended(process, status):
+  """What a process printed and logged, if it ended like that."""
+  output = process.communicate(timeout=120)
+  assert process.returncode == status, output
+  return output
+
+
+def send_once_there(process, number, path, rows):
+  """Sends a signal once a file holds so many rows."""
+  deadline = time.monotonic() + 100
+  while not path.exists() or path.read_bytes().count(b'\n') <= rows:
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < deadline
+    time.sleep(0.005)
+  process.send_signal(number)
+
+
+def timeless(path):
+  """The lines of a file of rows by dataset index, without the times."""
+  rows = [line.split('\t') for line in path.read_text().splitlines()]
+  time_column = rows[0].index('time')
+  for row in rows:
+    del row[time_column]
+  return sorted(rows[1:], key=lambda row: int(row[0]))
 
 
 def test_certifies_prints_the_table_and_names_the_figures(config, workdir):
@@ -94,3 +153,151 @@ def one_sentence(done, message):
 )
 def test_mistakes_are_told_in_one_sentence(config, workdir, options, message):
   one_sentence(certify(config, workdir, *options), message)
+
+
+FIXED = (
+  '--config.certify.protocol=fixed',
+  '--config.certify.n=800',
+  '--config.certify.count=12',
+  '--config.certify.chunk_size=500',
+)
+
+
+@pytest.fixture
+def undisturbed(config, workdir, tmp_path_factory, monkeypatch):
+  """Certifies in this process, on one device; returns the file of rows."""
+
+  def run(seed, **options):
+    directory = tmp_path_factory.mktemp('undisturbed')
+    (directory / 'checkpoints').symlink_to(workdir / 'checkpoints')
+    chosen = runpy.run_path(str(config))['get_config']().unlock()
+    chosen.certify.update(seed=seed, **options)
+    mesh = sharding.votes_mesh(jax.local_devices()[:1])
+    monkeypatch.setattr(sharding, 'votes_mesh', lambda devices: mesh)
+    certify_dataset.certify_dataset(chosen, directory)
+    [path] = directory.glob('certify/*/rows.tsv')
+    return path
+
+  return run
+
+
+def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
+  config, fresh, compiled, undisturbed
+):
+  def begin(*options):
+    return start(config, fresh, *FIXED, *options, environment=compiled)
+
+  folder = fresh / 'certify' / 'dual-agreement-fixed'
+  first, second = (
+    begin('--num_processes=2', f'--process_id={k}') for k in range(2)
+  )
+  send_once_there(second, signal.SIGKILL, folder / 'rows-1-of-2.tsv', 1)
+  ended(second, -signal.SIGKILL)
+  printed, _ = ended(first, 0)
+  assert 'they are for other processes; the last one prints' in printed
+  assert (folder / 'rows-0-of-2.tsv').read_text().count('\n') == 1 + 6
+
+  printed, _ = ended(begin('--merge'), 3)
+  kept = timeless(folder / 'rows.tsv')
+  there = {int(row[0]) for row in kept}
+  missing = [idx for idx in range(12) if idx not in there]
+  assert 0 < len(missing) < 6
+  assert printed == (
+    f'dual-agreement-fixed: {len(missing)} images are missing:'
+    f' {", ".join(map(str, missing))}\n'
+  )
+
+  alone = begin()
+  send_once_there(alone, signal.SIGTERM, folder / 'rows.tsv', len(kept) + 1)
+  _, log = ended(alone, 75)
+  kept = timeless(folder / 'rows.tsv')
+  assert f'preempted with {len(kept)} of 12 images in {folder}; the same' in log
+  assert len(kept) < 12
+
+  printed, _ = ended(begin(), 0)
+  assert printed.startswith('dual-agreement-fixed\n  12 images of digits')
+  seed = json.loads((fresh / 'certify' / 'seed.json').read_text())['seed']
+  expected = undisturbed(
+    seed, protocol='fixed', n=800, count=12, chunk_size=500
+  )
+  assert timeless(folder / 'rows.tsv') == timeless(expected)
+  assert [path.name for path in folder.glob('rows*')] == ['rows.tsv']
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    (
+      ['--num_processes=2', '--process_id=2'],
+      'process_id must be in [0, 2), the num_processes, not 2',
+    ),
+    (
+      ['--process_id=0', '--num_processes=2', '--config.certify.spread=votes'],
+      "certify.spread = 'votes' takes processes of one run",
+    ),
+  ],
+)
+def test_places_that_there_are_not(config, fresh, options, message):
+  one_sentence(certify(config, fresh, *options), message)
+  assert [path.name for path in fresh.iterdir()] == ['checkpoints']
+
+
+@pytest.mark.slow
+def test_four_processes_at_the_same_moment(
+  config, fresh, compiled, undisturbed
+):
+  started = [
+    start(
+      *(config, fresh, '--num_processes=4', f'--process_id={k}'),
+      '--config.certify.count=10',
+      environment=compiled,
+    )
+    for k in range(4)
+  ]
+  printed = [ended(process, 0)[0] for process in started]
+  assert any('certified, %' in text for text in printed)
+  folder = fresh / 'certify' / 'dual-agreement'
+  assert [path.name for path in folder.glob('rows*')] == ['rows.tsv']
+  seed = json.loads((fresh / 'certify' / 'seed.json').read_text())['seed']
+  expected = timeless(undisturbed(seed, count=10))
+  assert timeless(folder / 'rows.tsv') == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('spread', ['images', 'votes'])
+def test_one_run_of_two_processes_preempted_and_done_again(
+  config, fresh, compiled, undisturbed, spread
+):
+  def begin():
+    address = f'127.0.0.1:{launch.free_port()}'
+    return [
+      start(
+        *(config, fresh, *FIXED, '--num_processes=2', f'--process_id={k}'),
+        f'--coordinator_address={address}',
+        f'--config.certify.spread={spread}',
+        '--config.certify.seed=3',
+        environment=compiled,
+      )
+      for k in range(2)
+    ]
+
+  folder = fresh / 'certify' / 'dual-agreement-fixed'
+  first, second = begin()
+  own = 'rows-1-of-2.tsv' if spread == 'images' else 'rows.tsv'
+  send_once_there(second, signal.SIGTERM, folder / own, 2)
+  if spread == 'images':  # each ends by its own signal, as schedulers send it
+    first.send_signal(signal.SIGTERM)
+  for process in (first, second):
+    assert 'preempted with' in ended(process, 75)[1]
+  first, second = begin()
+  printed, log = ended(first, 0)
+  assert printed.startswith('dual-agreement-fixed\n  12 images of digits')
+  assert 'image/s' in log
+  printed, log = ended(second, 0)
+  assert not printed
+  assert 'image/s' not in log
+  expected = timeless(
+    undisturbed(3, protocol='fixed', n=800, count=12, chunk_size=500)
+  )
+  assert timeless(folder / 'rows.tsv') == expected
+  assert [path.name for path in folder.glob('rows*')] == ['rows.tsv']
