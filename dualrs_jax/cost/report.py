@@ -92,7 +92,7 @@ def _hours(
   yield f'Hours on {device.device} ({device.source}), of each stage:\n'
   yield f'| stage | timed by | {" | ".join(f"{d:,}" for d in devices)} |'
   yield '|---' * (len(devices) + 2) + '|'
-  refusals = {}
+  refusals, too_many = {}, False
   for one in planned.stages:
     try:
       seconds = device.seconds(one, planned.networks)
@@ -104,13 +104,18 @@ def _hours(
       rates.spread(seconds, one, devices=d, per_host=per_host, by=by) / 3600
       for d in devices
     ]
+    too_many |= math.inf in hours
     timed = 'assumed' if device.assumed else rates.METHODS[one.kind]
     yield f'| {one.stage} | {timed} | {" | ".join(map(_number, hours))} |'
   yield (
     f'\n{per_host} devices to a host; certification is spread over {by}. No'
-    ' waiting for data, compilation, communication or the host. Too many: the'
-    ' batch of a step, divided by accumulate, does not divide over the hosts.'
+    ' waiting for data, compilation, communication or the host.'
   )
+  if too_many:
+    yield (
+      'Too many hosts: the batch of a step, divided by `accumulate`, does not'
+      ' divide over them.'
+    )
   yield from (f'Not known: {sentence}.' for sentence in refusals)
 
 
