@@ -339,6 +339,7 @@ def markdown(
   arguments: argparse.Namespace,
 ) -> str:
   chosen = paths.SIZES[arguments.sizes]
+  busy = about['load_before'] > 0.5
   lines = [
     f'# Throughput, {arguments.sizes} sizes',
     '',
@@ -348,8 +349,9 @@ def markdown(
     f' {arguments.dtype}. Medians of {arguments.rounds} alternating rounds;'
     f' ratios are of the same round. Seconds are of {arguments.clock} time.',
     '',
-    f'Machine: {about["processor"]}, {about["cpu_count"]} CPU core(s) used,'
-    f' load of the machine before the run {about["load_before"]};'
+    f'Machine: {about["processor"]}, {about["cpu_count"]} of'
+    f' {os.cpu_count()} CPU cores used; load of the machine before the run'
+    f' {about["load_before"]}{", shared with other work" if busy else ""};'
     f' {len(jax.local_devices())} device(s) of kind'
     f' {jax.local_devices()[0].device_kind}, of which one is used.',
     '',
