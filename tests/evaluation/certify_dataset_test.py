@@ -7,6 +7,7 @@ from dualrs_jax import checkpoints, data, models, sharding
 from dualrs_jax.evaluation import certify_dataset as module
 from dualrs_jax.evaluation import certify_source, records
 from dualrs_jax.runtime import settings
+from dualrs_jax.runtime.processes import Place
 
 CNN = {
   'name': 'cnn',
@@ -52,6 +53,7 @@ def make_config(**certify):
         'alpha': 0.01,
         'chunk_size': 60,
         'radii': (0.0, 0.5, 1.0),
+        'spread': 'images',
         'seed': 4,
       },
     }
@@ -345,3 +347,57 @@ def test_other_statistics_do_not_mix(fresh):
     settings.read(folder(fresh, 'dual-agreement-fixed/settings.json'))['n']
     == 50
   )
+
+
+def test_votes_spread_over_the_processes_of_one_run_only(fresh):
+  config = make_config(spread='votes')
+  assert len(module.certify_dataset(config, fresh)) == 2
+  with pytest.raises(ValueError, match='votes. takes processes of one run'):
+    module.certify_dataset(config, fresh, Place(0, 2))
+
+
+def test_a_merge_names_what_is_missing_by_label(fresh):
+  config = make_config(smoothing='single', count=3)
+  labels = ['single-0.25-fixed', 'single-1-fixed']
+  images = [3, 10, 17]
+  assert module.merge_dataset(config, fresh, partly=True) == dict.fromkeys(
+    labels, images
+  )
+  rows = module.certify_dataset(config, fresh, Place(1, 2))
+  assert [row.idx for row in rows] == [10] * 2
+  missing = dict.fromkeys(labels, [3, 17])
+  assert module.merge_dataset(config, fresh, partly=False) == missing
+  assert not (folder(fresh, labels[0]) / 'rows.tsv').exists()
+  rows = module.certify_dataset(config, fresh, Place(0, 2))
+  assert [row.idx for row in rows] == images * 2
+  missing = dict.fromkeys(labels, [])
+  assert module.merge_dataset(config, fresh, partly=False) == missing
+  for name in labels:
+    found = [path.name for path in folder(fresh, name).glob('rows*')]
+    assert found == ['rows.tsv']
+  with pytest.raises(settings.SettingsMismatch, match='n is 50 there and 70'):
+    module.merge_dataset(
+      make_config(smoothing='single', n=70), fresh, partly=True
+    )
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system(fresh):
+  (fresh / certify_source.FOLDER).symlink_to('/sys')
+  with pytest.raises(OSError, match='/certify/dual-agreement-fixed'):
+    module.certify_dataset(make_config(), fresh)
+
+
+@pytest.mark.parametrize(
+  ('protocol', 'noise', 'expected'),
+  [
+    ('paper', 'auto', 'gaussian'),
+    ('paper', 'published', 'published'),
+    ('fixed', 'auto', 'gaussian'),
+    ('fixed', 'lattice', 'lattice'),
+    ('adaptive', 'auto', 'lattice'),
+    ('adaptive', 'gaussian', 'gaussian'),
+  ],
+)
+def test_the_noise_that_is_asked_for(protocol, noise, expected):
+  [run] = module.runs(make_config(protocol=protocol, noise=noise))
+  assert run['noise'] == expected

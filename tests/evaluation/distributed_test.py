@@ -13,12 +13,10 @@ from dualrs_jax.runtime import settings as settings_lib
 from tests.evaluation import member
 from tests.runtime import launch
 
-SINGLE = {'smoothing': 'single', 'sigmas': [0.5], 'estimator_sigma': None}
 METHODS = {
   'adaptive': {'goal': 'grid', 'radii': [0.0, 0.25], 'noise': 'lattice'},
   'fixed': {},
   'predict': {'task': 'predict', 'certificate': None, 'n0': None},
-  'single': SINGLE | {'certificate': None},
 }
 
 
