@@ -242,8 +242,8 @@ def _cast(
 
 
 def _validations(config: Any, steps: int) -> int:
-  """How often a stage is measured: at each of its checkpoints."""
-  return -(-steps // config.checkpoint.every_steps)
+  """How often a stage is measured on the validation images."""
+  return -(-steps // config.checkpoint.evaluate_steps)
 
 
 def _behind(

@@ -68,7 +68,7 @@ def test_stages_by_hand():
   config.baselines = (0.5,)
   config.rounds = 2
   config.targets.count = 100
-  config.checkpoint.every_steps = 300
+  config.checkpoint.evaluate_steps = 300
   config.certify.goal = 'full'
   found = stages(plan.make(config))
   assert [*found] == [
