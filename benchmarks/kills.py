@@ -48,7 +48,9 @@ def get_config():
   for stage in ('classifier', 'estimator', 'finetune'):
     config[stage].update(steps=300, batch_size=64, warmup_steps=20)
   config.targets.update(count=1000, shard_size=25)
-  config.checkpoint.update(every_steps=25, keep=2, metrics_steps=25)
+  config.checkpoint.update(
+    every_steps=25, evaluate_steps=25, keep=2, metrics_steps=25
+  )
   config.certify.update(count=60, n=1000, chunk_size=100, seed=7)
   return config.lock()
 """

@@ -6,13 +6,14 @@ model, then the published vision transformer classifies. What has to be there:
     cifar-10-binary.tar.gz, or the folder cifar10 that tensorflow-datasets
         prepared, in TFDS_DATA_DIR: see docs/training.md
     cifar10_uncond_50M_500K.pt, the diffusion model of improved-diffusion
-    vit-base-patch16-224-cifar10/, the transformer: a folder of Hugging Face
+    vit-base-patch16-224-in21k-finetuned-cifar10/, the transformer: a folder of
+        Hugging Face; docs/pretrained.md says where these are
 
     python -m dualrs_jax.pretrained openai_diffusion \
       cifar10_uncond_50M_500K.pt \
       --out models/cifar10_diffusion
-    python -m dualrs_jax.pretrained huggingface vit-base-patch16-224-cifar10/ \
-      --out models/cifar10_vit
+    python -m dualrs_jax.pretrained huggingface \
+      vit-base-patch16-224-in21k-finetuned-cifar10/ --out models/cifar10_vit
     python train.py --config configs/cifar10.py
     python certify.py --config configs/cifar10.py \
       --config.certify.protocol=paper
@@ -52,8 +53,15 @@ says hours and bytes. A device that sustains 100 TFLOP/s does 5e13 multiply-adds
 a second. Where a batch of a stage does not fit into its memory,
 --config.finetune.accumulate=8, say, takes it in eight parts.
 
-The hyper-parameters of the estimator and of fine-tuning are the paper's. Its
-radius targets are the certificates of 100 votes; --config.targets.n=10000
+What is published without the networks being touched, plain smoothing of them:
+
+    python certify.py --config configs/cifar10.py \
+      --config.certify.smoothing=single --config.certify.classifier=classifier-0
+
+The hyper-parameters of the estimator and of fine-tuning are the paper's, as far
+as they are known. One thing differs: an image that no level certifies stays in
+its batch, without weight, where the paper drops it. Radius targets are the
+certificates of 100 votes; --config.targets.n=10000
 --config.targets.shrinkage=0.01 is what 10,000 votes would be expected to give.
 """
 
@@ -145,7 +153,12 @@ def get_config(arg: str = '') -> ConfigDict:
     explored=0.0,
     count=0,
   )
-  config.checkpoint = {'every_steps': 1000, 'keep': 2, 'metrics_steps': 100}
+  config.checkpoint = {
+    'every_steps': 500,
+    'evaluate_steps': 1000,
+    'keep': 2,
+    'metrics_steps': 100,
+  }
   config.certify = {
     'task': 'certify',
     'smoothing': 'dual',

@@ -164,7 +164,12 @@ def get_config(arg: str = '') -> ConfigDict:
     'gradient_clip': 1.0,
     'average': 0.998,
   }
-  config.checkpoint = {'every_steps': 250, 'keep': 2, 'metrics_steps': 50}
+  config.checkpoint = {
+    'every_steps': 250,
+    'evaluate_steps': 250,
+    'keep': 2,
+    'metrics_steps': 50,
+  }
   config.certify = {
     'task': 'certify',
     'smoothing': 'dual',

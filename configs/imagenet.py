@@ -7,7 +7,7 @@ model, then the published BEiT classifies. What has to be there:
         see docs/training.md
     256x256_diffusion_uncond.pt, the diffusion model of guided-diffusion
     beit_large_patch16_512/, the classifier: a folder of timm with
-        model.safetensors and config.json
+        model.safetensors and config.json; docs/pretrained.md says where
 
     python -m dualrs_jax.pretrained openai_diffusion \
       256x256_diffusion_uncond.pt \
@@ -42,7 +42,7 @@ the votes that measure them on validation images:
     stage                      :denoised  :resnet  :experts
     classifier-0                       -   1.4e18         -
     targets-1                     3.1e20   1.0e18    1.0e18
-    estimator-1                   2.1e19   2.9e17    2.9e17
+    estimator-1                   2.0e19   2.8e17    2.8e17
     classifier-1                  7.4e16   4.3e14         -
     a baseline                         -   1.4e18         -
     500 test images, n = 10,000   1.0e19   4.1e16    4.1e16
@@ -51,16 +51,18 @@ The last line is for a fixed n; adaptive certification, the default, takes a
 fraction of it. `python -m dualrs_jax.cost` counts them for other options, and
 says hours and bytes. A device that sustains 100 TFLOP/s does 5e13 multiply-adds
 a second, so the targets of the whole training set are for a pod. The targets of
-50,000 images from 32 votes each take 3.9e18:
+50,000 images from 32 votes each take 3.9e18, and as many epochs of them 7.8e17:
 
     python train.py --config configs/imagenet.py --config.targets.count=50000 \
-      --config.targets.votes=32 --config.targets.n=32
+      --config.targets.votes=32 --config.targets.n=32 \
+      --config.estimator.steps=1755
 
 Where a batch of a stage does not fit into the memory of the device,
 --config.estimator.accumulate and its like take it in more parts. Images are
 decoded by --config.workers processes. The hyper-parameters of the estimator are
-the paper's; so is the length of fine-tuning, while its learning rate is that
-of CIFAR-10.
+the paper's, as far as they are known; so is the length of fine-tuning, while
+its learning rate is that of CIFAR-10. One thing differs: an image that no level
+certifies stays in its batch, without weight, where the paper drops it.
 """
 
 from typing import Any
@@ -117,7 +119,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'count': 0,
     'votes': 100,
     'chunk_size': 25 if denoised else 100,
-    'shard_size': 500,
+    'shard_size': 64 if denoised else 500,
     'shrinkage': 0.0,
     'n': 100,
     'alpha': 0.001,
@@ -126,6 +128,7 @@ def get_config(arg: str = '') -> ConfigDict:
     epochs=9,
     batch_size=256,
     accumulate=8 if denoised else 1,
+    augmented=False,  # its targets are of the middle of an image
     optimizer='adamw',
     learning_rate=0.01,
     schedule='halving',
@@ -153,7 +156,7 @@ def get_config(arg: str = '') -> ConfigDict:
     images=tuned,
     count=tuned,
     batch_size=128,
-    accumulate=32 if denoised else 1,
+    accumulate=8 if denoised else 1,
     optimizer='adamw',
     learning_rate=2e-5,
     schedule='cosine',
@@ -163,7 +166,12 @@ def get_config(arg: str = '') -> ConfigDict:
     entropy=0.0,
     explored=0.0,
   )
-  config.checkpoint = {'every_steps': 1000, 'keep': 2, 'metrics_steps': 100}
+  config.checkpoint = {
+    'every_steps': 100 if denoised else 1000,
+    'evaluate_steps': 5000,
+    'keep': 2,
+    'metrics_steps': 100,
+  }
   config.certify = {
     'task': 'certify',
     'smoothing': 'dual',

@@ -7,6 +7,8 @@ is one such network for each noise level. An option `dtype` is that of the
 activations, and `size` the height and width at which denoised images are seen.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,8 +118,8 @@ def front(
 def identity(description: Mapping[str, Any]) -> dict[str, Any]:
   """A description that does not change when folders move.
 
-  A folder is replaced by the name and checksum of the published file that its
-  model is from.
+  A folder is replaced by checksums of what its model was made of: the published
+  weights, and the sizes with which they were read.
   """
   fields = dict(description)
   if 'pretrained' in fields:
@@ -129,7 +131,9 @@ def identity(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def _origin(folder: str) -> str:
   found = converted.describe(folder)
-  return f'{found["source"]} {found["sha256"][:16]}'
+  sizes = json.dumps(found['sizes'], sort_keys=True).encode()
+  digest = hashlib.sha256(sizes).hexdigest()
+  return f'{found["architecture"]} {found["sha256"][:16]} {digest[:16]}'
 
 
 def _converted(

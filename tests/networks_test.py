@@ -126,7 +126,7 @@ def test_the_schedule_is_the_named_one(folder):
 def test_identity_is_of_the_published_file_and_not_of_the_folder(folder):
   one = networks.identity({'pretrained': str(folder / 'one'), 'size': 4})
   assert one['size'] == 4
-  assert one['pretrained'].startswith('one.pt ')
+  assert one['pretrained'].startswith('cifar_resnet ')
   assert str(folder) not in str(one)
   experts = networks.identity(
     {'experts': (str(folder / 'one'), str(folder / 'two'))}

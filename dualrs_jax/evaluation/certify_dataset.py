@@ -297,7 +297,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
   adaptive = options.protocol == 'adaptive'
   goal = options.goal if adaptive and options.task == 'certify' else None
   noise = options.noise
-  if noise == 'auto' or paper:
+  if noise == 'auto':
     noise = 'lattice' if adaptive else 'gaussian'
   statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
   common = {

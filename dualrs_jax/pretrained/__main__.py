@@ -2,8 +2,8 @@ r"""Converts a published checkpoint, once, into one of this library.
 
   python -m dualrs_jax.pretrained openai_diffusion cifar10_uncond_50M_500K.pt \
       --out models/cifar10_diffusion
-  python -m dualrs_jax.pretrained huggingface vit-base-patch16-224-cifar10/ \
-      --out models/cifar10_vit
+  python -m dualrs_jax.pretrained huggingface \
+      vit-base-patch16-224-in21k-finetuned-cifar10/ --out models/cifar10_vit
   python -m dualrs_jax.pretrained timm_beit beit_large_patch16_512/ \
       --out models/imagenet_beit
   python -m dualrs_jax.pretrained cifar_resnet checkpoint.pth.tar \

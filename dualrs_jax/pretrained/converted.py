@@ -87,8 +87,13 @@ def refuse_occupied(directory: str | os.PathLike) -> None:
   Raises:
     FileExistsError: it holds a model, whole or not.
   """
-  if checkpoints.steps(directory):
+  if not checkpoints.steps(directory):
+    return
+  if (pathlib.Path(directory) / _DESCRIPTION).exists():
     raise FileExistsError(f'{directory} holds a model already')
+  raise FileExistsError(
+    f'{directory} holds a conversion that was interrupted: remove the folder'
+  )
 
 
 def describe(directory: str | os.PathLike) -> dict[str, Any]:

@@ -14,23 +14,13 @@ def levels(
   sigmas: Sequence[float],
   estimator_sigma: float,
   baselines: Sequence[float],
-  *,
-  may_repeat: bool = False,
 ) -> None:
-  """Raises ValueError unless these can be noise levels of a training.
-
-  Args:
-    sigmas: of the classifier.
-    estimator_sigma: of the estimator.
-    baselines: of classifiers that are trained at one level.
-    may_repeat: whether two of `sigmas` may be equal, as with experts.
-  """
+  """Raises ValueError unless these can be noise levels of a training."""
   sigmas = tuple(sigmas)
-  distinct = sigmas if may_repeat else set(sigmas)
   if (
     not sigmas
     or not all(map(_is_level, sigmas))
-    or list(sigmas) != sorted(distinct)
+    or list(sigmas) != sorted(set(sigmas))
   ):
     raise ValueError(f'sigmas must be positive and increasing, not {sigmas}')
   if not _is_level(estimator_sigma):

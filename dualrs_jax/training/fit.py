@@ -45,11 +45,13 @@ class Rhythm(NamedTuple):
   Attributes:
     metrics_steps: metrics are means over that many steps.
     checkpoint_steps: steps between checkpoints.
+    evaluate_steps: steps between evaluations; the last step has one.
     keep: how many checkpoints stay.
   """
 
   metrics_steps: int
   checkpoint_steps: int
+  evaluate_steps: int
   keep: int
 
 
@@ -125,7 +127,7 @@ def fit(
     seed: of the training run.
     workdir: of the training run.
     rhythm: how often to report and to save.
-    evaluate: computes further metrics of the model, at each checkpoint.
+    evaluate: computes further metrics of the model.
     mesh: the devices, see `sharding.data_mesh`. Their number changes the
       weights by rounding alone.
     preempted: see `preemption.watch`; asked after each call of the device.
@@ -196,11 +198,12 @@ def fit(
       totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
       stopping = preempted()
       saving = last % rhythm.checkpoint_steps == 0 or last == steps or stopping
-      if saving or last % rhythm.metrics_steps == 0:
+      evaluating = last % rhythm.evaluate_steps == 0 or last == steps
+      if saving or evaluating or last % rhythm.metrics_steps == 0:
         means = {name: float(x) / (last - since) for name, x in totals.items()}
         _check_finite(means['loss'], stage, last)
         totals, since = None, last
-        if saving and not stopping:
+        if evaluating and not stopping:
           means |= evaluate(state.trained_model(graphdef, current))
         if record is not None:
           record.write(last, means)
@@ -231,7 +234,7 @@ def pieces(
   platform = jax.local_devices()[0].platform
   length = _STEPS_PER_CALL.get(platform, _STEPS_PER_CALL_ELSEWHERE)
   length = min(length, steps_per_call or length)
-  every = (length, rhythm.metrics_steps, rhythm.checkpoint_steps)
+  every = (length, *rhythm[:3])
   while start < steps:
     last = min(steps, *((start // e + 1) * e for e in every))
     yield start, last

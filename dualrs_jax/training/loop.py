@@ -1,7 +1,7 @@
 """The whole training: its stages in order, from a configuration.
 
-This is the only module of the package that sees the configuration; everything
-below gets plain arguments. Stages, by the name of their folders:
+Everything below gets plain arguments and does not see it. Stages, by the name
+of their folders:
 
     classifier-0                     under noise at all levels
     targets-r, estimator-r           what each level certifies; who selects it
@@ -15,12 +15,12 @@ such as a network that somebody else trained.
 
 import functools
 import logging
-import math
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -49,6 +49,12 @@ logger = logging.getLogger(__name__)
 #: in one directory.
 NOT_IDENTITY = ('name', 'certify', 'checkpoint', 'baselines', 'workers')
 
+#: The same within the options of a stage: how much is computed at a time. The
+#: parts of a batch (`accumulate`) each have noise of their own, so that other
+#: weights come out, of the same training; whoever runs out of memory in a late
+#: stage may go on all the same.
+_AT_A_TIME = ('accumulate', 'chunk_size', 'shard_size')
+
 _VALIDATION_VOTES = 32
 
 
@@ -65,8 +71,21 @@ class _Run(NamedTuple):
   preempted: Callable[[], bool]
 
   def placed(self, tree: Any) -> Any:
-    """Arrays, on all devices of the run."""
+    """Arrays, on all devices of the mesh."""
     return sharding.replicated(tree, self.mesh)
+
+  def spread_over(self, mesh: Mesh) -> '_Run':
+    """The same run on another mesh."""
+    if mesh == self.mesh:
+      return self
+    moved = self.validation, self.classifier_front, self.estimator_front
+    validation, *fronts = sharding.replicated(moved, mesh)
+    return self._replace(
+      validation=validation,
+      classifier_front=fronts[0],
+      estimator_front=fronts[1],
+      mesh=mesh,
+    )
 
 
 def train(config: Any, workdir: str | os.PathLike) -> None:
@@ -138,6 +157,9 @@ def identity(config: Any) -> dict[str, Any]:
     for name, value in config.to_dict().items()
     if name not in NOT_IDENTITY
   }
+  for stage in ('classifier', 'targets', 'estimator', 'finetune'):
+    for name in _AT_A_TIME:
+      fields[stage].pop(name, None)
   return fields | {
     'data': data.identity(fields['data']),
     'model': {
@@ -154,7 +176,7 @@ def _load(
   validation = data.load(split='validation', **config.data)
   images, labels = validation.gather(np.arange(len(validation)))
   model = config.model.to_dict()
-  mesh = sharding.data_mesh(_rows_at_a_time(config))
+  mesh = _mesh('estimator-1', config.estimator)
   denoiser = networks.denoiser(model['denoiser'])
   if denoiser is not None:
     denoiser = sharding.replicated(denoiser, mesh)
@@ -170,27 +192,29 @@ def _load(
   )
 
 
-def _rows_at_a_time(config: Any) -> int:
-  """What the rows that every stage takes at a time are multiples of."""
-  stages = (config.classifier, config.estimator, config.finetune)
-  rows = [
-    options.batch_size // options.accumulate
-    for options in stages
-    if options.steps
-  ]
-  return math.gcd(*rows)
+def _mesh(stage: str, options: Any) -> Mesh:
+  """The devices over which the rows that a stage takes at a time divide."""
+  rows = options.batch_size // options.accumulate
+  try:
+    mesh = sharding.data_mesh(rows)
+  except ValueError as error:
+    raise ValueError(f'{stage}: {error}') from error
+  if mesh.size < jax.device_count():
+    logger.warning(
+      '%s computes %d rows at a time, which takes %d of %d devices',
+      stage,
+      rows,
+      mesh.size,
+      jax.device_count(),
+    )
+  return mesh
 
 
 def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
   settings.check_seed(config.seed)
+  checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
   experts = 'experts' in config.model.classifier
-  checks.levels(
-    config.sigmas,
-    config.estimator_sigma,
-    config.baselines,
-    may_repeat=experts,
-  )
   trained = config.classifier.steps or config.finetune.steps
   if experts and (trained or config.baselines):
     raise ValueError(
@@ -238,6 +262,8 @@ def _fit_classifier(
   steps = options.steps if steps is None else steps
   if not steps:
     return model
+  run = run.spread_over(_mesh(stage, options))
+  levels = run.placed(levels)
   source = _subset(run.train, options.count)
   key = run.placed(fit.stage_key(run.config.seed, f'{stage}/validation'))
 
@@ -294,6 +320,7 @@ def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
   """Builds the radius targets of a round and trains its estimator on them."""
   config, stage = run.config, f'estimator-{number}'
   options = config.estimator
+  run = run.spread_over(_mesh(stage, options))
   new = networks.create(
     config.model.estimator.to_dict(),
     num_classes=len(config.sigmas),
@@ -411,7 +438,10 @@ def _fit(
     seed=run.config.seed,
     workdir=run.workdir,
     rhythm=fit.Rhythm(
-      checkpoint.metrics_steps, checkpoint.every_steps, checkpoint.keep
+      checkpoint.metrics_steps,
+      checkpoint.every_steps,
+      checkpoint.evaluate_steps,
+      checkpoint.keep,
     ),
     evaluate=evaluate,
     mesh=run.mesh,

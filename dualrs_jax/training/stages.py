@@ -36,6 +36,8 @@ def origin(
 ) -> str | None:
   """The stage whose checkpoint holds a classifier; None if it is untrained."""
   role, _, number = stage.rpartition('-')
-  if role != 'classifier' or (int(number) and finetune_steps):
+  if role != 'classifier' or not number.isdecimal():
+    return stage
+  if int(number) and finetune_steps:
     return stage
   return 'classifier-0' if classifier_steps else None

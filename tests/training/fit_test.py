@@ -12,7 +12,9 @@ from tests.training import networks
 
 STEPS = 23
 MESH = sharding.data_mesh(16, jax.devices()[:1])
-RHYTHM = fit.Rhythm(metrics_steps=5, checkpoint_steps=10, keep=2)
+RHYTHM = fit.Rhythm(
+  metrics_steps=5, checkpoint_steps=10, evaluate_steps=10, keep=2
+)
 
 
 class Stop(Exception):
@@ -134,7 +136,7 @@ def test_a_damaged_last_checkpoint_is_made_again(tmp_path, undisturbed, caplog):
 
 
 def test_reporting_and_saving_do_not_change_the_weights(tmp_path, undisturbed):
-  other = run(tmp_path, rhythm=fit.Rhythm(7, 4, 1))
+  other = run(tmp_path, rhythm=fit.Rhythm(7, 4, 6, 1))
   assert_same(other, undisturbed[1])
 
 

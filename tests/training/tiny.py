@@ -44,6 +44,7 @@ def get_config() -> Any:
   config.targets.votes = 10
   config.targets.shard_size = 20
   config.checkpoint.every_steps = 20
+  config.checkpoint.evaluate_steps = 20
   config.checkpoint.metrics_steps = 10
   config.certify.count = 3
   config.certify.n = 50
