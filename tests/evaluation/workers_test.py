@@ -198,6 +198,33 @@ def test_several_merge_at_once(files, run):
   assert merged(files, run) == by_index(run[1])
 
 
+def test_who_ends_while_another_merges_waits_and_merges_its_own(
+  files, run, monkeypatch
+):
+  settings, rows = run
+  asked = range(100, 108)
+  own = workers.open_own(files, settings, SECOND)
+  other = threading.Thread(
+    target=workers.merge,
+    args=(files, settings, asked),
+    kwargs={'partly': False},
+  )
+  write = settings_lib.write_atomic
+
+  def slow_write(*arguments):
+    monkeypatch.setattr(settings_lib, 'write_atomic', write)
+    own.close()
+    other.start()
+    other.join(0.5)
+    write(*arguments)
+
+  monkeypatch.setattr(settings_lib, 'write_atomic', slow_write)
+  workers.merge(files, settings, asked, partly=False)
+  other.join()
+  assert names(files) == [workers.ROWS]
+  assert merged(files, run) == by_index(rows)
+
+
 def test_a_file_that_is_merged_while_others_read_hides_no_row(
   files, run, monkeypatch
 ):
@@ -205,8 +232,9 @@ def test_a_file_that_is_merged_while_others_read_hides_no_row(
 
   def slow_read(path, settings):
     monkeypatch.setattr(tsv, 'read', read)
+    rows = read(path, settings)
     workers.merge(files, settings, range(100, 108), partly=False)
-    return read(path, settings)
+    return rows
 
   monkeypatch.setattr(tsv, 'read', slow_read)
   found = workers.together(workers.read(files, run[0]))
