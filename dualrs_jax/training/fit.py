@@ -266,7 +266,13 @@ def _advance(step, mesh: Mesh):
     current, metrics = jax.lax.scan(one, current, batches)
     return current, jax.tree.map(lambda x: x.sum(0), metrics)
 
-  return advance
+  def promoting(*arguments):
+    # In the gradient of its attention JAX multiplies float32 with bfloat16,
+    # which a strict caller does not allow.
+    with jax.numpy_dtype_promotion('standard'):
+      return advance(*arguments)
+
+  return promoting
 
 
 def _check_finite(loss: float, stage: str, step: int) -> None:
