@@ -88,6 +88,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.name = f'cifar10-{variant}'
   config.seed = 0
   config.workers = 0
+  config.distributed = ''
   config.data = {'name': 'cifar10', 'data_dir': '', 'held_out': HELD_OUT}
   config.sigmas = SIGMAS
   config.estimator_sigma = 1.0

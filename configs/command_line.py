@@ -49,14 +49,11 @@ def run(
   workdir = flags.DEFINE_string(
     'workdir', None, 'Folder of the run; by default runs/<config.name>.'
   )
-  distributed = flags.DEFINE_string(
-    'distributed',
-    '',
-    "One run of several processes: 'auto' on Cloud TPU, SLURM, Open MPI or"
-    ' Kubernetes.',
-  )
   coordinator_address = flags.DEFINE_string(
-    'coordinator_address', None, 'host:port of its first process, elsewhere.'
+    'coordinator_address',
+    None,
+    'host:port of the first process of a run of several, where'
+    " --config.distributed='auto' does not find it.",
   )
   num_processes = flags.DEFINE_integer(
     'num_processes', None, 'How many processes there are.'
@@ -81,12 +78,13 @@ def run(
     folder = workdir.value or pathlib.Path('runs') / config.value.name
     with _one_sentence():
       number, index = num_processes.value, process_id.value
-      alone = not (distributed.value or coordinator_address.value)
+      distributed = config.value.distributed
+      alone = not (distributed or coordinator_address.value)
       if independent and alone and number is not None and index is not None:
         place = processes.independent(number, index)
       else:
         place = processes.start(
-          distributed.value,
+          distributed,
           coordinator_address=coordinator_address.value,
           num_processes=number,
           process_id=index,

@@ -69,6 +69,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.estimator_sigma = 0.5
   config.rounds = 1
   config.workers = 0
+  config.distributed = ''
   config.baselines = SIGMAS if full else ()
   network = {
     'name': 'cnn',

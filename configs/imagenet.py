@@ -90,6 +90,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.name = f'imagenet-{variant}'
   config.seed = 0
   config.workers = 8
+  config.distributed = ''
   config.data = {
     'name': 'imagenet',
     'data_dir': '',

@@ -440,8 +440,8 @@ def _check_options(options: Any, place: Place) -> None:
     )
   if options.spread == 'votes' and place.count > jax.process_count():
     raise ValueError(
-      "certify.spread = 'votes' takes processes of one run, which --distributed"
-      ' or --coordinator_address start'
+      "certify.spread = 'votes' takes processes of one run, which"
+      ' --config.distributed or --coordinator_address start'
     )
   if options.seed < -1:
     raise ValueError(

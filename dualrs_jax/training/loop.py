@@ -47,7 +47,14 @@ logger = logging.getLogger(__name__)
 
 #: What does not change the weights of a stage: these may differ between runs
 #: in one directory.
-NOT_IDENTITY = ('name', 'certify', 'checkpoint', 'baselines', 'workers')
+NOT_IDENTITY = (
+  'name',
+  'certify',
+  'checkpoint',
+  'baselines',
+  'workers',
+  'distributed',
+)
 
 #: The same within the options of a stage: how much is computed at a time. The
 #: parts of a batch (`accumulate`) each have noise of their own, so that other
