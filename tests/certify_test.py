@@ -181,6 +181,7 @@ def undisturbed(config, workdir, tmp_path_factory, monkeypatch):
   return run
 
 
+@pytest.mark.slow
 def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
   config, fresh, compiled, undisturbed
 ):

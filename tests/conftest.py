@@ -26,3 +26,28 @@ if 'JAX_PLATFORMS' not in os.environ:
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+#: Files whose tests take longest. They start first, so that no process is left
+#: with one of them at the end.
+LONGEST = (
+  'published_test.py',
+  'training/loop_test.py',
+  'train_test.py',
+  'training/distributed_test.py',
+  'certify_test.py',
+  'evaluation/certify_source_test.py',
+  'readme_test.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+  """Sorts whole files; the order within a file stays."""
+
+  def place(item):
+    path = item.path.as_posix()
+    return next(
+      (n for n, name in enumerate(LONGEST) if path.endswith(f'tests/{name}')),
+      len(LONGEST),
+    )
+
+  items.sort(key=place)
