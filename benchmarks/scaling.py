@@ -2,9 +2,8 @@
 
   python -m benchmarks.scaling --output benchmarks/results/scaling-NAME.md
 
-Each row is a process of its own, with so many virtual devices, each of one
-thread: more of them than cores cannot be faster, and show that nothing is
-computed twice. Training is that of a ResNet-20 on noisy images, certification
+Each row is a process of its own, with so many virtual devices on as many cores,
+as far as there are any: more devices than cores cannot be faster. Training is that of a ResNet-20 on noisy images, certification
 casts the votes of `certify_images`. The last line is a step of a network that
 computes next to nothing: what the host does for every step, batches, metrics
 and progress included.
@@ -134,6 +133,9 @@ def certify():
 def measure():
   """What one process prints: its step, its votes, and the host's part."""
   logging.disable(logging.WARNING)
+  # Before JAX starts its threads; one device alone would use all cores.
+  devices = int(os.environ['JAX_NUM_CPU_DEVICES'])
+  os.sched_setaffinity(0, range(min(devices, os.cpu_count() or 1)))
   found = {
     'step': train(network(), STEPS),
     'votes': certify(),
@@ -143,14 +145,13 @@ def measure():
 
 
 def measured(devices):
-  """Runs `measure` on so many devices of one thread each."""
+  """Runs `measure` on so many devices."""
   done = subprocess.run(
     [sys.executable, '-m', 'benchmarks.scaling', '--measure'],
     env=os.environ
     | {
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': f'{devices}',
-      'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false',
     },
     check=True,
     capture_output=True,
@@ -168,8 +169,8 @@ def report(rows, load):
     '`python -m benchmarks.scaling`',
     '',
     f'{os.cpu_count()} cores, load before the run {load:.1f}, jax'
-    f' {machine["versions"]["jax"]}, revision {machine["git_revision"]}. Every'
-    ' device has one thread.',
+    f' {machine["versions"]["jax"]}, revision {machine["git_revision"]}. One'
+    ' core for each device, as far as there are any.',
     '',
     f'| devices | training, ms per step of {BATCH} images | times one device'
     ' | certification, votes/s | times one device | host, ms per step |',
