@@ -3,10 +3,11 @@
   python -m benchmarks.scaling --output benchmarks/results/scaling-NAME.md
 
 Each row is a process of its own, with so many virtual devices on as many cores,
-as far as there are any: more devices than cores cannot be faster. Training is that of a ResNet-20 on noisy images, certification
-casts the votes of `certify_images`. The last line is a step of a network that
-computes next to nothing: what the host does for every step, batches, metrics
-and progress included.
+as far as there are any: more devices than cores cannot be much faster. Training
+is that of a ResNet-20 on noisy images, certification casts the votes of
+`certify_images`. The last column is a step of a network that computes next to
+nothing: what the host does for every step, batches, noise, metrics and progress
+included.
 """
 
 import argparse

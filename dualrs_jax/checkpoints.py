@@ -174,17 +174,22 @@ def load_model(directory: str | os.PathLike, model: Module) -> Module:
     model: a model of the architecture that was saved; it stays as it is.
 
   Raises:
-    CheckpointError: there is no checkpoint, the newest one is damaged, or it
-      is of another architecture.
+    CheckpointError: there is no checkpoint, the newest one is damaged, it is
+      of another architecture, or its `meta` names more `steps` than it has.
   """
   found = steps(directory)
   if not found:
     raise CheckpointError(f'there is no checkpoint in {directory}')
   path = _absolute(directory) / str(found[0])
   try:
-    state, _ = _read(path, {MODEL: model_state(model)})
+    state, meta = _read(path, {MODEL: model_state(model)})
   except _Damaged as damage:
     raise CheckpointError(f'checkpoint {path} is damaged: {damage}') from None
+  if found[0] < meta.get('steps', 0):
+    raise CheckpointError(
+      f'{directory} is at step {found[0]} of {meta["steps"]}: its training has'
+      ' not ended'
+    )
   return nnx.merge(nnx.graphdef(model), *state[MODEL].values())
 
 

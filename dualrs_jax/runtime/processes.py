@@ -157,7 +157,8 @@ def label_log(place: Place, handlers: Iterable[logging.Handler]) -> None:
 def in_step(place: Place) -> Iterator[None]:
   """Leaves a run of several processes with all of them, or at once.
 
-  A process that is done waits for the others, however long they take. One that
+  A process that is done waits for the others for as long as JAX's
+  collectives do. One that
   fails ends with the exit status of its error, without the barrier of an
   ordinary exit, at which it would wait for processes that wait for it; the
   runtime then ends the others. One that is preempted leaves as usual, since all

@@ -10,6 +10,12 @@ from dualrs_jax import checkpoints, sharding
 from dualrs_jax.training import feed, fit, recorder, state
 from tests.training import networks
 
+# A read of damaged files leaves tasks of Orbax behind, which complain, when they
+# are collected, of an event loop that is closed.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore::pytest.PytestUnraisableExceptionWarning'
+)
+
 STEPS = 23
 MESH = sharding.data_mesh(16, jax.devices()[:1])
 RHYTHM = fit.Rhythm(
