@@ -19,8 +19,8 @@ import member
 
 sys.path.pop(0)
 
-# A read of damaged files leaves tasks of Orbax behind, which complain, when they
-# are collected, of an event loop that is closed.
+# A read of damaged files leaves tasks of Orbax behind. When they are collected,
+# they complain of an event loop that is closed.
 pytestmark = pytest.mark.filterwarnings(
   'ignore::pytest.PytestUnraisableExceptionWarning'
 )

@@ -10,8 +10,8 @@ from dualrs_jax import checkpoints, sharding
 from dualrs_jax.training import feed, fit, recorder, state
 from tests.training import networks
 
-# A read of damaged files leaves tasks of Orbax behind, which complain, when they
-# are collected, of an event loop that is closed.
+# A read of damaged files leaves tasks of Orbax behind. When they are collected,
+# they complain of an event loop that is closed.
 pytestmark = pytest.mark.filterwarnings(
   'ignore::pytest.PytestUnraisableExceptionWarning'
 )
