@@ -68,8 +68,8 @@ RESNETS = {
 CASES = [
   ('cifar10', 'denoised', 'array_record'),
   ('cifar10', 'experts', 'tfrecord'),
-  ('imagenet', 'resnet', 'array_record'),
   pytest.param('cifar10', 'resnet', 'archive', marks=pytest.mark.slow),
+  pytest.param('imagenet', 'resnet', 'array_record', marks=pytest.mark.slow),
   pytest.param('imagenet', 'denoised', 'tfrecord', marks=pytest.mark.slow),
   pytest.param('imagenet', 'experts', 'array_record', marks=pytest.mark.slow),
 ]
