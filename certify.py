@@ -38,7 +38,7 @@ from absl import flags
 
 from configs import command_line
 from dualrs_jax.evaluation import certify_dataset
-from dualrs_jax.runtime import processes
+from dualrs_jax.runtime import cluster, processes
 
 #: Of a merge that finds images missing.
 INCOMPLETE = 3
@@ -64,6 +64,14 @@ def main(config, workdir, place):
     print(certify_dataset.report_dataset(config, workdir))
 
 
+def find_place(config):
+  """How a process finds its place: to certify its images it needs no other."""
+  if _MERGE.value:
+    return lambda *_, **__: processes.Place()
+  together = config.certify.spread == 'votes'
+  return cluster.start if together else cluster.locate
+
+
 def what_is_missing(missing):
   """How many images have no row, and the first of them, line by line."""
   lines = []
@@ -76,4 +84,4 @@ def what_is_missing(missing):
 
 
 if __name__ == '__main__':
-  command_line.run(main, independent=True)
+  command_line.run(main, find_place)

@@ -12,6 +12,7 @@ from typing import Any
 from configs import command_line
 from dualrs_jax.evaluation import certify_dataset
 from dualrs_jax.evaluation.report import report
+from dualrs_jax.runtime import cluster
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
 
@@ -58,4 +59,4 @@ def _certify(config: Any, **options) -> Any:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, lambda config: cluster.start)

@@ -17,29 +17,30 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+import dualrs_jax
 from dualrs_jax import checkpoints
-from dualrs_jax.runtime import preemption, processes, shards
+from dualrs_jax.runtime import locks, preemption, processes
 
 _OURS = (
   checkpoints.CheckpointError,
-  shards.ShardInUse,
+  locks.InUse,
   FloatingPointError,
   OSError,
 )
-_PACKAGE = pathlib.Path(checkpoints.__file__).parent
+_PACKAGE = pathlib.Path(dualrs_jax.__file__).parent
 
 
 def run(
   main: Callable[[Any, pathlib.Path, processes.Place], None],
-  *,
-  independent: bool = False,
+  find_place: Callable[[Any], Callable[..., processes.Place]],
 ) -> None:
   """Parses the flags and calls `main(config, workdir, place)`; never returns.
 
   Args:
     main: What the program does, in the place that it has among several.
-    independent: Whether the processes may also do without a coordinator, and
-      then know nothing of each other.
+    find_place: How a process finds its place under a configuration:
+      `cluster.start`, where processes compute together, or `cluster.locate`,
+      where each works by itself.
   """
   config = config_flags.DEFINE_config_file(
     'config',
@@ -77,21 +78,15 @@ def run(
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
     folder = workdir.value or pathlib.Path('runs') / config.value.name
     with _one_sentence():
-      number, index = num_processes.value, process_id.value
-      distributed = config.value.distributed
-      alone = not (distributed or coordinator_address.value)
-      if independent and alone and number is not None and index is not None:
-        place = processes.independent(number, index)
-      else:
-        place = processes.start(
-          distributed,
-          coordinator_address=coordinator_address.value,
-          num_processes=number,
-          process_id=index,
-        )
+      place = find_place(config.value)(
+        config.value.distributed,
+        coordinator_address=coordinator_address.value,
+        num_processes=num_processes.value,
+        process_id=process_id.value,
+      )
     handler = absl_logging.get_absl_handler().python_handler
     processes.label_log(place, [handler])
-    with processes.in_step(processes.here()), _one_sentence():
+    with processes.in_step(processes.here()), _one_sentence(place.label):
       main(config.value, pathlib.Path(folder), place)
 
   app.run(start, flags_parser=parse)
@@ -112,27 +107,29 @@ def _one_sentence_for_flags() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
+def _one_sentence(label: str = '') -> Iterator[None]:
+  """Ends the program as its errors deserve; `label` goes before what it says."""
+  again = 'the same command goes on from here'
   try:
     yield
   except KeyboardInterrupt:
-    print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+    print(f'\n{label}interrupted; {again}', file=sys.stderr)
     sys.exit(130)
   except preemption.Preempted as error:
-    print(f'{error}; the same command goes on from here', file=sys.stderr)
+    print(f'{label}{error}; {again}', file=sys.stderr)
     sys.exit(preemption.EXIT_STATUS)
   except _OURS as error:
-    _fail(str(error))
+    _fail(str(error), label)
   except ValueError as error:
     # Ours say what is wrong; those of other libraries need their traceback.
     raised_in = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1][0])
     if _PACKAGE not in raised_in.parents:
       raise
-    _fail(str(error))
+    _fail(str(error), label)
 
 
-def _fail(sentence: str) -> NoReturn:
-  print(f'error: {sentence}', file=sys.stderr)
+def _fail(sentence: str, label: str = '') -> NoReturn:
+  print(f'{label}error: {sentence}', file=sys.stderr)
   sys.exit(2)
 
 

@@ -247,9 +247,43 @@ def test_four_processes_at_the_same_moment(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('spread', ['images', 'votes'])
-def test_one_run_of_two_processes_preempted_and_done_again(
-  config, fresh, compiled, undisturbed, spread
+def test_on_a_cluster_the_first_one_is_killed_and_the_other_ends_its_images(
+  config, fresh, compiled, undisturbed
+):
+  def begin(index, *options):
+    cluster = {
+      'SLURM_JOB_ID': '7',
+      'SLURM_STEP_NODELIST': 'no-such-host',
+      'SLURM_NTASKS': '2',
+      'SLURM_PROCID': f'{index}',
+      'SLURM_LOCALID': f'{index}',
+    }
+    return start(
+      *(config, fresh, *FIXED, '--config.distributed=auto', *options),
+      environment=compiled | cluster,
+    )
+
+  folder = fresh / 'certify' / 'dual-agreement-fixed'
+  first, second = begin(0), begin(1)
+  send_once_there(first, signal.SIGKILL, folder / 'rows-0-of-2.tsv', 1)
+  ended(first, -signal.SIGKILL)
+  printed, log = ended(second, 0)
+  assert 'images are missing: ' in printed
+  assert 'image/s' not in log, 'the first one alone draws progress'
+  assert (folder / 'rows-1-of-2.tsv').read_text().count('\n') == 1 + 6
+
+  printed, _ = ended(begin(0), 0)
+  assert 'dual-agreement-fixed\n  12 images of digits' in printed
+  seed = json.loads((fresh / 'certify' / 'seed.json').read_text())['seed']
+  expected = undisturbed(
+    seed, protocol='fixed', n=800, count=12, chunk_size=500
+  )
+  assert timeless(folder / 'rows.tsv') == timeless(expected)
+
+
+@pytest.mark.slow
+def test_votes_of_two_processes_preempted_and_done_again(
+  config, fresh, compiled, undisturbed
 ):
   def begin():
     address = f'127.0.0.1:{launch.free_port()}'
@@ -257,7 +291,7 @@ def test_one_run_of_two_processes_preempted_and_done_again(
       start(
         *(config, fresh, *FIXED, '--num_processes=2', f'--process_id={k}'),
         f'--coordinator_address={address}',
-        f'--config.certify.spread={spread}',
+        '--config.certify.spread=votes',
         '--config.certify.seed=3',
         environment=compiled,
       )
@@ -266,12 +300,9 @@ def test_one_run_of_two_processes_preempted_and_done_again(
 
   folder = fresh / 'certify' / 'dual-agreement-fixed'
   first, second = begin()
-  own = 'rows-1-of-2.tsv' if spread == 'images' else 'rows.tsv'
-  send_once_there(second, signal.SIGTERM, folder / own, 2)
-  if spread == 'images':  # each ends by its own signal, as schedulers send it
-    first.send_signal(signal.SIGTERM)
-  for process in (first, second):
-    assert 'preempted with' in ended(process, 75)[1]
+  send_once_there(second, signal.SIGTERM, folder / 'rows.tsv', 2)
+  for index, process in enumerate((first, second)):
+    assert f'[{index}/2] preempted with' in ended(process, 75)[1]
   first, second = begin()
   printed, log = ended(first, 0)
   assert 'dual-agreement-fixed\n  12 images of digits' in printed

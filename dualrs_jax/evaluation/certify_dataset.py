@@ -94,12 +94,8 @@ def certify_dataset(
   together = options.spread == 'votes' and place.count > 1
   with preemption.watch(together=together) as preempted:
     rows = _certify(config, pathlib.Path(workdir), place, preempted)
-    try:
-      processes.barrier('all rows')
-    except Exception:  # another process has left: if preempted, so is this one
-      if not preempted():
-        raise
-      raise preemption.Preempted('preempted with its images done') from None
+    ask = {} if together else {'preempted': preempted}
+    processes.barrier('the rows of all processes', **ask)
   return rows
 
 
@@ -438,7 +434,7 @@ def _check_options(options: Any, place: Place) -> None:
       'certify.label must be the name of a folder, of letters, digits and'
       f' _ . + -, not {options.label!r}'
     )
-  if options.spread == 'votes' and place.count > jax.process_count():
+  if options.spread == 'votes' and place.count > processes.here().count:
     raise ValueError(
       "certify.spread = 'votes' takes processes of one run, which"
       ' --config.distributed or --coordinator_address start'

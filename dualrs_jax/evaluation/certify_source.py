@@ -96,7 +96,7 @@ def certify_source(
     SettingsMismatch: If the directory holds results of other settings.
     CorruptShard: If the file of rows is damaged before its last line, or the
       label of a row is not that of its image.
-    ShardInUse: If another process is adding rows in this place.
+    InUse: If another process is adding rows in this place.
     Preempted: If it was asked to end; what was decided is kept.
   """
   settings_lib.check_seed(seed)

@@ -20,7 +20,7 @@ from typing import Any
 from dualrs_jax.evaluation import tsv
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import settings as settings_lib
-from dualrs_jax.runtime import shards
+from dualrs_jax.runtime import locks, shards
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.runtime.shards import Shard
 
@@ -30,6 +30,7 @@ Files = Mapping[str, Sequence[Record]]
 ROWS = 'rows.tsv'
 _SHARD = re.compile(r'rows-\d+-of-(\d+)\.tsv')
 _LOCK = 'merge.lock'
+_MERGE_SECONDS = 600.0
 
 
 def open_own(
@@ -38,7 +39,7 @@ def open_own(
   """Opens the file to which a process appends its rows.
 
   Raises:
-    ShardInUse: If another process has it.
+    InUse: If another process has it.
     CorruptShard: If it is damaged before its last line.
   """
   name = ROWS
@@ -128,11 +129,16 @@ def merge(
 
   Raises:
     CorruptShard: If a file is damaged before its last line.
+    InUse: If another process merges, and does not end.
   """
   rows = together(read(directory, settings))
   missing = [idx for idx in asked if idx not in rows]
   if _paths(directory) and (partly or not missing):
-    with shards.exclusively(directory / _LOCK):
+    with locks.exclusively(
+      directory / _LOCK,
+      refusal=f'another process is merging the rows of {directory}',
+      patience=_MERGE_SECONDS,
+    ):
       _merge(directory, settings)
   return missing
 
@@ -159,7 +165,7 @@ def _unused(
   path: pathlib.Path, settings: Mapping[str, Any]
 ) -> Iterator[Shard[Record]]:
   """A file to merge, unless a process has it: that one will merge it."""
-  with contextlib.suppress(shards.ShardInUse):
+  with contextlib.suppress(locks.InUse):
     yield _open(path, settings)
 
 

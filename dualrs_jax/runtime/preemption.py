@@ -6,9 +6,11 @@ a scheduler tells it from a failure, and submits it again.
 """
 
 import contextlib
+import functools
 import itertools
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import jax
@@ -21,6 +23,9 @@ EXIT_STATUS = 75
 # JAX names the call after the furthest one of any process. It takes the number
 # literally, for the life of a process: a lower one would never be reached.
 _calls = itertools.count()
+
+#: JAX looks once a second whether it has caught a signal.
+_NOTICE_SECONDS = 1.5
 
 
 class Preempted(Exception):
@@ -36,7 +41,8 @@ def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
       same call. A signal to any one of them then ends all. Work that needs
       collectives must end like that; every process has to ask equally often.
       Otherwise each process ends by its own signal, at its own next call;
-      schedulers send one to each.
+      schedulers send one to each. All processes of a run begin such a watch
+      at the same place: a signal that came before is asked about then.
 
   Yields:
     A function that says whether to save and end now; it is asked once a step.
@@ -49,7 +55,21 @@ def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
     yield lambda: False  # Python handles signals in the main thread alone
   else:
     with _own_handler() as received:
+      if jax.distributed.is_initialized() and _was_noticed():
+        received.set()
       yield received.is_set
+
+
+@functools.cache
+def _was_noticed() -> bool:
+  """Whether JAX has caught a signal about which nobody has asked yet.
+
+  It catches them from the start of a run until the first handler of our own.
+  """
+  time.sleep(_NOTICE_SECONDS)
+  # At the first call processes may only agree on which one they end.
+  calls = [next(_calls), next(_calls)]
+  return any([multihost_utils.reached_preemption_sync_point(n) for n in calls])
 
 
 @contextlib.contextmanager

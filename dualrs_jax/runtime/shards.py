@@ -10,16 +10,11 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from dualrs_jax.runtime import settings
-
-try:
-  import fcntl
-except ImportError:  # not a POSIX system: no lock
-  fcntl = None
+from dualrs_jax.runtime import locks, settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +23,6 @@ Row = TypeVar('Row')
 
 class CorruptShard(ValueError):
   """A shard is damaged in a way that no crash explains."""
-
-
-class ShardInUse(RuntimeError):
-  """Another process is writing to the shard."""
 
 
 def read(
@@ -87,12 +78,13 @@ class Shard(Generic[Row]):
 
     Raises:
       CorruptShard: see `read`. The file is left as it is.
-      ShardInUse: another process has opened the shard.
+      InUse: another process has opened the shard.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     self.path = path
-    self._file = _open_locked(path, wait=False)
+    refusal = f'another process is writing to {path}'
+    self._file = locks.open_locked(path, refusal=refusal)
     try:
       self.rows, self._good = _scan(path, header, parse)
       self._file.truncate(self._good)
@@ -146,21 +138,6 @@ class Shard(Generic[Row]):
     self.close()
 
 
-@contextlib.contextmanager
-def exclusively(path: str | os.PathLike) -> Iterator[None]:
-  """Waits until no other process is between here and the end of the block.
-
-  Args:
-    path: a file that stands for the lock, and is there only while it is taken.
-  """
-  path = pathlib.Path(path)
-  with _open_locked(path, wait=True):
-    try:
-      yield
-    finally:
-      path.unlink(missing_ok=True)
-
-
 def _scan(
   path: pathlib.Path, header: str, parse: Callable[[str], Row]
 ) -> tuple[list[Row], int]:
@@ -192,37 +169,3 @@ def _scan(
       dropped[:200].decode(errors='replace'),
     )
   return rows, good
-
-
-def _open_locked(path: pathlib.Path, *, wait: bool) -> BinaryIO:
-  """Opens a file for appending, and takes it until it is closed."""
-  while True:
-    file = path.open('ab', buffering=0)
-    try:
-      _lock(file, path, wait=wait)
-      if _is_at(file, path):
-        return file
-    except BaseException:
-      file.close()
-      raise
-    file.close()  # somebody removed or replaced it meanwhile
-
-
-def _is_at(file: BinaryIO, path: pathlib.Path) -> bool:
-  """Whether an open file is still the one of this name."""
-  try:
-    return os.path.samestat(os.fstat(file.fileno()), path.stat())
-  except FileNotFoundError:
-    return False
-
-
-def _lock(file: BinaryIO, path: pathlib.Path, *, wait: bool) -> None:
-  """Takes the file for this process until it is closed."""
-  if fcntl is None:
-    return
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-  except BlockingIOError as error:
-    raise ShardInUse(f'another process is writing to {path}') from error
-  except OSError as error:  # a file system without locks
-    logger.warning('%s cannot be locked: %s', path, error)

@@ -13,6 +13,7 @@ it was interrupted. A classifier stage of 0 steps hands on what it was given,
 such as a network that somebody else trained.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -36,7 +37,7 @@ from dualrs_jax import (
   networks,
   sharding,
 )
-from dualrs_jax.runtime import preemption, settings
+from dualrs_jax.runtime import locks, preemption, processes, settings
 from dualrs_jax.training import checks, fit, losses, state, targets
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
@@ -63,6 +64,9 @@ NOT_IDENTITY = (
 _AT_A_TIME = ('accumulate', 'chunk_size', 'shard_size')
 
 _VALIDATION_VOTES = 32
+
+#: How long a training that lost a process may take to leave its directory.
+_LEAVING_SECONDS = 60.0
 
 
 class _Run(NamedTuple):
@@ -109,12 +113,30 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     data.DatasetNotFound: the data set is not there.
     checkpoints.CheckpointError: a checkpoint of another architecture.
     preemption.Preempted: the run was asked to end, and has saved its state.
+    locks.InUse: another process is training in the directory.
   """
   check(config)
+  if jax.process_count() > processes.here().count:
+    raise ValueError(
+      f'the devices are those of {jax.process_count()} processes, which'
+      " --config.distributed='auto' connects"
+    )
   workdir = pathlib.Path(workdir)
   settings.claim(workdir / 'settings.json', identity(config))
-  with preemption.watch(together=True) as preempted:
+  with (
+    _alone(workdir) if processes.here().first else contextlib.nullcontext(),
+    preemption.watch(together=True) as preempted,
+  ):
     _train(_load(config, workdir, preempted))
+
+
+def _alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+  """Keeps a second training out of the directory until this one ends."""
+  return locks.exclusively(
+    workdir / 'train.lock',
+    refusal=f'another process is training in {workdir}',
+    patience=_LEAVING_SECONDS,
+  )
 
 
 def _train(run: _Run) -> None:

@@ -17,7 +17,7 @@ import dualrs_jax
 from dualrs_jax import data, models
 from dualrs_jax.evaluation import casting, records, tsv, workers
 from dualrs_jax.evaluation import certify_source as module
-from dualrs_jax.runtime import preemption, shards
+from dualrs_jax.runtime import locks, preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 
@@ -386,7 +386,7 @@ def test_two_processes_cannot_take_one_place(certify, tmp_path):
   recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
   with (
     workers.open_own(tmp_path / 'run', recorded, Place(0, 2)),
-    pytest.raises(shards.ShardInUse, match=str(path)),
+    pytest.raises(locks.InUse, match=str(path)),
   ):
     certify(place=Place(0, 2))
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from dualrs_jax.evaluation import certify_source
-from dualrs_jax.runtime import processes
+from dualrs_jax.runtime import cluster, processes
 from tests.evaluation import conftest
 
 
@@ -43,7 +43,7 @@ def certify(directory, changes, **options):
 def main(folder, address, count, index):
   folder = pathlib.Path(folder)
   methods = json.loads((folder / 'methods.json').read_text())
-  place = processes.start(
+  place = cluster.start(
     '',
     coordinator_address=address,
     num_processes=int(count),

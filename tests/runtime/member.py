@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dualrs_jax.runtime import preemption, processes
+from dualrs_jax.runtime import cluster, preemption, processes
 
 
 def everywhere(spec=()):
@@ -77,7 +77,7 @@ def fails(place, folder):
 def lingers(place, folder):
   """The first process takes longer than an exit would wait for it."""
   if place.first:
-    time.sleep(3 * processes.SHUTDOWN_SECONDS)
+    time.sleep(3 * cluster.SHUTDOWN_SECONDS)
   return {}
 
 
@@ -137,8 +137,8 @@ def main(what, folder, address, count, index):
   logging.basicConfig(handlers=[handler], format='log: %(message)s')
   logging.getLogger('dualrs_jax').setLevel(logging.INFO)
   if what == 'lingers':
-    processes.SHUTDOWN_SECONDS = 1  # of 30, so that the test is quick
-  place = processes.start(
+    cluster.SHUTDOWN_SECONDS = 1  # of 30, so that the test is quick
+  place = cluster.start(
     '',
     coordinator_address=address,
     num_processes=int(count),

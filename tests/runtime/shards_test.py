@@ -1,11 +1,10 @@
 import logging
 import os
 import resource
-import threading
 
 import pytest
 
-from dualrs_jax.runtime import shards
+from dualrs_jax.runtime import locks, shards
 
 HEADER = 'number\tsquare'
 
@@ -97,7 +96,7 @@ def test_another_header_is_refused(path, text):
 
 def test_only_one_writer_at_a_time(path):
   with shards.Shard(path, HEADER, parse) as shard:
-    with pytest.raises(shards.ShardInUse, match='another process'):
+    with pytest.raises(locks.InUse, match='another process'):
       shards.Shard(path, HEADER, parse)
     assert shards.read(path, HEADER, parse) == [0, 1, 2]
     shard.append(line(3))
@@ -153,16 +152,16 @@ def test_a_full_disk_is_named_and_leaves_no_torn_line(path):
 def test_a_file_that_was_replaced_before_it_was_locked_is_opened_again(
   path, monkeypatch
 ):
-  lock = shards._lock
+  lock = locks._lock
 
   def slow_lock(*arguments, **options):
-    monkeypatch.setattr(shards, '_lock', lock)
+    monkeypatch.setattr(locks, '_lock', lock)
     other = path.with_name('other')
     other.write_text(f'{HEADER}\n7\t49\n')
     os.replace(other, path)
-    lock(*arguments, **options)
+    return lock(*arguments, **options)
 
-  monkeypatch.setattr(shards, '_lock', slow_lock)
+  monkeypatch.setattr(locks, '_lock', slow_lock)
   with shards.Shard(path, HEADER, parse) as shard:
     assert shard.rows == [7]
     shard.append(line(8))
@@ -172,35 +171,15 @@ def test_a_file_that_was_replaced_before_it_was_locked_is_opened_again(
 def test_a_file_that_was_removed_before_it_was_locked_is_made_again(
   path, monkeypatch
 ):
-  lock = shards._lock
+  lock = locks._lock
 
   def slow_lock(*arguments, **options):
-    monkeypatch.setattr(shards, '_lock', lock)
+    monkeypatch.setattr(locks, '_lock', lock)
     with shards.Shard(path, HEADER, parse) as shard:
       shard.remove()
-    lock(*arguments, **options)
+    return lock(*arguments, **options)
 
-  monkeypatch.setattr(shards, '_lock', slow_lock)
+  monkeypatch.setattr(locks, '_lock', slow_lock)
   with shards.Shard(path, HEADER, parse) as shard:
     assert shard.rows == []
   assert shards.read(path, HEADER, parse) == []
-
-
-def test_one_at_a_time_is_between_the_lines_and_none_leaves_a_file(tmp_path):
-  path = tmp_path / 'lock'
-  inside, most = [], []
-
-  def enter():
-    for _ in range(50):
-      with shards.exclusively(path):
-        inside.append(1)
-        most.append(len(inside))
-        inside.pop()
-
-  threads = [threading.Thread(target=enter) for _ in range(4)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
-  assert most == [1] * 200
-  assert not path.exists()

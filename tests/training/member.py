@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from dualrs_jax import data
-from dualrs_jax.runtime import preemption, processes
+from dualrs_jax.runtime import cluster, preemption, processes
 from dualrs_jax.training import loop
 from tests.training import tiny
 from tests.training.stored import Stored
@@ -32,7 +32,7 @@ def on_disk(load):
 def main(workdir, source, address, count, index):
   handler = logging.StreamHandler()
   logging.basicConfig(handlers=[handler], format='log: %(message)s')
-  place = processes.start(
+  place = cluster.start(
     '',
     coordinator_address=address,
     num_processes=int(count),

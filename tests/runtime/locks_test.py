@@ -1,0 +1,93 @@
+"""One process at a time, whatever becomes of it."""
+
+import logging
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from dualrs_jax.runtime import locks
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_one_at_a_time_is_between_the_lines_and_none_leaves_a_file(tmp_path):
+  path = tmp_path / 'lock'
+  inside, most = [], []
+
+  def enter():
+    for _ in range(10):
+      with locks.exclusively(path, refusal='taken', patience=60.0):
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+
+  threads = [threading.Thread(target=enter) for _ in range(4)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert most == [1] * 40
+  assert not path.exists()
+
+
+HOLDER = """
+import sys, time
+from dualrs_jax.runtime import locks
+with locks.exclusively(sys.argv[1], refusal='taken', patience=0.0):
+  print('inside', flush=True)
+  time.sleep(100)
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+  """A lock that another process has, and that process."""
+  path = tmp_path / 'lock'
+  with subprocess.Popen(
+    [sys.executable, '-c', HOLDER, path],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    text=True,
+  ) as holder:
+    assert holder.stdout.readline() == 'inside\n'
+    yield path, holder
+    holder.kill()
+
+
+def test_another_process_is_refused_after_its_patience(held, caplog):
+  path, _ = held
+  begin = time.monotonic()
+  with (
+    caplog.at_level(logging.INFO),
+    pytest.raises(locks.InUse, match='taken by another'),
+    locks.exclusively(path, refusal='taken by another', patience=0.3),
+  ):
+    raise AssertionError('two processes are inside')
+  assert time.monotonic() - begin >= 0.3
+  assert 'taken by another: waiting 0.3 s for it to end' in caplog.text
+  assert path.exists(), 'it is still that of the other process'
+
+
+def test_a_lock_ends_with_its_process_however_that_ends(held):
+  path, holder = held
+  holder.send_signal(signal.SIGKILL)
+  with locks.exclusively(path, refusal='taken', patience=30.0):
+    assert path.exists()
+  assert not path.exists()
+
+
+def test_a_file_system_without_locks_is_warned_of(
+  tmp_path, monkeypatch, caplog
+):
+  def flock(*_):
+    raise OSError('no locks here')
+
+  monkeypatch.setattr(locks.fcntl, 'flock', flock)
+  path = tmp_path / 'lock'
+  with locks.exclusively(path, refusal='taken', patience=0.0):
+    assert f'{path} cannot be locked: no locks here' in caplog.text
