@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import jax
 import pytest
 
-from dualrs_jax.evaluation import certify_source, tsv
+from dualrs_jax.evaluation import certify_source, workers
 from dualrs_jax.runtime import settings as settings_lib
 from tests.evaluation import member
 from tests.runtime import launch
@@ -20,21 +21,19 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope='module')
-def together(tmp_path_factory):
-  """Certifies by every method, in two processes of two devices each."""
-  folder = tmp_path_factory.mktemp('together')
+def run(folder, how, statuses, devices):
+  """Certifies by every method, in two processes."""
   (folder / 'methods.json').write_text(json.dumps(METHODS))
   address = f'127.0.0.1:{launch.free_port()}'
   environment = os.environ | {
     'JAX_PLATFORMS': 'cpu',
-    'JAX_NUM_CPU_DEVICES': '2',
+    'JAX_NUM_CPU_DEVICES': f'{devices}',
     'PYTHONPATH': str(launch.ROOT),
   }
   logs = [(folder / f'{index}.log').open('w') for index in range(2)]
   started = [
     subprocess.Popen(
-      [sys.executable, member.__file__, folder, address, '2', f'{index}'],
+      [sys.executable, member.__file__, folder, address, '2', f'{index}', how],
       env=environment,
       stdout=log,
       stderr=subprocess.STDOUT,
@@ -42,15 +41,27 @@ def together(tmp_path_factory):
     for index, log in enumerate(logs)
   ]
   try:
-    statuses = [process.wait(120) for process in started]
+    found = [process.wait(120) for process in started]
   finally:
     for process, log in zip(started, logs, strict=True):
       process.kill()
       process.wait()
       log.close()
   texts = [(folder / f'{index}.log').read_text() for index in range(2)]
-  assert statuses == [0, 0], texts
+  assert found == statuses, texts
   return folder
+
+
+@pytest.fixture(scope='module')
+def together(tmp_path_factory):
+  return run(tmp_path_factory.mktemp('together'), 'together', [0, 0], 2)
+
+
+def written(folder):
+  """The rows of all files, by index, without their times."""
+  recorded = settings_lib.read(folder / certify_source.SETTINGS)
+  rows = workers.together(workers.read(folder, recorded))
+  return {idx: repr(rows[idx]._replace(time=0.0)) for idx in sorted(rows)}
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -60,10 +71,7 @@ def test_rows_are_those_of_one_process(together, tmp_path, method):
   for index in range(2):
     assert json.loads((together / f'{index}.json').read_text())[method] == alone
   folder = together / method
-  recorded = settings_lib.read(folder / certify_source.SETTINGS)
-  rows = tsv.read(folder / certify_source.ROWS, recorded)
-  rows = sorted(rows, key=lambda row: row.idx)
-  assert [repr(row._replace(time=0.0)) for row in rows] == alone
+  assert list(written(folder).values()) == alone
   assert sorted(path.name for path in folder.iterdir()) == [
     'rows.tsv',
     'settings.json',
@@ -73,3 +81,15 @@ def test_rows_are_those_of_one_process(together, tmp_path, method):
 def test_one_of_the_processes_draws(together):
   logs = [(together / f'{index}.log').read_text() for index in range(2)]
   assert ['8/8' in log for log in logs] == [True, False]
+
+
+def test_devices_of_others_and_the_death_of_one_do_not_matter(tmp_path):
+  # Of a CPU, devices that compute together would need the run for that.
+  folder = run(tmp_path, 'apart', [0, -signal.SIGKILL], 1)
+  one = {'devices': [jax.local_devices()[0]]}
+  for number, (method, changes) in enumerate(METHODS.items()):
+    member.certify(tmp_path / 'alone' / method, changes, **one)
+    expected = written(tmp_path / 'alone' / method)
+    if number:  # the share of the one that had died by then is missing
+      expected = {idx: expected[idx] for idx in sorted(expected)[::2]}
+    assert written(folder / method) == expected

@@ -1,12 +1,17 @@
 """One process of a run that certifies together; distributed_test.py starts it.
 
-    python member.py FOLDER ADDRESS COUNT INDEX
+    python member.py FOLDER ADDRESS COUNT INDEX HOW
 
-It says in FOLDER/<index>.json what rows it saw, method by method.
+Together, all devices share the votes. Apart, the processes see the devices of
+each other, as on a slice of TPUs, and are not connected; they share the images,
+and the last process dies after its first method. It says in FOLDER/<index>.json
+what rows it saw, method by method.
 """
 
 import json
+import os
 import pathlib
+import signal
 import sys
 
 import jax
@@ -18,7 +23,7 @@ from tests.evaluation import conftest
 
 
 def certify(directory, changes, **options):
-  """Rows without their times, as text; all devices share the votes."""
+  """Rows without their times, as text."""
   single = changes.get('smoothing') == 'single'
   settings = {
     name: value
@@ -40,7 +45,7 @@ def certify(directory, changes, **options):
   return [repr(row._replace(time=0.0)) for row in rows]
 
 
-def main(folder, address, count, index):
+def main(folder, address, count, index, how):
   folder = pathlib.Path(folder)
   methods = json.loads((folder / 'methods.json').read_text())
   place = cluster.start(
@@ -50,11 +55,18 @@ def main(folder, address, count, index):
     process_id=int(index),
     timeout=60,
   )
-  with processes.in_step(place):
-    seen = {
-      name: certify(folder / name, changes, devices=jax.devices())
-      for name, changes in methods.items()
-    }
+  if how == 'together':
+    options = {'devices': jax.devices()}
+  else:
+    jax.distributed.shutdown()
+    assert jax.process_count() > processes.here().count
+    options = {'place': place}
+  seen = {}
+  with processes.in_step(processes.here()):
+    for name, changes in methods.items():
+      seen[name] = certify(folder / name, changes, **options)
+      if how == 'apart' and not place.first:
+        os.kill(os.getpid(), signal.SIGKILL)
     (folder / f'{index}.json').write_text(json.dumps(seen))
 
 
