@@ -108,7 +108,7 @@ def _one_sentence_for_flags() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_sentence(label: str = '') -> Iterator[None]:
-  """Ends the program as its errors deserve; `label` goes before what it says."""
+  """Ends the program as its errors deserve; each sentence has the label."""
   again = 'the same command goes on from here'
   try:
     yield

@@ -53,9 +53,9 @@ def workdir(tmp_path_factory):
       strides=(8,),
       hidden=8,
     )
-    with checkpoints.manager(directory / 'checkpoints' / stage, keep=1) as mgr:
+    with checkpoints.Saver(directory / 'checkpoints' / stage, keep=1) as saver:
       state = {checkpoints.MODEL: checkpoints.model_state(model)}
-      checkpoints.save(mgr, 1, state, {})
+      saver.save(1, state, {})
   return directory
 
 

@@ -1,7 +1,11 @@
 """Checkpoints: what is saved comes back, and damage is told from difference."""
 
+import os
 import pathlib
+import re
+import resource
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -67,9 +71,9 @@ def assert_same(tree, other):
 def directory(tmp_path):
   """Checkpoints of steps 1, 2 and 3, of networks with seed 1, 2 and 3."""
   path = tmp_path / 'stage'
-  with checkpoints.manager(path, keep=3) as manager:
+  with checkpoints.Saver(path, keep=3) as saver:
     for step in (1, 2, 3):
-      checkpoints.save(manager, step, items(Net(step)), {'number': step})
+      saver.save(step, items(Net(step)), {'number': step})
   return path
 
 
@@ -105,9 +109,9 @@ def test_load_model_leaves_the_given_model_alone(directory):
 
 
 def test_the_oldest_checkpoints_go(tmp_path):
-  with checkpoints.manager(tmp_path, keep=2) as manager:
+  with checkpoints.Saver(tmp_path, keep=2) as saver:
     for step in (10, 20, 30):
-      checkpoints.save(manager, step, items(Net(0)), {})
+      saver.save(step, items(Net(0)), {})
   assert checkpoints.steps(tmp_path) == [30, 20]
 
 
@@ -121,10 +125,10 @@ def test_nothing_saved(tmp_path):
 
 def test_steps_only_go_up(directory):
   with (
-    checkpoints.manager(directory, keep=3) as manager,
+    checkpoints.Saver(directory, keep=3) as saver,
     pytest.raises(checkpoints.CheckpointError, match='newer than 2'),
   ):
-    checkpoints.save(manager, 2, items(Net(0)), {})
+    saver.save(2, items(Net(0)), {})
 
 
 @pytest.mark.parametrize(
@@ -152,8 +156,8 @@ def test_training_falls_back_and_loading_refuses(directory, damage, caplog):
   assert 'damaged-3' in caplog.text
   assert (directory / 'damaged-3').is_dir()
   # The place is free again for the step that training reaches once more.
-  with checkpoints.manager(directory, keep=3) as manager:
-    checkpoints.save(manager, 3, items(Net(33)), {})
+  with checkpoints.Saver(directory, keep=3) as saver:
+    saver.save(3, items(Net(33)), {})
   assert_same(
     nnx.state(checkpoints.load_model(directory, Net(9))), nnx.state(Net(33))
   )
@@ -186,22 +190,22 @@ def test_an_interrupted_save_is_no_checkpoint(directory):
 def test_saved_on_eight_devices_restored_on_one(tmp_path):
   mesh = Mesh(np.array(jax.devices()), ('data',))
   everywhere = NamedSharding(mesh, PartitionSpec())
-  with checkpoints.manager(tmp_path, keep=1) as manager:
+  with checkpoints.Saver(tmp_path, keep=1) as saver:
     on_eight = jax.device_put(items(Net(4)), everywhere)
-    checkpoints.save(manager, 1, on_eight, {})
+    saver.save(1, on_eight, {})
   state, _, _ = checkpoints.restore(tmp_path, items(Net(0)))
   assert_same(state, items(Net(4)))
   assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
 
 
 def test_two_processes_and_one_read_what_the_other_wrote(tmp_path):
-  with checkpoints.manager(tmp_path / 'old', keep=3) as manager:
+  with checkpoints.Saver(tmp_path / 'old', keep=3) as saver:
     for step in (6, 7, 8):
-      checkpoints.save(manager, step, member.state(float(step)), {'n': step})
+      saver.save(step, member.state(float(step)), {'n': step})
   truncate(tmp_path / 'old' / '8' / 'description' / 'metadata')
   for index, step in ((0, 2), (1, 1)):
-    with checkpoints.manager(tmp_path / f'own-{index}', keep=1) as manager:
-      checkpoints.save(manager, step, member.state(1.0), {})
+    with checkpoints.Saver(tmp_path / f'own-{index}', keep=1) as saver:
+      saver.save(step, member.state(1.0), {})
 
   members = launch.launch('saves', tmp_path)
 
@@ -223,10 +227,90 @@ def test_two_processes_and_one_read_what_the_other_wrote(tmp_path):
   assert_same(state, member.state(3.0))
 
 
+def fill(largest):
+  """No file may grow beyond so many bytes; returns what ends that."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+  return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def check_until_it_fails(saver):
+  deadline = time.monotonic() + 30
+  while time.monotonic() < deadline:
+    saver.check()
+    time.sleep(0.01)
+
+
+def test_a_full_disk_is_told_at_the_next_step_and_loses_nothing(
+  directory, caplog
+):
+  empty = fill(1000)
+  try:
+    saver = checkpoints.Saver(directory, keep=3)
+    saver.save(4, items(Net(4)), {})
+    with pytest.raises(checkpoints.CheckpointError) as error:
+      check_until_it_fails(saver)
+  finally:
+    empty()
+  assert re.fullmatch(
+    f'checkpoint {directory}/4 could not be written: '
+    r'(\[Errno 27\] )?File too large',
+    str(error.value),
+  )
+  assert 'Traceback' not in caplog.text
+  assert checkpoints.steps(directory) == [3, 2, 1]
+  state, _, step = checkpoints.restore(directory, items(Net(9)))
+  assert step == 3
+  assert_same(state, items(Net(3)))
+  with checkpoints.Saver(directory, keep=3) as saver:
+    assert not list(directory.glob('*tmp*')), 'what was begun is cleared away'
+    saver.save(4, items(Net(4)), {})
+  assert checkpoints.steps(directory) == [4, 3, 2]
+
+
+def test_a_full_disk_at_the_last_save_is_told_at_the_end(directory):
+  empty = fill(1000)
+  try:
+    with (
+      pytest.raises(checkpoints.CheckpointError, match='4 could not be writt'),
+      checkpoints.Saver(directory, keep=3) as saver,
+    ):
+      saver.save(4, items(Net(4)), {})
+  finally:
+    empty()
+
+
+@pytest.mark.parametrize('who', ['fills_first', 'fills_last'])
+def test_a_full_disk_of_one_process_ends_both(tmp_path, who):
+  begin = time.monotonic()
+  members = launch.launch(who, tmp_path, timeout=90)
+  assert time.monotonic() - begin < 60
+  failed = members[who == 'fills_last']
+  assert failed.status == 1
+  lost = re.search(r'full/(\d+) could not be written', failed.log)
+  assert [process.status != 0 for process in members] == [True, True]
+  template = {'model': {'weights': np.zeros((400, 300), np.float32)}}
+  _, _, step = checkpoints.restore(tmp_path / 'full', template)
+  assert step == int(lost[1]) - 10
+
+
+def test_a_directory_that_cannot_be_written_to(tmp_path):
+  directory = tmp_path / 'closed'
+  directory.mkdir()
+  directory.chmod(0o500)
+  user = os.geteuid()
+  os.seteuid(user or 65534)  # the mode of a folder does not stop root
+  try:
+    with pytest.raises(OSError, match='closed'):
+      checkpoints.Saver(directory / 'stage', keep=1)
+  finally:
+    os.seteuid(user)
+
+
 def test_an_unfinished_training_is_not_loaded(tmp_path):
   for step, message in ((20, 'is at step 20 of 30'), (30, None)):
-    with checkpoints.manager(tmp_path, keep=2) as manager:
-      checkpoints.save(manager, step, items(Net(0)), {'steps': 30})
+    with checkpoints.Saver(tmp_path, keep=2) as saver:
+      saver.save(step, items(Net(0)), {'steps': 30})
     if message:
       with pytest.raises(checkpoints.CheckpointError, match=message):
         checkpoints.load_model(tmp_path, Net(1))

@@ -19,8 +19,8 @@ from typing import Any
 
 from dualrs_jax.evaluation import tsv
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime import locks, shards
+from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.runtime.shards import Shard
 

@@ -69,8 +69,8 @@ def save(
     'sha256': digest,
   }
   state = {checkpoints.MODEL: checkpoints.model_state(model)}
-  with checkpoints.manager(directory, keep=1) as manager:
-    checkpoints.save(manager, 0, state, description)
+  with checkpoints.Saver(directory, keep=1) as saver:
+    saver.save(0, state, description)
   # Written last: a folder with it is complete.
   unfinished = directory / f'{_DESCRIPTION}.unfinished'
   unfinished.write_text(json.dumps(description, indent=2) + '\n')

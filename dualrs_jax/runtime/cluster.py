@@ -178,12 +178,13 @@ def _check(
     raise ValueError(
       f'{" and ".join(given)} given without {" and ".join(missing)}'
     )
-  if num_processes is not None and process_id is not None:
-    if not 0 <= process_id < num_processes:
-      raise ValueError(
-        f'process_id must be in [0, {num_processes}), the num_processes, not'
-        f' {process_id}'
-      )
+  if num_processes is None or process_id is None:
+    return
+  if not 0 <= process_id < num_processes:
+    raise ValueError(
+      f'process_id must be in [0, {num_processes}), the num_processes, not'
+      f' {process_id}'
+    )
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -68,8 +68,8 @@ def _was_noticed() -> bool:
   """
   time.sleep(_NOTICE_SECONDS)
   # At the first call processes may only agree on which one they end.
-  calls = [next(_calls), next(_calls)]
-  return any([multihost_utils.reached_preemption_sync_point(n) for n in calls])
+  first = multihost_utils.reached_preemption_sync_point(next(_calls))
+  return multihost_utils.reached_preemption_sync_point(next(_calls)) or first
 
 
 @contextlib.contextmanager

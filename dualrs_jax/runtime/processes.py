@@ -30,7 +30,7 @@ Read = TypeVar('Read')
 #: How long processes wait for each other. One that died is noticed long before.
 _BARRIER_DAYS = 20
 #: After so long a network file system shows what another host has written.
-_SHOWN_SECONDS = 90.0
+SHOWN_SECONDS = 90.0
 _POLL_SECONDS = 0.5
 
 _barriers = itertools.count()
@@ -71,9 +71,7 @@ def agreed(values: np.ndarray) -> np.ndarray:
   return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
-def barrier(
-  name: str, preempted: Callable[[], bool] = lambda: False
-) -> None:
+def barrier(name: str, preempted: Callable[[], bool] = lambda: False) -> None:
   """Waits until all processes of the run are there, however long that takes.
 
   No device takes part: an hour between the first one and the last does no harm.
@@ -108,19 +106,17 @@ def barrier(
   waiting.result()
 
 
-def await_shown(
-  read: Callable[[], Read | None], what: object, seconds: float = _SHOWN_SECONDS
-) -> Read | None:
+def await_shown(read: Callable[[], Read | None], what: object) -> Read | None:
   """Reads what another process has written; None if it does not appear.
 
-  Network file systems show a host what another one wrote some seconds late.
+  Network file systems show a host what another one wrote some seconds late. In
+  a run of one process it is tried once.
 
   Args:
     read: returns it, or None while it is not there.
     what: for the log.
-    seconds: how long to try. In a run of one process it is tried once.
   """
-  deadline = time.monotonic() + seconds
+  deadline = time.monotonic() + SHOWN_SECONDS
   waiting = False
   while True:
     found = read()
@@ -131,7 +127,7 @@ def await_shown(
         'another process has written %s, which is not seen here: waiting up to'
         ' %g s for the file system',
         what,
-        seconds,
+        SHOWN_SECONDS,
       )
     waiting = True
     time.sleep(_POLL_SECONDS)

@@ -77,16 +77,23 @@ def finished(
   found = checkpoints.steps(directory)
   if not processes.agreed(np.array(bool(found) and found[0] >= steps)):
     return None
-  loaded, failure = None, None
-  try:
-    loaded = checkpoints.load_model(directory, model)
-  except checkpoints.CheckpointError as error:
-    failure = error
-  if processes.agreed(np.array(failure is None)):
-    if failure is not None:  # the first process could read it
-      raise failure
+  failures = []
+
+  def load():
+    try:
+      return checkpoints.load_model(directory, model)
+    except checkpoints.CheckpointError as error:
+      failures.append(error)
+      return None
+
+  loaded = load()
+  if processes.agreed(np.array(loaded is not None)):
+    if loaded is None:  # the first process could read it
+      loaded = processes.await_shown(load, directory)
+    if loaded is None:
+      raise failures[-1]
     return loaded
-  logger.warning('%s; the stage is resumed', failure)
+  logger.warning('%s; the stage is resumed', failures[-1])
   return None
 
 
@@ -139,7 +146,7 @@ def fit(
     ValueError: fewer examples than a batch needs.
     FloatingPointError: the loss is no longer finite.
     checkpoints.CheckpointError: the stage was trained with another
-      architecture.
+      architecture, or a checkpoint could not be written.
     preemption.Preempted: the run was asked to end. All steps that were taken
       are saved.
   """
@@ -178,7 +185,7 @@ def fit(
   platform = mesh.devices.flat[0].platform
   waits = mesh.size > 1 and platform in _WAITING_PLATFORMS
   with (
-    checkpoints.manager(directory, keep=rhythm.keep) as manager,
+    checkpoints.Saver(directory, keep=rhythm.keep) as saver,
     recorder.Recorder(workdir / 'metrics', stage, after_step=start)
     if first_process
     else contextlib.nullcontext() as record,
@@ -197,6 +204,7 @@ def fit(
         jax.block_until_ready(sums)
       totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
       stopping = preempted()
+      saver.check()
       saving = last % rhythm.checkpoint_steps == 0 or last == steps or stopping
       evaluating = last % rhythm.evaluate_steps == 0 or last == steps
       if saving or evaluating or last % rhythm.metrics_steps == 0:
@@ -210,7 +218,7 @@ def fit(
         bar.set_postfix_str(f'loss {means["loss"]:.4g}', refresh=False)
       if saving:
         items = state.to_items(current)
-        checkpoints.save(manager, last, items, {'stage': stage, 'steps': steps})
+        saver.save(last, items, {'stage': stage, 'steps': steps})
       bar.update(last - first)
       if stopping:
         break

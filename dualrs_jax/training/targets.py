@@ -122,7 +122,9 @@ def build(
         raise preemption.Preempted(f'the finished shards of {stage} are saved')
   processes.barrier(stage)
   table = [
-    _load(path, chosen, len(sigmas))
+    processes.await_shown(
+      functools.partial(_load, path, chosen, len(sigmas)), path
+    )
     for path, chosen in zip(paths, indices, strict=True)
   ]
   for path, shard in zip(paths, table, strict=True):

@@ -83,9 +83,9 @@ def workdir(tmp_path_factory):
     model = models.create(
       **CNN, num_classes=width, image_shape=(32, 32, 1), seed=seed
     )
-    with checkpoints.manager(directory / 'checkpoints' / stage, keep=1) as mgr:
+    with checkpoints.Saver(directory / 'checkpoints' / stage, keep=1) as saver:
       state = {checkpoints.MODEL: checkpoints.model_state(model)}
-      checkpoints.save(mgr, 1, state, {})
+      saver.save(1, state, {})
   return directory
 
 

@@ -5,10 +5,12 @@
 `WHAT` names a function below. It says what it saw in FOLDER/<index>.json.
 """
 
+import functools
 import json
 import logging
 import os
 import pathlib
+import resource
 import signal
 import sys
 import time
@@ -106,29 +108,52 @@ def replicated(leaf):
 
 def saves(place, folder):
   """Restores, saves, restores; at last one process reads, the other waits."""
-  from dualrs_jax import checkpoints  # the other tests do without its imports
+  # The other tests do without these imports.
+  from dualrs_jax import checkpoints
+  from dualrs_jax.checkpoints import reader
 
   old = checkpoints.restore(folder / 'old', state(0.0))
-  with checkpoints.manager(folder / 'new', keep=2) as manager:
+  with checkpoints.Saver(folder / 'new', keep=2) as saver:
     for step in (1, 2, 3):
       tree = jax.tree.map(replicated, state(float(step)))
-      checkpoints.save(manager, step, tree, {'step': step})
+      saver.save(step, tree, {'step': step})
   seen = {'old': summary(old)}
+  processes.SHOWN_SECONDS = 1.0  # of 90, so that the test is quick
   try:  # each process in a folder of its own
     own = checkpoints.restore(folder / f'own-{place.index}', state(0.0))
     seen['own'] = summary(own)[0]
   except checkpoints.CheckpointError as error:
     seen['own'] = str(error)
   if not place.first:
-    seen['alone'] = summary(
-      checkpoints._newest(folder / 'new', state(0.0), [3])
-    )
+    seen['alone'] = summary(reader._newest(folder / 'new', state(0.0), [3]))
   return seen
+
+
+def fills(place, folder, full):
+  """The disk of one process is full; all compute and save in step."""
+  from dualrs_jax import checkpoints
+
+  with checkpoints.Saver(folder / 'full', keep=2) as saver:
+    for step in range(1, 2000):
+      total(1)
+      saver.check()
+      if place.index == full and checkpoints.steps(folder / 'full') == [10]:
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, most))
+      if step % 10 == 0:
+        large = np.random.default_rng(step).normal(size=(400, 300))
+        tree = {'model': {'weights': np.float32(large)}}
+        saver.save(step, jax.tree.map(replicated, tree), {'step': step})
+  raise AssertionError('nobody noticed that the disk is full')
 
 
 def summary(restored):
   tree, meta, step = restored
   return [step, meta, np.asarray(tree['model']['weights']).tolist()]
+
+
+fills_first = functools.partial(fills, full=0)
+fills_last = functools.partial(fills, full=1)
 
 
 def main(what, folder, address, count, index):

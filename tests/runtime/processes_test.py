@@ -3,7 +3,6 @@
 import logging
 import pathlib
 import signal
-import socket
 import sys
 import time
 

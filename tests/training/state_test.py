@@ -102,8 +102,8 @@ def test_the_average_follows_the_weights():
 def test_a_state_survives_its_checkpoint(tmp_path):
   graphdef, first, step = make(state.make_optimizer(**options()))
   current, _ = step(first, 0.9)
-  with checkpoints.manager(tmp_path, keep=1) as manager:
-    checkpoints.save(manager, 1, state.to_items(current), {})
+  with checkpoints.Saver(tmp_path, keep=1) as saver:
+    saver.save(1, state.to_items(current), {})
   items, _, _ = checkpoints.restore(tmp_path, state.to_items(first))
   restored = state.from_items(items)
   there, back = step(current, 0.9)[0], step(restored, 0.9)[0]

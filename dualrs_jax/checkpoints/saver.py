@@ -1,0 +1,149 @@
+"""Saving checkpoints in the background, by all processes of a run together."""
+
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from dualrs_jax.checkpoints import description, quiet
+from dualrs_jax.runtime import processes
+
+#: In the names of what is not, or no longer, a checkpoint.
+_UNFINISHED = '*.orbax-checkpoint-tmp*'
+_REMOVED = '.removed'
+
+
+class Saver:
+  """Saves the checkpoints of one directory; to be used in a `with`.
+
+  A save that is interrupted leaves nothing that looks like a checkpoint. One
+  that fails, because the disk is full, say, is reported by the next `check` in
+  the process where it failed, whose end ends the others. Processes that do not
+  check would wait for each other for a long time.
+
+  Leaving the `with` waits for the last save.
+  """
+
+  def __init__(self, directory: str | os.PathLike, *, keep: int):
+    """Opens a directory.
+
+    Args:
+      directory: where the checkpoints are; created if it is missing.
+      keep: how many of the newest checkpoints stay.
+
+    Raises:
+      OSError: the directory cannot be written to.
+    """
+    self._directory = description.absolute(directory)
+    self._keep = keep
+    self._first = processes.here().first
+    if self._first:
+      self._directory.mkdir(parents=True, exist_ok=True)
+      for pattern in (_UNFINISHED, f'*{_REMOVED}'):
+        for path in self._directory.glob(pattern):
+          shutil.rmtree(path)
+    self._newest = max(description.steps(self._directory), default=-1)
+    self._saving: pathlib.Path | None = None
+    self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+    quiet.saving()
+
+  def save(
+    self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]
+  ) -> None:
+    """Saves a checkpoint in the background, once the one before is saved.
+
+    Args:
+      step: number of the checkpoint, larger than any that was saved before.
+      state: pytrees of arrays by name. `load_model` reads the one that is named
+        'model', of the form `model_state(model)`.
+      meta: anything that JSON can express.
+
+    Raises:
+      CheckpointError: there is a newer one, or the one before was not saved.
+    """
+    self.check()
+    if step <= self._newest:
+      raise description.CheckpointError(
+        f'{self._directory} holds a step newer than {step}'
+      )
+    described = {}
+    if self._first:  # no other process writes it
+      arrays = {name: description.describe(t) for name, t in state.items()}
+      described = {'meta': dict(meta), 'arrays': arrays}
+    items: dict[str, Any] = {
+      name: ocp.args.StandardSave(tree) for name, tree in state.items()
+    }
+    items[description.DESCRIPTION] = ocp.args.JsonSave(described)
+    self._wait()
+    path = self._directory / str(step)
+    try:
+      self._writer.save(path, args=ocp.args.Composite(**items))
+    except (OSError, ValueError) as error:
+      raise self._failure(path, error) from error
+    self._newest, self._saving = step, path
+
+  def check(self) -> None:
+    """Raises CheckpointError if a save has failed; asked once a step."""
+    try:
+      self._writer.check_for_errors()
+    except Exception as error:  # Orbax raises what its threads raised
+      raise self._failure(self._saving, error) from error
+    if self._saving is not None and self._first and self._saving.is_dir():
+      self._saving = None
+      self._remove_old()
+
+  def close(self) -> None:
+    """Waits for the last save.
+
+    Raises:
+      CheckpointError: it has failed.
+    """
+    self._wait()
+    self._writer.close()
+
+  def _wait(self) -> None:
+    try:
+      self._writer.wait_until_finished()
+    except Exception as error:
+      raise self._failure(self._saving, error) from error
+    self.check()
+
+  def _remove_old(self) -> None:
+    for step in description.steps(self._directory)[self._keep :]:
+      path = self._directory / str(step)
+      removed = path.with_name(path.name + _REMOVED)
+      path.rename(removed)  # half of it must not look like a checkpoint
+      shutil.rmtree(removed)
+
+  def _failure(
+    self, path: pathlib.Path | None, error: Exception
+  ) -> description.CheckpointError:
+    text = ' '.join(f'{error}'.split()) or type(error).__name__
+    number = re.search(r"os_error_code='(\d+)'", text)  # tensorstore's
+    reason = os.strerror(int(number[1])) if number else text
+    return description.CheckpointError(
+      f'checkpoint {path} could not be written: {reason}'
+    )
+
+  def __enter__(self) -> 'Saver':
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
+    if error is None:
+      self.close()
+    elif processes.here().count == 1:
+      try:
+        self.close()
+      except description.CheckpointError as second:
+        error.add_note(str(second))
+    # Of several processes, the others may not be there to save with.
