@@ -1,6 +1,5 @@
 """Checkpoints: what is saved comes back, and damage is told from difference."""
 
-import os
 import pathlib
 import re
 import resource
@@ -16,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dualrs_jax import checkpoints
+from tests.read_only import read_only
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'runtime'))
 import launch
@@ -295,16 +295,8 @@ def test_a_full_disk_of_one_process_ends_both(tmp_path, who):
 
 
 def test_a_directory_that_cannot_be_written_to(tmp_path):
-  directory = tmp_path / 'closed'
-  directory.mkdir()
-  directory.chmod(0o500)
-  user = os.geteuid()
-  os.seteuid(user or 65534)  # the mode of a folder does not stop root
-  try:
-    with pytest.raises(OSError, match='closed'):
-      checkpoints.Saver(directory / 'stage', keep=1)
-  finally:
-    os.seteuid(user)
+  with read_only(tmp_path), pytest.raises(OSError, match=str(tmp_path)):
+    checkpoints.Saver(tmp_path / 'stage', keep=1)
 
 
 def test_an_unfinished_training_is_not_loaded(tmp_path):

@@ -20,6 +20,7 @@ from dualrs_jax.evaluation import certify_source as module
 from dualrs_jax.runtime import locks, preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
+from tests.read_only import read_only
 
 ALL = np.arange(12)
 
@@ -459,6 +460,18 @@ def test_a_full_disk_is_told_and_loses_nothing(certify, tmp_path):
   assert 1 < len(kept) < 12
   assert kept == whole[: len(kept)]
   assert timeless(certify()) == whole
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(certify, tmp_path):
+  certify(positions=ALL[:3])
+  kept = timeless(written(tmp_path / 'run'))
+  with (
+    read_only(tmp_path / 'run'),
+    pytest.raises(PermissionError, match=str(tmp_path / 'run')),
+  ):
+    certify()
+  assert timeless(written(tmp_path / 'run')) == kept
+  assert timeless(certify()) == timeless(certify('undisturbed'))
 
 
 def test_a_clock_that_jumps_does_not_show(certify, monkeypatch):

@@ -13,6 +13,7 @@ import pathlib
 import resource
 import signal
 import sys
+import threading
 import time
 
 import jax
@@ -66,6 +67,31 @@ def ends_alone(place, folder):
   with preemption.watch(together=False) as preempted:
     signal_at = 20 if place.first else 50
     return {'step': steps(preempted, False, signal_at), 'then': 'preempted'}
+
+
+def ends_between(place, folder):
+  """SIGTERM comes when one watch has ended and the next has not begun."""
+  with preemption.watch(together=True) as preempted:
+    for _ in range(5):
+      assert not preempted()
+  if not place.first:
+    os.kill(os.getpid(), signal.SIGTERM)
+  with preemption.watch(together=False) as preempted:
+    assert preempted()
+  return {'then': 'preempted'}
+
+
+def waits(place, folder):
+  """SIGTERM comes while a process waits for one that is still at work."""
+  with preemption.watch(together=False) as preempted:
+    if place.first:
+      threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+      try:
+        processes.barrier('a place', preempted)
+      except preemption.Preempted as error:
+        return {'said': str(error), 'then': 'preempted'}
+    step = steps(preempted, False, 300)
+    return {'step': step, 'then': 'preempted'}
 
 
 def fails(place, folder):

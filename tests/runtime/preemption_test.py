@@ -27,6 +27,17 @@ def test_each_process_ends_at_the_step_after_its_own_signal(tmp_path):
   assert [member.seen['step'] for member in members] == [21, 51]
 
 
+def test_a_signal_between_two_watches_is_not_lost(tmp_path):
+  members = launch.launch('ends_between', tmp_path)
+  assert [member.status for member in members] == [preemption.EXIT_STATUS] * 2
+
+
+def test_a_process_that_waits_for_another_is_preempted_too(tmp_path):
+  members = launch.launch('waits', tmp_path)
+  assert [member.status for member in members] == [preemption.EXIT_STATUS] * 2
+  assert members[0].seen['said'] == 'preempted while waiting for a place'
+
+
 def test_one_process_notices_and_the_handler_goes():
   before = signal.getsignal(signal.SIGTERM)
   with preemption.watch(together=True) as preempted:

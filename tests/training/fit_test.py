@@ -1,5 +1,8 @@
 """A stage: interrupted anywhere, it ends in the same weights."""
 
+import itertools
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +90,29 @@ def weights(model):
 def assert_same(model, other):
   for left, right in zip(weights(model), weights(other), strict=True):
     np.testing.assert_array_equal(left, right)
+
+
+def jump(monkeypatch, seconds):
+  """The clock is put by so much, at each look at it by something else."""
+  clock, now = itertools.cycle(seconds), time.time()
+  monkeypatch.setattr(time, 'time', lambda: now + next(clock))
+
+
+def test_a_clock_that_jumps_does_not_show(undisturbed, tmp_path, monkeypatch):
+  jump(monkeypatch, [0.0, 90.0, -90.0, 10.0])
+  assert_same(run(tmp_path), undisturbed[1])
+  found = checkpoints.steps(tmp_path / 'checkpoints' / 'classifier-0')
+  assert found == [23, 20]
+
+
+def test_a_clock_put_by_hours_during_a_save_costs_that_save(
+  undisturbed, tmp_path
+):
+  with pytest.MonkeyPatch.context() as patch:
+    jump(patch, [0.0, 40_000.0])
+    with pytest.raises(checkpoints.CheckpointError, match='not be written'):
+      run(tmp_path)
+  assert_same(run(tmp_path), undisturbed[1])
 
 
 def rows(workdir):

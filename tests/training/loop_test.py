@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dualrs_jax import checkpoints
-from dualrs_jax.runtime import settings
+from dualrs_jax.runtime import locks, settings
 from dualrs_jax.training import fit, loop, recorder, targets
+from tests.read_only import read_only
 from tests.training import tiny
 
 STAGES = tiny.STAGES
@@ -51,6 +52,32 @@ def test_fine_tuning_starts_from_the_classifier(trained):
   assert 0 < distance(first, tuned) < distance(first, other)
 
 
+def test_a_second_training_in_one_folder_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop, '_LEAVING_SECONDS', 0.2)
+  taken = locks.exclusively(tmp_path / 'train.lock', refusal='', patience=0.0)
+  with (
+    taken,
+    pytest.raises(locks.InUse, match=f'process is training in {tmp_path}$'),
+  ):
+    loop.train(tiny.get_config(), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ['settings.json']
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+  settings.claim(tmp_path / 'settings.json', loop.identity(tiny.get_config()))
+  with read_only(tmp_path), pytest.raises(PermissionError, match=str(tmp_path)):
+    loop.train(tiny.get_config(), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ['settings.json']
+
+
+def test_devices_of_processes_that_are_not_joined_are_refused(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(jax, 'process_count', lambda: 4)
+  with pytest.raises(ValueError, match='devices are those of 4 processes'):
+    loop.train(tiny.get_config(), tmp_path)
+
+
 class Stop(Exception):
   """An interruption."""
 
@@ -88,7 +115,7 @@ def test_a_finished_training_is_left_alone(trained, monkeypatch):
     for path in trained.rglob('*')
     if path.is_file()
   }
-  monkeypatch.delattr(checkpoints, 'save')
+  monkeypatch.delattr(checkpoints.Saver, 'save')
   loop.train(tiny.get_config(), trained)
   assert before == {path: path.stat().st_mtime_ns for path in before}
 
