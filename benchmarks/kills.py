@@ -1,6 +1,6 @@
 """Kills a run again and again: what it ends in is what it would have been.
 
-  python benchmarks/kills.py --output benchmarks/results/kills-NAME.md
+  python -m benchmarks.kills --output benchmarks/results/kills-NAME.md
 
 Trains and certifies a small configuration once undisturbed, then in other
 folders while killing it (SIGKILL, without warning) at random moments of four
@@ -13,20 +13,16 @@ other must leave by itself within a minute.
 
 import argparse
 import collections
-import json
 import os
 import pathlib
 import random
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 
+from benchmarks import runs
 from dualrs_jax.runtime import environment
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 PHASES = ('training', 'checkpointing', 'targets', 'certification')
 #: A phase is killed at a moment in so many seconds after it is seen.
 WITHIN = {
@@ -35,60 +31,6 @@ WITHIN = {
   'targets': 2.0,
   'certification': 2.0,
 }
-CONFIG = """
-from configs import digits
-
-def get_config():
-  config = digits.get_config().unlock()
-  config.data.renderings = 4
-  for role in ('classifier', 'estimator'):
-    config.model[role].update(
-      channels=(8,), kernels=(8,), strides=(8,), hidden=32, embedding=8
-    )
-  for stage in ('classifier', 'estimator', 'finetune'):
-    config[stage].update(steps=300, batch_size=64, warmup_steps=20)
-  config.targets.update(count=1000, shard_size=25)
-  config.checkpoint.update(
-    every_steps=25, evaluate_steps=25, keep=2, metrics_steps=25
-  )
-  config.certify.update(count=60, n=1000, chunk_size=100, seed=7)
-  return config.lock()
-"""
-
-
-def start(config, workdir, processes):
-  """Starts all processes of a run."""
-  flags = [[]]
-  if processes > 1:
-    with socket.socket() as probe:
-      probe.bind(('127.0.0.1', 0))
-      address = f'127.0.0.1:{probe.getsockname()[1]}'
-    flags = [
-      [
-        f'--coordinator_address={address}',
-        f'--num_processes={processes}',
-        f'--process_id={index}',
-      ]
-      for index in range(processes)
-    ]
-  started = []
-  for index, extra in enumerate(flags):
-    log = workdir.with_name(f'{workdir.name}-{index}.log').open('a')
-    started.append(
-      subprocess.Popen(
-        [sys.executable, 'train.py', f'--config={config}']
-        + [f'--workdir={workdir}', *extra],
-        cwd=ROOT,
-        env=os.environ
-        | {
-          'JAX_COMPILATION_CACHE_DIR': str(config.with_name('compiled')),
-          'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
-        },
-        stdout=log,
-        stderr=log,
-      )
-    )
-  return started
 
 
 def phase(workdir):
@@ -140,38 +82,34 @@ def progress(workdir):
 
 def outcome(workdir):
   """Weights, targets and rows; without times, which differ."""
-  weights = {}
-  for stage in sorted((workdir / 'checkpoints').iterdir()):
-    last = max(int(p.name) for p in stage.iterdir() if p.name.isdecimal())
-    text = (stage / str(last) / 'description' / 'metadata').read_text()
-    weights[stage.name] = last, json.loads(text)['arrays']
   targets = {
     path.name: path.read_bytes() for path in workdir.glob('targets/*/*.npz')
   }
-  rows = {}
-  for path in sorted(workdir.glob('certify/*/rows.tsv')):
-    header, *lines = [line.split('\t') for line in path.read_text().split('\n')]
-    timed = header.index('time')
-    kept = [line[:timed] + line[timed + 1 :] for line in lines if len(line) > 1]
-    rows[path.parent.name] = sorted(kept)
-  return {'weights': weights, 'targets': targets, 'rows': rows}
+  return {
+    'weights': runs.weights(workdir),
+    'targets': targets,
+    'rows': runs.rows(workdir),
+  }
+
+
+def start(config, workdir, processes):
+  """Starts all processes of a run."""
+  return runs.start('train.py', config, workdir, runs.coordinated(processes))
 
 
 def run(config, workdir, processes):
   """Runs to the end, undisturbed."""
-  statuses = [process.wait() for process in start(config, workdir, processes)]
-  if any(statuses):
-    raise SystemExit(f'{workdir}: the run ended with {statuses}')
+  runs.run('train.py', config, workdir, runs.coordinated(processes))
 
 
 def disturb(config, folder, options, expected):
   """Kills runs until every phase had its share; returns what was seen."""
   chance = random.Random(options.seed)
   share = -(-options.kills // len(PHASES))
-  kills, leaving, runs, differing = collections.Counter(), [], 0, []
+  kills, leaving, ended, differing = collections.Counter(), [], 0, []
   while any(kills[name] < share for name in PHASES):
-    workdir = folder / f'disturbed-{runs}'
-    runs += 1
+    workdir = folder / f'disturbed-{ended}'
+    ended += 1
     for wanted in PHASES:
       for _ in range(2 * share):
         if kills[wanted] >= share:
@@ -190,16 +128,16 @@ def disturb(config, folder, options, expected):
       f'{workdir.name}: {name}' for name in own if own[name] != expected[name]
     ]
     print(f'{workdir.name}: ended; different: {differing or "nothing"}')
-  return kills, leaving, runs, differing
+  return kills, leaving, ended, differing
 
 
-def report(options, kills, leaving, runs, differing):
+def report(options, kills, leaving, ended, differing):
   """The result as Markdown."""
   machine = environment.describe()
   lines = [
     '# Runs that were killed',
     '',
-    f'`python benchmarks/kills.py --kills {options.kills} --processes'
+    f'`python -m benchmarks.kills --kills {options.kills} --processes'
     f' {options.processes} --seed {options.seed}`',
     '',
     f'{os.cpu_count()} cores, {machine["device_kind"]}, jax'
@@ -210,8 +148,8 @@ def report(options, kills, leaving, runs, differing):
     *(f'| {name} | {kills[name]} |' for name in (*PHASES, 'starting')),
     f'| **all** | **{sum(kills.values())}** |',
     '',
-    f'{runs} disturbed runs ended, each after its kills. Weights of all stages,'
-    ' radius targets and rows of all certifications, compared with the'
+    f'{ended} disturbed runs ended, each after its kills. Weights of all'
+    ' stages, radius targets and rows of all certifications, compared with the'
     f' undisturbed run bit for bit: {", ".join(differing) or "equal"}.',
   ]
   if options.processes > 1:
@@ -235,8 +173,7 @@ def main():
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    config = folder / 'small.py'
-    config.write_text(CONFIG)
+    config = runs.write_config(folder)
     begin = time.monotonic()
     run(config, folder / 'undisturbed', options.processes)
     print(f'undisturbed: {time.monotonic() - begin:.0f} s', flush=True)

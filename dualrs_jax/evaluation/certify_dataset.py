@@ -117,7 +117,8 @@ def _certify(
     seed = settings.claim(
       workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
     )['seed']
-  if options.smoothing == 'dual' and options.task == 'certify':
+  dual = options.smoothing == 'dual' and options.task == 'certify'
+  if dual and place.first:
     keeps = verdicts.RULES[asked[0]['certificate']].keeps
     checks.warn_of_radius_cap(
       config.sigmas,

@@ -69,11 +69,12 @@ def start(
       _check_free(port)
     else:
       _await_coordinator(host, port, timeout)
-  logger.info(
-    'waiting up to %d s for all processes of the run, at %s',
-    timeout,
-    coordinator_address or 'the address that the cluster gives',
-  )
+  if not process_id:  # of a cluster, it is not known yet
+    logger.info(
+      'waiting up to %d s for all processes of the run, at %s',
+      timeout,
+      coordinator_address or 'the address that the cluster gives',
+    )
   try:
     jax.distributed.initialize(
       coordinator_address,

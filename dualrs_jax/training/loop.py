@@ -228,7 +228,7 @@ def _mesh(stage: str, options: Any) -> Mesh:
     mesh = sharding.data_mesh(rows)
   except ValueError as error:
     raise ValueError(f'{stage}: {error}') from error
-  if mesh.size < jax.device_count():
+  if mesh.size < jax.device_count() and processes.here().first:
     logger.warning(
       '%s computes %d rows at a time, which takes %d of %d devices',
       stage,
@@ -273,9 +273,10 @@ def check(config: Any) -> None:
   # What `paper` and `agreement` leave to the bound of the selected level.
   n, alpha = config.certify.n, config.certify.alpha / 2
   confidence.check_possible(n, alpha)
-  checks.warn_of_radius_cap(
-    config.sigmas, config.estimator_sigma, n=n, alpha=alpha
-  )
+  if processes.here().first:
+    checks.warn_of_radius_cap(
+      config.sigmas, config.estimator_sigma, n=n, alpha=alpha
+    )
 
 
 def _fit_classifier(

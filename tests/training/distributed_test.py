@@ -1,5 +1,6 @@
 """A training of several processes: the weights of one, and its ways to end."""
 
+import json
 import os
 import pathlib
 import signal
@@ -69,7 +70,10 @@ def await_file(run, folder, pattern):
 
 
 def assert_same_weights(workdir, session):
-  """Equal up to the order of float32 sums, over 140 steps."""
+  """Those of one process up to the order of float32 sums, over 140 steps."""
+  own = [json.loads(path.read_text()) for path in workdir.glob('?.json')]
+  assert set(own[0]) <= set(STAGES)
+  assert own == [own[0]] * len(own), 'the processes have different weights'
   undisturbed = tiny.trained(session)
   for stage in STAGES:
     width = tiny.STAGES[stage]

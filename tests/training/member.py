@@ -2,17 +2,24 @@
 
     python member.py WORKDIR SOURCE ADDRESS COUNT INDEX
 
-`SOURCE` is memory, or disk: where the training images are.
+`SOURCE` is memory, or disk: where the training images are. The weights that
+each stage ended in here, in memory, are in WORKDIR/<index>.json as checksums.
 """
 
 import dataclasses
+import json
 import logging
 import pathlib
 import sys
+import zlib
+
+import jax
+import numpy as np
+from flax import nnx
 
 from dualrs_jax import data
 from dualrs_jax.runtime import cluster, preemption, processes
-from dualrs_jax.training import loop
+from dualrs_jax.training import fit, loop
 from tests.training import tiny
 from tests.training.stored import Stored
 
@@ -27,6 +34,19 @@ def on_disk(load):
     return dataclasses.replace(source, images=Stored(source.images))
 
   return loaded
+
+
+def recorded(fit, found):
+  """`fit`, with a checksum of each model that it returns."""
+
+  def fitted(*arguments, **options):
+    model = fit(*arguments, **options)
+    leaves = [leaf.addressable_data(0) for leaf in jax.tree.leaves(nnx.state(model))]
+    texts = [np.asarray(leaf).tobytes() for leaf in leaves]
+    found[options['stage']] = zlib.crc32(b''.join(texts))
+    return model
+
+  return fitted
 
 
 def main(workdir, source, address, count, index):
@@ -45,9 +65,12 @@ def main(workdir, source, address, count, index):
   config = tiny.get_config()
   with config.unlocked():
     config.baselines = ()
+  workdir, found = pathlib.Path(workdir), {}
+  fit.fit = recorded(fit.fit, found)
   with processes.in_step(place):
     try:
-      loop.train(config, pathlib.Path(workdir))
+      loop.train(config, workdir)
+      (workdir / f'{index}.json').write_text(json.dumps(found))
     except preemption.Preempted as error:
       print(error)
       sys.exit(preemption.EXIT_STATUS)

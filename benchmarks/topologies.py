@@ -1,0 +1,178 @@
+"""One run on one, two and four processes: the same weights, the same rows.
+
+  python -m benchmarks.topologies --output benchmarks/results/topologies-NAME.md
+
+Trains a small configuration on several numbers of processes over loopback and
+of CPU devices in each, and compares the weights with those of one process and
+one device: they may differ by the order of float32 sums. Then it certifies what
+one process trained, adaptively and with a fixed number of votes: by processes
+that share the images, and by processes that share the votes on each image.
+Rows must be those of one process bit for bit.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import runs
+from dualrs_jax import checkpoints, networks
+from dualrs_jax.runtime import environment
+
+#: Processes, and devices of each.
+TRAINED = ((2, 1), (4, 1), (1, 4), (2, 2))
+#: How the processes of a certification share it, how many, devices of each.
+CERTIFIED = (
+  ('images', 2, 1),
+  ('images', 4, 1),
+  ('images', 1, 4),
+  ('votes', 2, 1),
+  ('votes', 4, 1),
+  ('votes', 2, 2),
+)
+PROTOCOLS = ('adaptive', 'fixed')
+
+
+def trained(config, workdir, processes, devices):
+  """Trains, and certifies as train.py does; returns the seconds it took."""
+  begin = time.monotonic()
+  flags = runs.coordinated(processes)
+  runs.run('train.py', config, workdir, flags, devices=devices)
+  return time.monotonic() - begin
+
+
+def arrays(config, workdir):
+  """By stage, the weights that it ended in."""
+  config = runs.load_config(config)
+  found = {}
+  for stage in sorted((workdir / 'checkpoints').iterdir()):
+    role = 'estimator' if 'estimator' in stage.name else 'classifier'
+    width = len(config.sigmas) if role == 'estimator' else 10
+    model = networks.create(
+      config.model[role].to_dict(),
+      num_classes=width,
+      image_shape=(config.data.canvas, config.data.canvas, 1),
+      seed=0,
+    )
+    state = checkpoints.model_state(checkpoints.load_model(stage, model))
+    found[stage.name] = list(map(np.asarray, jax.tree.leaves(state)))
+  return found
+
+
+def votes(workdir):
+  """All counts of the radius targets."""
+  paths = sorted(workdir.glob('targets/*/*.npz'))
+  return np.concatenate([np.load(path)['counts'] for path in paths])
+
+
+def compared(config, workdir, one):
+  """Largest differences of weights by stage, and the targets that differ."""
+  own, differences = arrays(config, workdir), []
+  for stage, expected in arrays(config, one).items():
+    pairs = zip(own[stage], expected, strict=True)
+    differences.append(max(float(np.abs(x - y).max()) for x, y in pairs))
+  differing = int(np.abs(votes(workdir) - votes(one)).sum())
+  return differences, differing
+
+
+def certified(config, folder, source, spread, processes, devices):
+  """Rows of all protocols, by the networks of another folder."""
+  workdir = folder / f'certified-{spread}-{processes}-{devices}'
+  workdir.mkdir()
+  shutil.copytree(source / 'checkpoints', workdir / 'checkpoints')
+  flags = runs.apart if spread == 'images' else runs.coordinated
+  for protocol in PROTOCOLS:
+    runs.run(
+      *('certify.py', config, workdir, flags(processes)),
+      devices=devices,
+      options=[
+        f'--config.certify.protocol={protocol}',
+        f'--config.certify.spread={spread}',
+      ],
+    )
+  return runs.rows(workdir)
+
+
+def report(stages, training, certification):
+  """The result as Markdown."""
+  machine = environment.describe()
+  lines = [
+    '# One run on several processes and devices',
+    '',
+    '`python -m benchmarks.topologies`',
+    '',
+    f'{os.cpu_count()} cores, {machine["device_kind"]}, jax'
+    f' {machine["versions"]["jax"]}, revision {machine["git_revision"]}.',
+    '',
+    'Training, 300 steps for each stage, against one process with one device:'
+    ' the largest difference of any weight, and of all'
+    ' votes for the radius targets how many differ.',
+    '',
+    f'| processes | devices of each | {" | ".join(stages)} | votes | seconds |',
+    '|--:|--:|' + '--:|' * (len(stages) + 2),
+  ]
+  for (processes, devices), (differences, differing, cast, seconds) in training:
+    shown = ' | '.join(f'{x:.1e}' for x in differences)
+    lines.append(
+      f'| {processes} | {devices} | {shown} | {differing} of {cast:,}'
+      f' | {seconds:.0f} |'
+    )
+  lines += [
+    '',
+    'Certification, 60 images, against one process with one device: rows that'
+    ' differ in any column but `time`.',
+    '',
+    f'| shared | processes | devices of each | {" | ".join(PROTOCOLS)} |',
+    '|---|--:|--:|--:|--:|',
+  ]
+  for topology, differing in certification:
+    shown = ' | '.join(f'{x} of {y}' for x, y in differing)
+    lines.append(f'| {" | ".join(map(str, topology))} | {shown} |')
+  return '\n'.join(lines) + '\n'
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--output', type=pathlib.Path)
+  options = parser.parse_args()
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    config = runs.write_config(folder)
+    one = folder / 'trained-1-1'
+    seconds = trained(config, one, 1, 1)
+    cast = votes(one).size * runs.load_config(config).targets.votes
+    stages = list(arrays(config, one))
+    nothing = [0.0] * len(stages)
+    training = [((1, 1), (nothing, 0, cast, seconds))]
+    for topology in TRAINED:
+      workdir = folder / f'trained-{topology[0]}-{topology[1]}'
+      seconds = trained(config, workdir, *topology)
+      training.append(
+        (topology, (*compared(config, workdir, one), cast, seconds))
+      )
+      print(*training[-1], flush=True)
+    expected = certified(config, folder, one, 'images', 1, 1)
+    certification = []
+    for topology in CERTIFIED:
+      found = certified(config, folder, one, *topology)
+      differing = [
+        (sum(x != y for x, y in zip(found[k], rows, strict=True)), len(rows))
+        for k, rows in expected.items()
+      ]
+      certification.append((topology, differing))
+      print(*certification[-1], flush=True)
+    text = report(stages, training, certification)
+  print(text)
+  if options.output:
+    options.output.write_text(text)
+
+
+if __name__ == '__main__':
+  main()
