@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs import command_line
-from dualrs_jax.evaluation import certify_dataset
+from dualrs_jax.evaluation import asked, certify_dataset
 from dualrs_jax.evaluation.report import report
 from dualrs_jax.runtime import cluster
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.training import loop
+from dualrs_jax.training import loop, recipe
 
 
 def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
@@ -25,10 +25,7 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
     if not place.first:
       continue
     certify_dataset.merge_dataset(variant, workdir, partly=False)
-    labels += [
-      certify_dataset.label(variant, run)
-      for run in certify_dataset.runs(variant)
-    ]
+    labels += [asked.label(variant, run) for run in asked.runs(variant)]
   if not place.first:
     return
   print(
@@ -43,7 +40,7 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
 
 def certifications(config: Any) -> Iterator[Any]:
   """Plain smoothing to compare with, and last what was trained for."""
-  trained = loop.stages(config)
+  trained = recipe.stages(config)
   compared = [stage for stage in trained if stage.startswith('single-')]
   if compared and 'classifier-0' in trained:
     compared.insert(0, 'classifier-0')

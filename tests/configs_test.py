@@ -3,7 +3,7 @@
 import pytest
 
 from configs import cifar10, digits, imagenet
-from dualrs_jax.training import loop
+from dualrs_jax.training import recipe
 
 ALL = [
   (digits, ''),
@@ -15,7 +15,7 @@ ALL = [
 @pytest.mark.parametrize(('module', 'arg'), ALL)
 def test_a_configuration_is_valid_and_locked(module, arg):
   config = module.get_config(arg)
-  loop.check(config)
+  recipe.check(config)
   assert config.is_locked
   with pytest.raises(AttributeError, match='Did you mean "seed"'):
     config.seeed = 1
@@ -73,7 +73,7 @@ def test_resnet_is_cohens_recipe(module):
 def test_experts_are_not_trained(module):
   config = module.get_config('experts')
   assert len(config.model.classifier.experts) == len(config.sigmas)
-  assert loop.stages(config) == ['estimator-1']
+  assert recipe.stages(config) == ['estimator-1']
 
 
 def test_full_is_what_the_results_table_needs():

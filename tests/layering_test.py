@@ -108,7 +108,9 @@ MAY_IMPORT = {
 
 #: Level 3: these join stages and practice, and they alone receive `config`.
 LOOPS = {
+  'training.recipe': {'networks'},
   'training.loop': {'networks'},
+  'evaluation.asked': {'networks', 'training'},
   'evaluation.certify_dataset': {'networks', 'training'},
   'cost.plan': set(),
 }

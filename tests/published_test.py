@@ -11,10 +11,15 @@ from flax import nnx
 import train
 from configs import cifar10, imagenet
 from dualrs_jax import checkpoints, models, sharding
-from dualrs_jax.evaluation import certify_dataset, certify_source, records
+from dualrs_jax.evaluation import (
+  asked,
+  certify_dataset,
+  certify_source,
+  records,
+)
 from dualrs_jax.pretrained import converted
 from dualrs_jax.runtime import processes, settings
-from dualrs_jax.training import loop, recorder
+from dualrs_jax.training import loop, recipe, recorder
 from tests.data.conftest import DRAWINGS
 from tests.training import tiny
 
@@ -160,7 +165,7 @@ def certify_otherwise(config, workdir, variant):
     other = config.copy_and_resolve_references()
     other.certify.update(count=1, **changed)
     [row] = certify_dataset.certify_dataset(other, workdir)
-    label = certify_dataset.label(other, certify_dataset.runs(other)[0])
+    label = asked.label(other, asked.runs(other)[0])
     path = workdir / certify_source.FOLDER / label / 'settings.json'
     found = settings.read(path)
     assert found['noise'] == changed.get('noise', 'lattice')
@@ -181,7 +186,7 @@ def test_a_set_up_trains_and_certifies(
     'resnet': ['classifier-0', 'estimator-1', 'classifier-1', 'single-1'],
     'experts': ['estimator-1'],
   }[variant]
-  assert loop.stages(config) == trained
+  assert recipe.stages(config) == trained
   for stage in trained:
     steps = 8 if stage == 'single-1' else 4
     assert checkpoints.steps(tmp_path / 'checkpoints' / stage)[0] == steps

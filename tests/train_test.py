@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dualrs_jax.training import loop
+from dualrs_jax.training import recipe
 from tests.training import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
 def test_a_mistake_is_one_sentence(command, tmp_path, arguments, sentence):
   taken = tmp_path / 'taken'
   taken.mkdir()
-  other = {**loop.identity(tiny.get_config()), 'seed': 7}
+  other = {**recipe.identity(tiny.get_config()), 'seed': 7}
   (taken / 'settings.json').write_text(json.dumps(other))
   arguments = [tmp_path / a if a == 'taken' else a for a in arguments]
   process = command(*arguments)

@@ -14,8 +14,7 @@ from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.data import cifar10, digits, imagenet
-from dualrs_jax.evaluation import certify_dataset
-from dualrs_jax.training import loop, state
+from dualrs_jax.training import recipe, state
 
 #: Votes per validation image on an estimator in training, as in its loop.
 VALIDATION_VOTES = 32
@@ -79,7 +78,7 @@ def make(config: Any) -> Plan:
     ValueError: If settings do not fit together, or nothing is known of the
       size of a data set or a network.
   """
-  loop.check(config)
+  recipe.check(config)
   found = _images(config)
   networks = sizes.of_models(
     config.model.to_dict(),
@@ -117,12 +116,12 @@ def _images(config: Any) -> Images:
       shape, classes = (options['crop'], options['crop'], 3), 1000
   else:
     raise ValueError(f'nothing is known of the size of the data set {name!r}')
-  asked = config.certify
-  chosen = certify_dataset.subset(
-    published[asked.split],
-    start=asked.start,
-    stride=asked.stride,
-    count=asked.count,
+  options = config.certify
+  chosen = asked.subset(
+    published[options.split],
+    start=options.start,
+    stride=options.stride,
+    count=options.count,
   )
   return Images(
     published['train'], published['validation'], len(chosen), shape, classes
@@ -132,7 +131,7 @@ def _images(config: Any) -> Images:
 def _training(config: Any, found: Images) -> Iterator[Work]:
   levels, targets = len(config.sigmas), config.targets
   classifier = functools.partial(_classifier, config, found)
-  for stage in loop.stages(config):
+  for stage in recipe.stages(config):
     options, steps = _options(config, stage)
     role, _, which = stage.partition('-')
     if role == 'estimator':
@@ -218,7 +217,7 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
 
 def _comparisons(config: Any) -> int:
   """Runs of plain smoothing that `train.py` compares with."""
-  trained, levels = loop.stages(config), len(config.sigmas)
+  trained, levels = recipe.stages(config), len(config.sigmas)
   single = [stage for stage in trained if stage.startswith('single-')]
   before = levels if single and 'classifier-0' in trained else 0
   return levels + before + len(single)
@@ -265,7 +264,7 @@ def _sum(
 def _stored(
   config: Any, found: Images, networks: Mapping[str, Network]
 ) -> Iterator[Stored]:
-  for stage in loop.stages(config):
+  for stage in recipe.stages(config):
     role = 'estimator' if stage.startswith('estimator') else 'classifier'
     options, steps = _options(config, stage)
     optimizer = state.make_optimizer(

@@ -3,20 +3,17 @@
 import functools
 import os
 import pathlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Int
 
-from dualrs_jax import checkpoints, data, networks, plans
+from dualrs_jax import checkpoints, data, networks
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source
 from dualrs_jax.denoising import Denoiser
 from dualrs_jax.evaluation import (
-  casting,
+  asked,
   certify_source,
   report,
   verdicts,
@@ -26,19 +23,6 @@ from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import preemption, processes, settings
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks, stages
-
-_CHOICES = {
-  'task': ('certify', 'predict'),
-  'smoothing': ('dual', 'single'),
-  'protocol': ('adaptive', 'fixed', 'paper'),
-  'goal': plans.GOALS,
-  'noise': ('auto', *casting.NOISES),
-  'certificate': tuple(verdicts.RULES),
-  'spread': ('images', 'votes'),
-}
-
-#: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
-_PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
 
 
 def certify_dataset(
@@ -90,7 +74,7 @@ def certify_dataset(
   """
   options = config.certify
   place = place or processes.here()
-  _check_options(options, place)
+  asked.check(config, place)
   together = options.spread == 'votes' and place.count > 1
   with preemption.watch(together=together) as preempted:
     rows = _certify(config, pathlib.Path(workdir), place, preempted)
@@ -107,7 +91,7 @@ def _certify(
 ) -> list[Record]:
   """Certifies, under options that have been checked."""
   options = config.certify
-  asked = runs(config)
+  wanted = asked.runs(config)
   _check_workdir(config, workdir)
   source = load_source(config)
   estimator, classifier = load_networks(config, workdir, source)
@@ -119,15 +103,15 @@ def _certify(
     )['seed']
   dual = options.smoothing == 'dual' and options.task == 'certify'
   if dual and place.first:
-    keeps = verdicts.RULES[asked[0]['certificate']].keeps
+    keeps = verdicts.RULES[wanted[0]['certificate']].keeps
     checks.warn_of_radius_cap(
       config.sigmas,
       config.estimator_sigma,
-      n=asked[0]['n'],
-      alpha=keeps * asked[0]['alpha'],
+      n=wanted[0]['n'],
+      alpha=keeps * wanted[0]['alpha'],
     )
   rows = []
-  for run in asked:
+  for run in wanted:
     if 'expert' in run and isinstance(classifier, tuple):
       expert = classifier[run['expert']]
     else:
@@ -137,12 +121,12 @@ def _certify(
         estimator,
         expert,
         source,
-        workdir / certify_source.FOLDER / label(config, run),
+        workdir / certify_source.FOLDER / asked.label(config, run),
         settings=run,
         seed=seed,
         chunk_size=options.chunk_size,
-        positions=_chosen(options, source),
-        report_radii=_shown_radii(options),
+        positions=asked.positions(config, source),
+        report_radii=asked.shown_radii(config),
         devices=jax.devices() if options.spread == 'votes' else None,
         place=Place() if options.spread == 'votes' else place,
         preempted=preempted,
@@ -172,12 +156,12 @@ def merge_dataset(
     CorruptShard: If a file of rows is damaged before its last line, or two of
       them disagree.
   """
-  _check_options(config.certify, Place())
+  asked.check(config, Place())
   source = load_source(config)
-  images = source.indices[_chosen(config.certify, source)].tolist()
+  images = source.indices[asked.positions(config, source)].tolist()
   missing = {}
-  for run in runs(config):
-    name = label(config, run)
+  for run in asked.runs(config):
+    name = asked.label(config, run)
     folder = pathlib.Path(workdir) / certify_source.FOLDER / name
     path = folder / certify_source.SETTINGS
     if not path.exists():
@@ -200,7 +184,7 @@ def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
   """
   return report.report(
     workdir,
-    [label(config, run) for run in runs(config)],
+    [asked.label(config, run) for run in asked.runs(config)],
     radii=config.certify.radii,
     source=load_source(config),
   )
@@ -217,7 +201,7 @@ def load_networks(
   model = config.model
   denoiser = networks.denoiser(model.denoiser.to_dict())
   stage = stages.origin(
-    _classifier_stage(config),
+    asked.classifier_stage(config),
     classifier_steps=config.classifier.steps,
     finetune_steps=config.finetune.steps,
   )
@@ -228,7 +212,7 @@ def load_networks(
   if config.certify.smoothing == 'single':
     return None, classifier
   estimator = load(
-    _estimator_stage(config),
+    asked.estimator_stage(config),
     model.estimator.to_dict(),
     num_classes=len(config.sigmas),
   )
@@ -240,169 +224,10 @@ def load_source(config: Any) -> Source:
   return data.load(split=config.certify.split, **config.data)
 
 
-def subset(
-  images: int, *, start: int, stride: int, count: int
-) -> Int[np.ndarray, ' chosen']:
-  """Positions of a subset: every `stride`-th image from `start` on.
-
-  Args:
-    images: Number of images there are.
-    start: Position of the first one.
-    stride: Distance from one to the next.
-    count: How many, at most; 0 for all.
-
-  Raises:
-    ValueError: If an option is out of range, or there is no such image.
-  """
-  if start < 0 or stride < 1 or count < 0:
-    raise ValueError(
-      'certify.start and certify.count must not be negative and'
-      f' certify.stride must be positive, not {start}, {count}, {stride}'
-    )
-  chosen = np.arange(images)[start::stride][: count or None]
-  if not len(chosen):
-    raise ValueError(
-      f'certify.start = {start} leaves none of the {images} images'
-    )
-  return chosen
-
-
-def _chosen(options: Any, source: Source) -> Int[np.ndarray, ' chosen']:
-  return subset(
-    len(source),
-    start=options.start,
-    stride=options.stride,
-    count=options.count,
-  )
-
-
 def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:
   return settings.SettingsMismatch(
     f'{error}; choose another --config.certify.label or --workdir'
   )
-
-
-def runs(config: Any) -> list[dict[str, Any]]:
-  """The settings of each certification that `config.certify` asks for.
-
-  Raises:
-    ValueError: If a classifier was trained at a level that is not in `sigmas`.
-  """
-  options = config.certify
-  classifier, estimator = _classifier_stage(config), _estimator_stage(config)
-  paper = options.protocol == 'paper'
-  adaptive = options.protocol == 'adaptive'
-  goal = options.goal if adaptive and options.task == 'certify' else None
-  noise = options.noise
-  if noise == 'auto':
-    noise = 'lattice' if adaptive else 'gaussian'
-  statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
-  common = {
-    'task': options.task,
-    'smoothing': options.smoothing,
-    **statistics,
-    **({} if options.task == 'certify' else {'n0': None}),
-    'goal': goal,
-    'radii': list(options.radii) if goal in ('radius', 'grid') else [],
-    'noise': noise,
-    'data': data.identity(config.data.to_dict()),
-    'split': options.split,
-  }
-  model = {
-    role: networks.identity(description)
-    for role, description in config.model.to_dict().items()
-  }
-  if options.smoothing == 'dual':
-    certificate = 'paper' if paper else options.certificate
-    return [
-      common
-      | {
-        'certificate': certificate if options.task == 'certify' else None,
-        'sigmas': list(config.sigmas),
-        'estimator_sigma': config.estimator_sigma,
-        'stages': {'classifier': classifier, 'estimator': estimator},
-        'model': model,
-      }
-    ]
-  levels = [
-    (number, sigma)
-    for number, sigma in enumerate(config.sigmas)
-    if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
-  ]
-  if not levels:
-    raise ValueError(
-      f'certify.classifier = {classifier!r} was trained at a noise level that'
-      f' is not among sigmas = {tuple(config.sigmas)}'
-    )
-  return [
-    common
-    | {
-      'certificate': None,
-      'sigmas': [sigma],
-      'estimator_sigma': None,
-      'stages': {'classifier': classifier, 'estimator': None},
-      'model': {role: model[role] for role in ('denoiser', 'classifier')},
-    }
-    | ({'expert': number} if 'experts' in model['classifier'] else {})
-    for number, sigma in levels
-  ]
-
-
-def label(config: Any, run: Mapping[str, Any]) -> str:
-  """The name of a certification, and of its folder.
-
-  It tells apart what one working directory may hold side by side: the method,
-  the protocol if it is not adaptive or the goal if it is not 'grid', the split
-  if it is not 'test', the stages if they are not the last ones.
-  `config.certify.label` takes its place, where it is not empty; plain smoothing
-  adds its noise level, and its stage if that is not the last one.
-  """
-  parts = _automatic_parts(config, run)
-  if config.certify.label:
-    parts = [config.certify.label]
-    if run['smoothing'] == 'single':
-      parts.append(_level(run))
-  if run['smoothing'] == 'single' or not config.certify.label:
-    parts += [
-      f'of-{stage}'
-      for role, stage in run['stages'].items()
-      if stage not in (None, f'{role}-{config.rounds}')
-    ]
-  return '-'.join(parts)
-
-
-def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
-  parts = ['predict'] if run['task'] == 'predict' else []
-  parts.append(run['smoothing'])
-  if run['smoothing'] == 'single':
-    parts.append(_level(run))
-  elif run['certificate'] and config.certify.protocol != 'paper':
-    parts.append(run['certificate'])
-  if config.certify.protocol == 'paper':
-    parts.append('paper-protocol')
-  elif run['goal'] is None and run['task'] == 'certify':
-    parts.append('fixed')
-  elif run['goal'] == 'radius':
-    parts.append(f'radius-{run["radii"][0]:g}')
-  elif run['goal'] == 'full':
-    parts.append('full')
-  if run['split'] != 'test':
-    parts.append(run['split'])
-  return parts
-
-
-def _level(run: Mapping[str, Any]) -> str:
-  """The noise level of plain smoothing, and whose it is."""
-  level = f'{run["sigmas"][0]:g}'
-  return f'{level}-expert-{run["expert"]}' if 'expert' in run else level
-
-
-def _classifier_stage(config: Any) -> str:
-  return config.certify.classifier or f'classifier-{config.rounds}'
-
-
-def _estimator_stage(config: Any) -> str:
-  return config.certify.estimator or f'estimator-{config.rounds}'
 
 
 def _load(
@@ -427,25 +252,6 @@ def _load(
   return front.before(networks.inference_view(network))
 
 
-def _check_options(options: Any, place: Place) -> None:
-  for name, choices in _CHOICES.items():
-    checks.choice(f'certify.{name}', options[name], choices)
-  if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
-    raise ValueError(
-      'certify.label must be the name of a folder, of letters, digits and'
-      f' _ . + -, not {options.label!r}'
-    )
-  if options.spread == 'votes' and place.count > processes.here().count:
-    raise ValueError(
-      "certify.spread = 'votes' takes processes of one run, which"
-      ' --config.distributed or --coordinator_address start'
-    )
-  if options.seed < -1:
-    raise ValueError(
-      f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
-    )
-
-
 def _check_workdir(config: Any, workdir: pathlib.Path) -> None:
   """Raises SettingsMismatch if something else was trained there."""
   if (workdir / 'settings.json').exists():
@@ -461,10 +267,3 @@ def _check_workdir(config: Any, workdir: pathlib.Path) -> None:
         },
       },
     )
-
-
-def _shown_radii(options: Any) -> Sequence[float]:
-  """Radii of the progress bar: 0, and the middle one of the report."""
-  if options.task == 'predict' or not options.radii:
-    return (0.0,)
-  return tuple({0.0: None, options.radii[len(options.radii) // 2]: None})

@@ -24,13 +24,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from dualrs_jax import (
-  confidence,
   data,
   denoising,
   models,
@@ -38,30 +36,13 @@ from dualrs_jax import (
   sharding,
 )
 from dualrs_jax.runtime import locks, preemption, processes, settings
-from dualrs_jax.training import checks, fit, losses, state, targets
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
+from dualrs_jax.training import fit, losses, recipe, state, targets
 from dualrs_jax.training import stages as stage_names
 from dualrs_jax.training.feed import Examples, Feed
 
 logger = logging.getLogger(__name__)
-
-#: What does not change the weights of a stage: these may differ between runs
-#: in one directory.
-NOT_IDENTITY = (
-  'name',
-  'certify',
-  'checkpoint',
-  'baselines',
-  'workers',
-  'distributed',
-)
-
-#: The same within the options of a stage: how much is computed at a time. The
-#: parts of a batch (`accumulate`) each have noise of their own, so that other
-#: weights come out, of the same training; whoever runs out of memory in a late
-#: stage may go on all the same.
-_AT_A_TIME = ('accumulate', 'chunk_size', 'shard_size')
 
 _VALIDATION_VOTES = 32
 
@@ -115,14 +96,14 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     preemption.Preempted: the run was asked to end, and has saved its state.
     locks.InUse: another process is training in the directory.
   """
-  check(config)
+  recipe.check(config)
   if jax.process_count() > processes.here().count:
     raise ValueError(
       f'the devices are those of {jax.process_count()} processes, which'
       " --config.distributed='auto' connects"
     )
   workdir = pathlib.Path(workdir)
-  settings.claim(workdir / 'settings.json', identity(config))
+  settings.claim(workdir / 'settings.json', recipe.identity(config))
   with (
     _alone(workdir) if processes.here().first else contextlib.nullcontext(),
     preemption.watch(together=True) as preempted,
@@ -165,39 +146,6 @@ def _train(run: _Run) -> None:
     _fit_single(run, sigma)
 
 
-def stages(config: Any) -> list[str]:
-  """The stages whose checkpoints a finished training holds, in order."""
-  return stage_names.names(
-    rounds=config.rounds,
-    classifier_steps=config.classifier.steps,
-    finetune_steps=config.finetune.steps,
-    baselines=tuple(config.baselines),
-  )
-
-
-def identity(config: Any) -> dict[str, Any]:
-  """What a directory is claimed for: all that decides the weights.
-
-  A converted model is known by the file that it is from, and a data set by its
-  name: their folders may move.
-  """
-  fields = {
-    name: value
-    for name, value in config.to_dict().items()
-    if name not in NOT_IDENTITY
-  }
-  for stage in ('classifier', 'targets', 'estimator', 'finetune'):
-    for name in _AT_A_TIME:
-      fields[stage].pop(name, None)
-  return fields | {
-    'data': data.identity(fields['data']),
-    'model': {
-      role: networks.identity(description)
-      for role, description in fields['model'].items()
-    },
-  }
-
-
 def _load(
   config: Any, workdir: pathlib.Path, preempted: Callable[[], bool]
 ) -> _Run:
@@ -237,46 +185,6 @@ def _mesh(stage: str, options: Any) -> Mesh:
       jax.device_count(),
     )
   return mesh
-
-
-def check(config: Any) -> None:
-  """Raises ValueError, in one sentence, for settings that do not fit."""
-  settings.check_seed(config.seed)
-  checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
-  experts = 'experts' in config.model.classifier
-  trained = config.classifier.steps or config.finetune.steps
-  if experts and (trained or config.baselines):
-    raise ValueError(
-      'experts are not trained: classifier.steps and finetune.steps must be 0,'
-      ' and baselines empty'
-    )
-  if config.baselines and not trained:
-    raise ValueError(
-      'baselines are trained as long as the classifier, which has 0 steps'
-    )
-  if config.rounds < 1:
-    raise ValueError(f'rounds must be at least 1, not {config.rounds}')
-  classifier_stage.level_shares(config.classifier.shares, config.sigmas)
-  checks.choice(
-    'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
-  )
-  utility = config.estimator.utility
-  checks.choice('estimator.utility.name', utility.name, losses.UTILITIES)
-  if config.estimator.loss == 'paper':
-    reach = config.estimator.paper.reach
-    checks.choice('estimator.paper.reach', reach, losses.REACHES)
-  for name in ('classifier', 'estimator', 'finetune'):
-    options = config[name]
-    if options.steps or name == 'estimator':
-      _optimizer(options, options.steps)
-    checks.parts(name, options.batch_size, options.accumulate)
-  # What `paper` and `agreement` leave to the bound of the selected level.
-  n, alpha = config.certify.n, config.certify.alpha / 2
-  confidence.check_possible(n, alpha)
-  if processes.here().first:
-    checks.warn_of_radius_cap(
-      config.sigmas, config.estimator_sigma, n=n, alpha=alpha
-    )
 
 
 def _fit_classifier(
@@ -463,7 +371,7 @@ def _fit(
     steps=total,
     batch_size=options.batch_size,
     accumulate=options.accumulate,
-    optimizer=_optimizer(options, total),
+    optimizer=recipe.optimizer(options, total),
     decay=options.average,
     seed=run.config.seed,
     workdir=run.workdir,
@@ -476,18 +384,6 @@ def _fit(
     evaluate=evaluate,
     mesh=run.mesh,
     preempted=run.preempted,
-  )
-
-
-def _optimizer(options: Any, steps: int) -> optax.GradientTransformation:
-  return state.make_optimizer(
-    name=options.optimizer,
-    steps=steps,
-    learning_rate=options.learning_rate,
-    weight_decay=options.weight_decay,
-    schedule=options.schedule,
-    warmup_steps=options.warmup_steps,
-    gradient_clip=options.gradient_clip,
   )
 
 

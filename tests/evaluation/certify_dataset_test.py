@@ -4,8 +4,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from dualrs_jax import checkpoints, data, models, sharding
+from dualrs_jax.evaluation import asked, certify_source, records
 from dualrs_jax.evaluation import certify_dataset as module
-from dualrs_jax.evaluation import certify_source, records
 from dualrs_jax.runtime import settings
 from dualrs_jax.runtime.processes import Place
 
@@ -240,20 +240,20 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
 )
 def test_labels_tell_runs_apart(changes, labels, certificate):
   config = make_config(**changes)
-  runs = module.runs(config)
-  assert [module.label(config, run) for run in runs] == labels
+  runs = asked.runs(config)
+  assert [asked.label(config, run) for run in runs] == labels
   assert {run['certificate'] for run in runs} == {certificate}
 
 
 @pytest.mark.parametrize('certificate', ['agreement', 'minimum', 'paper'])
 def test_the_protocol_of_the_paper_is_its_statistics_exactly(certificate):
   options = {'n0': 10, 'n': 50, 'alpha': 0.01, 'certificate': certificate}
-  [run] = module.runs(make_config(protocol='paper', **options))
+  [run] = asked.runs(make_config(protocol='paper', **options))
   assert (run['n0'], run['n'], run['alpha']) == (100, 10_000, 0.001)
   assert run['certificate'] == 'paper'
-  [fixed] = module.runs(make_config(protocol='fixed', **options))
+  [fixed] = asked.runs(make_config(protocol='fixed', **options))
   assert {name: fixed[name] for name in options} == options
-  [predicts] = module.runs(make_config(protocol='paper', task='predict'))
+  [predicts] = asked.runs(make_config(protocol='paper', task='predict'))
   assert (predicts['n0'], predicts['n']) == (None, 10_000)
 
 
@@ -268,7 +268,7 @@ def test_the_protocol_of_the_paper_is_its_statistics_exactly(certificate):
   ],
 )
 def test_count_is_a_count_and_start_a_position(options, expected):
-  np.testing.assert_array_equal(module.subset(10, **options), expected)
+  np.testing.assert_array_equal(asked.subset(10, **options), expected)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_count_is_a_count_and_start_a_position(options, expected):
 )
 def test_bad_subsets_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
-    module.subset(10, **options)
+    asked.subset(10, **options)
 
 
 @pytest.mark.parametrize(
@@ -399,5 +399,5 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system(fresh):
   ],
 )
 def test_the_noise_that_is_asked_for(protocol, noise, expected):
-  [run] = module.runs(make_config(protocol=protocol, noise=noise))
+  [run] = asked.runs(make_config(protocol=protocol, noise=noise))
   assert run['noise'] == expected

@@ -9,7 +9,7 @@ import pytest
 
 from dualrs_jax import checkpoints
 from dualrs_jax.runtime import locks, settings
-from dualrs_jax.training import fit, loop, recorder, targets
+from dualrs_jax.training import fit, loop, recipe, recorder, targets
 from tests.read_only import read_only
 from tests.training import tiny
 
@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
 
 
 def test_every_stage_is_there(trained):
-  assert loop.stages(tiny.get_config()) == list(STAGES)
+  assert recipe.stages(tiny.get_config()) == list(STAGES)
   for stage, steps in zip(STAGES, (60, 40, 40, 100), strict=True):
     assert checkpoints.steps(trained / 'checkpoints' / stage)[0] == steps
     assert list((trained / 'metrics' / stage).glob('events.*'))
@@ -64,7 +64,7 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
-  settings.claim(tmp_path / 'settings.json', loop.identity(tiny.get_config()))
+  settings.claim(tmp_path / 'settings.json', recipe.identity(tiny.get_config()))
   with read_only(tmp_path), pytest.raises(PermissionError, match=str(tmp_path)):
     loop.train(tiny.get_config(), tmp_path)
   assert [path.name for path in tmp_path.iterdir()] == ['settings.json']
@@ -184,7 +184,7 @@ def test_the_papers_loss_trains(tmp_path, caplog):
   )
   loop.train(config, tmp_path)
   names = ['classifier-0', 'estimator-1', 'classifier-1', 'estimator-2']
-  assert loop.stages(config) == [*names, 'classifier-2']
+  assert recipe.stages(config) == [*names, 'classifier-2']
   assert 'targets-2: ' in caplog.text
   first, second = (tiny.weights(tmp_path, f'estimator-{r}', 2) for r in (1, 2))
   assert not np.array_equal(

@@ -41,7 +41,9 @@ def recorded(fit, found):
 
   def fitted(*arguments, **options):
     model = fit(*arguments, **options)
-    leaves = [leaf.addressable_data(0) for leaf in jax.tree.leaves(nnx.state(model))]
+    leaves = [
+      leaf.addressable_data(0) for leaf in jax.tree.leaves(nnx.state(model))
+    ]
     texts = [np.asarray(leaf).tobytes() for leaf in leaves]
     found[options['stage']] = zlib.crc32(b''.join(texts))
     return model

@@ -1,0 +1,225 @@
+"""What certifications a configuration asks for: settings, names, images."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from dualrs_jax import data, networks, plans
+from dualrs_jax.data import Source
+from dualrs_jax.evaluation import casting, verdicts
+from dualrs_jax.runtime import processes
+from dualrs_jax.runtime.processes import Place
+from dualrs_jax.training import checks
+
+_CHOICES = {
+  'task': ('certify', 'predict'),
+  'smoothing': ('dual', 'single'),
+  'protocol': ('adaptive', 'fixed', 'paper'),
+  'goal': plans.GOALS,
+  'noise': ('auto', *casting.NOISES),
+  'certificate': tuple(verdicts.RULES),
+  'spread': ('images', 'votes'),
+}
+
+#: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
+_PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
+
+
+def check(config: Any, place: Place) -> None:
+  """Raises ValueError, in one sentence, for options that do not fit.
+
+  Args:
+    config: The configuration.
+    place: Which one of how many processes this is.
+  """
+  options = config.certify
+  for name, choices in _CHOICES.items():
+    checks.choice(f'certify.{name}', options[name], choices)
+  if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
+    raise ValueError(
+      'certify.label must be the name of a folder, of letters, digits and'
+      f' _ . + -, not {options.label!r}'
+    )
+  if options.spread == 'votes' and place.count > processes.here().count:
+    raise ValueError(
+      "certify.spread = 'votes' takes processes of one run, which"
+      ' --config.distributed or --coordinator_address start'
+    )
+  if options.seed < -1:
+    raise ValueError(
+      f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
+    )
+
+
+def runs(config: Any) -> list[dict[str, Any]]:
+  """The settings of each certification that `config.certify` asks for.
+
+  Raises:
+    ValueError: If a classifier was trained at a level that is not in `sigmas`.
+  """
+  options = config.certify
+  classifier, estimator = classifier_stage(config), estimator_stage(config)
+  paper = options.protocol == 'paper'
+  adaptive = options.protocol == 'adaptive'
+  goal = options.goal if adaptive and options.task == 'certify' else None
+  noise = options.noise
+  if noise == 'auto':
+    noise = 'lattice' if adaptive else 'gaussian'
+  statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
+  common = {
+    'task': options.task,
+    'smoothing': options.smoothing,
+    **statistics,
+    **({} if options.task == 'certify' else {'n0': None}),
+    'goal': goal,
+    'radii': list(options.radii) if goal in ('radius', 'grid') else [],
+    'noise': noise,
+    'data': data.identity(config.data.to_dict()),
+    'split': options.split,
+  }
+  model = {
+    role: networks.identity(description)
+    for role, description in config.model.to_dict().items()
+  }
+  if options.smoothing == 'dual':
+    certificate = 'paper' if paper else options.certificate
+    return [
+      common
+      | {
+        'certificate': certificate if options.task == 'certify' else None,
+        'sigmas': list(config.sigmas),
+        'estimator_sigma': config.estimator_sigma,
+        'stages': {'classifier': classifier, 'estimator': estimator},
+        'model': model,
+      }
+    ]
+  levels = [
+    (number, sigma)
+    for number, sigma in enumerate(config.sigmas)
+    if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
+  ]
+  if not levels:
+    raise ValueError(
+      f'certify.classifier = {classifier!r} was trained at a noise level that'
+      f' is not among sigmas = {tuple(config.sigmas)}'
+    )
+  return [
+    common
+    | {
+      'certificate': None,
+      'sigmas': [sigma],
+      'estimator_sigma': None,
+      'stages': {'classifier': classifier, 'estimator': None},
+      'model': {role: model[role] for role in ('denoiser', 'classifier')},
+    }
+    | ({'expert': number} if 'experts' in model['classifier'] else {})
+    for number, sigma in levels
+  ]
+
+
+def label(config: Any, run: Mapping[str, Any]) -> str:
+  """The name of a certification, and of its folder.
+
+  It tells apart what one working directory may hold side by side: the method,
+  the protocol if it is not adaptive or the goal if it is not 'grid', the split
+  if it is not 'test', the stages if they are not the last ones.
+  `config.certify.label` takes its place, where it is not empty; plain smoothing
+  adds its noise level, and its stage if that is not the last one.
+  """
+  parts = _automatic_parts(config, run)
+  if config.certify.label:
+    parts = [config.certify.label]
+    if run['smoothing'] == 'single':
+      parts.append(_level(run))
+  if run['smoothing'] == 'single' or not config.certify.label:
+    parts += [
+      f'of-{stage}'
+      for role, stage in run['stages'].items()
+      if stage not in (None, f'{role}-{config.rounds}')
+    ]
+  return '-'.join(parts)
+
+
+def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
+  parts = ['predict'] if run['task'] == 'predict' else []
+  parts.append(run['smoothing'])
+  if run['smoothing'] == 'single':
+    parts.append(_level(run))
+  elif run['certificate'] and config.certify.protocol != 'paper':
+    parts.append(run['certificate'])
+  if config.certify.protocol == 'paper':
+    parts.append('paper-protocol')
+  elif run['goal'] is None and run['task'] == 'certify':
+    parts.append('fixed')
+  elif run['goal'] == 'radius':
+    parts.append(f'radius-{run["radii"][0]:g}')
+  elif run['goal'] == 'full':
+    parts.append('full')
+  if run['split'] != 'test':
+    parts.append(run['split'])
+  return parts
+
+
+def _level(run: Mapping[str, Any]) -> str:
+  """The noise level of plain smoothing, and whose it is."""
+  level = f'{run["sigmas"][0]:g}'
+  return f'{level}-expert-{run["expert"]}' if 'expert' in run else level
+
+
+def classifier_stage(config: Any) -> str:
+  """The stage whose classifier is certified."""
+  return config.certify.classifier or f'classifier-{config.rounds}'
+
+
+def estimator_stage(config: Any) -> str:
+  """The stage whose estimator selects."""
+  return config.certify.estimator or f'estimator-{config.rounds}'
+
+
+def positions(config: Any, source: Source) -> Int[np.ndarray, ' chosen']:
+  """Positions of the images that `config.certify` is about."""
+  options = config.certify
+  return subset(
+    len(source),
+    start=options.start,
+    stride=options.stride,
+    count=options.count,
+  )
+
+
+def subset(
+  images: int, *, start: int, stride: int, count: int
+) -> Int[np.ndarray, ' chosen']:
+  """Positions of a subset: every `stride`-th image from `start` on.
+
+  Args:
+    images: Number of images there are.
+    start: Position of the first one.
+    stride: Distance from one to the next.
+    count: How many, at most; 0 for all.
+
+  Raises:
+    ValueError: If an option is out of range, or there is no such image.
+  """
+  if start < 0 or stride < 1 or count < 0:
+    raise ValueError(
+      'certify.start and certify.count must not be negative and'
+      f' certify.stride must be positive, not {start}, {count}, {stride}'
+    )
+  chosen = np.arange(images)[start::stride][: count or None]
+  if not len(chosen):
+    raise ValueError(
+      f'certify.start = {start} leaves none of the {images} images'
+    )
+  return chosen
+
+
+def shown_radii(config: Any) -> Sequence[float]:
+  """Radii of the progress bar: 0, and the middle one of the report."""
+  options = config.certify
+  if options.task == 'predict' or not options.radii:
+    return (0.0,)
+  return tuple({0.0: None, options.radii[len(options.radii) // 2]: None})

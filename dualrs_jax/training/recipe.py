@@ -1,0 +1,114 @@
+"""What a configuration says of a training, before anything is computed."""
+
+from typing import Any
+
+import optax
+
+from dualrs_jax import confidence, data, networks
+from dualrs_jax.runtime import processes, settings
+from dualrs_jax.training import checks, losses, state
+from dualrs_jax.training import classifier as classifier_stage
+from dualrs_jax.training import stages as stage_names
+
+#: What does not change the weights of a stage: these may differ between runs
+#: in one directory.
+NOT_IDENTITY = (
+  'name',
+  'certify',
+  'checkpoint',
+  'baselines',
+  'workers',
+  'distributed',
+)
+
+#: The same within the options of a stage: how much is computed at a time. The
+#: parts of a batch (`accumulate`) each have noise of their own, so that other
+#: weights come out, of the same training; whoever runs out of memory in a late
+#: stage may go on all the same.
+_AT_A_TIME = ('accumulate', 'chunk_size', 'shard_size')
+
+
+def check(config: Any) -> None:
+  """Raises ValueError, in one sentence, for settings that do not fit."""
+  settings.check_seed(config.seed)
+  checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
+  experts = 'experts' in config.model.classifier
+  trained = config.classifier.steps or config.finetune.steps
+  if experts and (trained or config.baselines):
+    raise ValueError(
+      'experts are not trained: classifier.steps and finetune.steps must be 0,'
+      ' and baselines empty'
+    )
+  if config.baselines and not trained:
+    raise ValueError(
+      'baselines are trained as long as the classifier, which has 0 steps'
+    )
+  if config.rounds < 1:
+    raise ValueError(f'rounds must be at least 1, not {config.rounds}')
+  classifier_stage.level_shares(config.classifier.shares, config.sigmas)
+  checks.choice(
+    'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
+  )
+  utility = config.estimator.utility
+  checks.choice('estimator.utility.name', utility.name, losses.UTILITIES)
+  if config.estimator.loss == 'paper':
+    reach = config.estimator.paper.reach
+    checks.choice('estimator.paper.reach', reach, losses.REACHES)
+  for name in ('classifier', 'estimator', 'finetune'):
+    options = config[name]
+    if options.steps or name == 'estimator':
+      optimizer(options, options.steps)
+    checks.parts(name, options.batch_size, options.accumulate)
+  # What `paper` and `agreement` leave to the bound of the selected level.
+  n, alpha = config.certify.n, config.certify.alpha / 2
+  confidence.check_possible(n, alpha)
+  if processes.here().first:
+    checks.warn_of_radius_cap(
+      config.sigmas, config.estimator_sigma, n=n, alpha=alpha
+    )
+
+
+def identity(config: Any) -> dict[str, Any]:
+  """What a directory is claimed for: all that decides the weights.
+
+  A converted model is known by the file that it is from, and a data set by its
+  name: their folders may move.
+  """
+  fields = {
+    name: value
+    for name, value in config.to_dict().items()
+    if name not in NOT_IDENTITY
+  }
+  for stage in ('classifier', 'targets', 'estimator', 'finetune'):
+    for name in _AT_A_TIME:
+      fields[stage].pop(name, None)
+  return fields | {
+    'data': data.identity(fields['data']),
+    'model': {
+      role: networks.identity(description)
+      for role, description in fields['model'].items()
+    },
+  }
+
+
+def stages(config: Any) -> list[str]:
+  """The stages whose checkpoints a finished training holds, in order."""
+  return stage_names.names(
+    rounds=config.rounds,
+    classifier_steps=config.classifier.steps,
+    finetune_steps=config.finetune.steps,
+    baselines=tuple(config.baselines),
+  )
+
+
+def optimizer(options: Any, steps: int) -> optax.GradientTransformation:
+  """The optimiser of a stage with these options."""
+  return state.make_optimizer(
+    name=options.optimizer,
+    steps=steps,
+    learning_rate=options.learning_rate,
+    weight_decay=options.weight_decay,
+    schedule=options.schedule,
+    warmup_steps=options.warmup_steps,
+    gradient_clip=options.gradient_clip,
+  )
