@@ -14,6 +14,7 @@ from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.data import cifar10, digits, imagenet
+from dualrs_jax.evaluation import asked
 from dualrs_jax.training import recipe, state
 
 #: Votes per validation image on an estimator in training, as in its loop.
