@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from dualrs_jax.training import recipe
+from tests.runtime import launch
 from tests.training import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -87,6 +89,66 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
   assert len(list(tmp_path.glob('certify/*/rows.tsv'))) == 3
   figures = tmp_path / 'certify' / 'dual-agreement' / 'figures'
   assert (figures / 'certified_accuracy.png').stat().st_size > 1000
+
+
+def rows(workdir):
+  """The rows of all certifications, without the times."""
+  found = {}
+  for path in workdir.glob('certify/*/rows.tsv'):
+    header, *lines = [row.split('\t') for row in path.read_text().splitlines()]
+    timed = header.index('time')
+    found[path.parent.name] = sorted(
+      line[:timed] + line[timed + 1 :] for line in lines
+    )
+  return found
+
+
+@pytest.mark.slow
+def test_two_processes_preempted_while_they_certify(
+  command, tmp_path, tmp_path_factory
+):
+  workdir = tmp_path / 'run'
+  # They certify what one process trained, so that rows can be compared.
+  shutil.copytree(tiny.trained(tmp_path_factory.getbasetemp()), workdir)
+  alone = tmp_path / 'alone'
+  shutil.copytree(workdir, alone)
+  arguments = (
+    *('--config.baselines=()', '--config.certify.seed=5'),
+    '--config.certify.count=120',
+  )
+
+  def begin():
+    address = f'--coordinator_address=127.0.0.1:{launch.free_port()}'
+    return [
+      command(
+        *('--workdir', workdir, address, *arguments),
+        *('--num_processes=2', f'--process_id={index}'),
+      )
+      for index in range(2)
+    ]
+
+  started = begin()
+  deadline = time.monotonic() + 200
+  while not list(workdir.glob('certify/*/rows-*')):
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  for process in started:
+    process.send_signal(signal.SIGTERM)
+  logs = [process.communicate(timeout=100)[1] for process in started]
+  assert [process.returncode for process in started] == [75, 75], logs
+  assert all('; the same command goes on from here' in log for log in logs)
+
+  started = begin()
+  ended = [process.communicate(timeout=300) for process in started]
+  printed = [output for output, _ in ended]
+  assert [process.returncode for process in started] == [0, 0], ended
+  assert 'dual-agreement' in printed[0]
+  assert 'dual-agreement' not in printed[1]
+  process = command('--workdir', alone, *arguments)
+  process.communicate(timeout=300)
+  assert rows(workdir) == rows(alone)
+  assert len(rows(workdir)['dual-agreement']) == 120
+  assert not list(workdir.glob('certify/*/rows-*'))
 
 
 @pytest.mark.parametrize(
