@@ -56,7 +56,7 @@ def main(config, workdir, place):
       return
   missing = certify_dataset.merge_dataset(config, workdir, partly=_MERGE.value)
   if any(missing.values()):
-    print(what_is_missing(missing))
+    print(certify_dataset.what_is_missing(missing))
     if _MERGE.value:
       sys.exit(INCOMPLETE)
     print('they are for other processes; the last one prints the table')
@@ -70,17 +70,6 @@ def find_place(config):
     return lambda *_, **__: processes.Place()
   together = config.certify.spread == 'votes'
   return cluster.start if together else cluster.locate
-
-
-def what_is_missing(missing):
-  """How many images have no row, and the first of them, line by line."""
-  lines = []
-  for label, images in missing.items():
-    if images:
-      first = ', '.join(map(str, images[:5]))
-      more = ', ...' if len(images) > 5 else ''
-      lines.append(f'{label}: {len(images)} images are missing: {first}{more}')
-  return '\n'.join(lines)
 
 
 if __name__ == '__main__':

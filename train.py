@@ -2,40 +2,68 @@
 
     python train.py --config configs/digits.py
 
-Interrupted at any point, the same command goes on where it was.
+Interrupted at any point, the same command goes on where it was. Several
+processes train together (docs/running.md). Then each certifies its share of the
+images by itself; the one that ends last prints the table.
 """
 
 import pathlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from absl import flags
 
 from configs import command_line
 from dualrs_jax.evaluation import asked, certify_dataset
 from dualrs_jax.evaluation.report import report
-from dualrs_jax.runtime import cluster
+from dualrs_jax.runtime import cluster, processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop, recipe
 
+_TRAINED = flags.DEFINE_bool(
+  'trained',
+  False,
+  'The training is done: only certifies. Processes do not need each other.',
+)
+
 
 def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
-  loop.train(config, workdir)
-  labels = []
-  for variant in certifications(config):
+  if not _TRAINED.value:
+    loop.train(config, workdir)
+    if processes.here().count > 1 and not _votes_together(config):
+      processes.leave([*sys.orig_argv[1:], f'--{_TRAINED.name}'])
+  variants = list(certifications(config))
+  for variant in variants:
     certify_dataset.certify_dataset(variant, workdir, place)
-    if not place.first:
-      continue
-    certify_dataset.merge_dataset(variant, workdir, partly=False)
-    labels += [asked.label(variant, run) for run in asked.runs(variant)]
-  if not place.first:
+  if not processes.here().first:
     return
+  missing = {}
+  for variant in variants:
+    missing |= certify_dataset.merge_dataset(variant, workdir, partly=False)
+  if any(missing.values()):
+    print(certify_dataset.what_is_missing(missing))
+    print('they are for other processes; the last one prints the table')
+    return
+  [*_, dual] = asked.runs(variants[-1])
   print(
     report(
       workdir,
-      labels[-1:],
+      [asked.label(variants[-1], dual)],
       radii=config.certify.radii,
       source=certify_dataset.load_source(config),
     )
   )
+
+
+def find_place(config: Any) -> Callable[..., Place]:
+  """How a process finds its place: training, it needs the others."""
+  apart = _TRAINED.value and not _votes_together(config)
+  return cluster.locate if apart else cluster.start
+
+
+def _votes_together(config: Any) -> bool:
+  return config.certify.spread == 'votes'
 
 
 def certifications(config: Any) -> Iterator[Any]:
@@ -56,4 +84,4 @@ def _certify(config: Any, **options) -> Any:
 
 
 if __name__ == '__main__':
-  command_line.run(main, lambda config: cluster.start)
+  command_line.run(main, find_place)

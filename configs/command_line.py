@@ -18,12 +18,13 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 import dualrs_jax
-from dualrs_jax import checkpoints
+from dualrs_jax import checkpoints, data
 from dualrs_jax.runtime import locks, preemption, processes
 
 _OURS = (
   checkpoints.CheckpointError,
   locks.InUse,
+  data.WorkerDied,
   FloatingPointError,
   OSError,
 )
@@ -77,6 +78,11 @@ def run(
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
     folder = workdir.value or pathlib.Path('runs') / config.value.name
+    # From here on: what comes between two parts of the program is not lost.
+    with preemption.watch(together=False):
+      begin(pathlib.Path(folder))
+
+  def begin(folder: pathlib.Path) -> None:
     with _one_sentence():
       place = find_place(config.value)(
         config.value.distributed,
@@ -87,7 +93,7 @@ def run(
     handler = absl_logging.get_absl_handler().python_handler
     processes.label_log(place, [handler])
     with processes.in_step(processes.here()), _one_sentence(place.label):
-      main(config.value, pathlib.Path(folder), place)
+      main(config.value, folder, place)
 
   app.run(start, flags_parser=parse)
 

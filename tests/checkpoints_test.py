@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and damage is told from difference."""
 
+import errno
 import pathlib
 import re
 import resource
@@ -163,10 +164,63 @@ def test_training_falls_back_and_loading_refuses(directory, damage, caplog):
   )
 
 
-def test_all_damaged_is_like_none(directory):
+def test_the_same_step_may_be_damaged_twice(directory):
+  for _ in range(3):
+    truncate(arrays_on_disk(directory, 3))
+    assert checkpoints.restore(directory, items(Net(9)))[2] == 2
+    with checkpoints.Saver(directory, keep=3) as saver:
+      saver.save(3, items(Net(3)), {})
+  aside = sorted(path.name for path in directory.glob('damaged*'))
+  assert aside == ['damaged-3', 'damaged-3.1', 'damaged-3.2']
+
+
+def test_where_all_are_damaged_nothing_begins_anew(directory):
   for step in (1, 2, 3):
     truncate(arrays_on_disk(directory, step))
-  assert checkpoints.restore(directory, items(Net(9))) is None
+  with pytest.raises(
+    checkpoints.CheckpointError, match=f'every checkpoint in {directory} is dam'
+  ):
+    checkpoints.restore(directory, items(Net(9)))
+  assert checkpoints.steps(directory) == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+  ('error', 'raised'),
+  [
+    (OSError(errno.EIO, 'Input/output error'), OSError),
+    (ValueError("Failed to open: os_error_code='24'"), OSError),
+    (PermissionError(errno.EACCES, 'Permission denied'), PermissionError),
+    (MemoryError('full'), KeyError),
+    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED'), KeyError),
+  ],
+)
+def test_an_error_of_the_machine_is_no_damage(
+  directory, monkeypatch, error, raised
+):
+  def restore(*_):
+    try:
+      raise error
+    except type(error) as inner:
+      raise KeyError('several layers above') from inner
+
+  monkeypatch.setattr(checkpoints.reader.ocp.Checkpointer, 'restore', restore)
+  with pytest.raises(raised) as found:
+    checkpoints.restore(directory, items(Net(9)))
+  if raised is not KeyError:
+    assert str(directory / '3') in str(found.value)
+  assert checkpoints.steps(directory) == [3, 2, 1]
+
+
+def test_a_description_that_may_not_be_read_is_no_damage(directory):
+  path = directory / '3' / 'description'
+  path.chmod(0)
+  with (
+    read_only(directory),
+    pytest.raises(PermissionError, match='Permission denied'),
+  ):
+    checkpoints.restore(directory, items(Net(9)))
+  path.chmod(0o700)
+  assert checkpoints.steps(directory) == [3, 2, 1]
 
 
 def test_another_architecture_is_no_damage(directory):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -66,3 +67,11 @@ def check_architecture(
         f'checkpoint {path} is of another architecture: {array} is {there}'
         f' there and {here} here'
       )
+
+
+def system_error(error: BaseException) -> int | None:
+  """The number that the operating system gave an error, if it did."""
+  if isinstance(error, OSError):
+    return error.errno
+  found = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore's
+  return int(found[1]) if found else None

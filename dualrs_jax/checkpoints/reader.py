@@ -1,5 +1,7 @@
 """Reading checkpoints: the newest that is not damaged, and nothing else."""
 
+import errno
+import itertools
 import json
 import logging
 import os
@@ -12,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from dualrs_jax.checkpoints import quiet
+from dualrs_jax.checkpoints import description, quiet
 from dualrs_jax.checkpoints.description import (
   DESCRIPTION,
   MODEL,
@@ -28,6 +30,11 @@ from dualrs_jax.runtime import processes
 logger = logging.getLogger(__name__)
 
 Module = TypeVar('Module', bound=nnx.Module)
+
+
+#: What opening a file raises that was saved and is not there. Other errors of
+#: the system say nothing of what is on the disk.
+_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class _Damaged(Exception):
@@ -86,24 +93,41 @@ def _newest(
   template: Mapping[str, Any],
   candidates: Iterable[int],
 ) -> tuple[dict[str, Any], dict[str, Any], int] | None:
-  """Reads the first of the steps that is not damaged; renames those before."""
+  """Reads the first of the steps that is not damaged; renames those before.
+
+  Where all are damaged none is renamed, and CheckpointError is raised.
+  """
+  damages: list[tuple[pathlib.Path, _Damaged]] = []
   for step in candidates:
     path = absolute(directory) / str(step)
     try:
       state, meta = _read(path, template)
     except _Damaged as damage:
-      aside = path.with_name(f'damaged-{step}')
+      damages.append((path, damage))
+      continue
+    for other, damage in damages:
+      aside = _free_name(other.with_name(f'damaged-{other.name}'))
       logger.warning(
         'checkpoint %s is damaged (%s); renamed to %s, going on from the one'
         ' before it',
-        path,
+        other,
         damage,
         aside.name,
       )
-      os.replace(path, aside)
-    else:
-      return state, meta, step
+      os.replace(other, aside)
+    return state, meta, step
+  if damages:
+    raise CheckpointError(
+      f'every checkpoint in {absolute(directory)} is damaged (the newest:'
+      f' {damages[0][1]}); remove the folder to begin its training anew'
+    )
   return None
+
+
+def _free_name(path: pathlib.Path) -> pathlib.Path:
+  """The path, or with the first number behind it that is not taken."""
+  names = (path.with_name(f'{path.name}.{n}') for n in itertools.count(1))
+  return next(p for p in itertools.chain([path], names) if not p.exists())
 
 
 def load_model(directory: str | os.PathLike, model: Module) -> Module:
@@ -138,10 +162,11 @@ def _read(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Reads one checkpoint and verifies every array of it."""
   try:
-    description = json.loads((path / DESCRIPTION / 'metadata').read_text())
-    saved, meta = description['arrays'], description['meta']
+    text = (path / DESCRIPTION / 'metadata').read_text()
+    described = json.loads(text)
+    saved, meta = described['arrays'], described['meta']
     saved = {name: saved[name] for name in template}
-  except (OSError, ValueError, LookupError, TypeError) as error:
+  except (*_GONE, ValueError, LookupError, TypeError) as error:
     raise _Damaged(f'no readable description: {type(error).__name__}') from None
   for name, tree in template.items():
     check_architecture(path, saved[name], describe(tree, checksum=False))
@@ -155,6 +180,7 @@ def _read(
       ) as reader:
         restored = reader.restore(path, ocp.args.Composite(**args))
     except Exception as error:  # Orbax raises the base class, among others
+      _raise_if_no_damage(error, path)
       reason = type(error).__name__
       restored = None
     else:
@@ -167,6 +193,21 @@ def _read(
       if saved[name][array] != text:
         raise _Damaged(f'the checksum of {name}.{array} is wrong')
   return state, meta
+
+
+def _raise_if_no_damage(error: Exception, path: pathlib.Path) -> None:
+  """Raises what says nothing of the disk: no memory, no rights, no server."""
+  links: list[BaseException] = [error]
+  while following := links[-1].__cause__ or links[-1].__context__:
+    links.append(following)
+  for link in links:
+    number = description.system_error(link)
+    if isinstance(link, OSError) and number is None:
+      continue
+    if number is not None and number != errno.ENOENT:
+      raise OSError(number, os.strerror(number), str(path)) from None
+    if isinstance(link, MemoryError | jax.errors.JaxRuntimeError):
+      raise error
 
 
 def _target(leaf: Any) -> Any:

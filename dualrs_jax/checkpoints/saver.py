@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Mapping
 from types import TracebackType
@@ -34,7 +33,8 @@ class Saver:
 
     Args:
       directory: where the checkpoints are; created if it is missing.
-      keep: how many of the newest checkpoints stay.
+      keep: how many of the newest checkpoints stay; one more while the next
+        one is written.
 
     Raises:
       OSError: the directory cannot be written to.
@@ -123,9 +123,9 @@ class Saver:
   def _failure(
     self, path: pathlib.Path | None, error: Exception
   ) -> description.CheckpointError:
+    number = description.system_error(error)
     text = ' '.join(f'{error}'.split()) or type(error).__name__
-    number = re.search(r"os_error_code='(\d+)'", text)  # tensorstore's
-    reason = os.strerror(int(number[1])) if number else text
+    reason = os.strerror(number) if number else text
     return description.CheckpointError(
       f'checkpoint {path} could not be written: {reason}'
     )

@@ -9,6 +9,7 @@ from dualrs_jax.data.source import Source as Source
 from dualrs_jax.data.source import StoredImages as StoredImages
 from dualrs_jax.data.source import to_unit as to_unit
 from dualrs_jax.data.splits import DatasetNotFound as DatasetNotFound
+from dualrs_jax.data.worker import WorkerDied as WorkerDied
 
 _MODULES = {
   'digits': 'dualrs_jax.data.digits',

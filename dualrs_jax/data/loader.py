@@ -68,7 +68,7 @@ def batches(
   Raises:
     ValueError: `workers` or `ahead` is too small; from the iterator, also what
       reading raises, and a batch that is larger than the first.
-    RuntimeError: from the iterator: a worker was killed.
+    WorkerDied: from the iterator: a worker was killed.
   """
   if workers < 0:
     raise ValueError(f'workers must be at least 0, not {workers}')

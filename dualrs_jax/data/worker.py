@@ -24,6 +24,16 @@ from jaxtyping import Int, UInt8
 
 from dualrs_jax.data.source import StoredImages
 
+# They are the owner's to handle. A scheduler sends them to all processes.
+_IGNORE_SIGNALS = (
+  'import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);'
+  ' signal.signal(signal.SIGTERM, signal.SIG_IGN)'
+)
+
+
+class WorkerDied(RuntimeError):
+  """A worker has ended without being told to."""
+
 
 class Task(NamedTuple):
   """What one worker does for one batch.
@@ -100,7 +110,7 @@ class Pool:
     """Waits for the oldest batch that was sent and copies it out of its slot.
 
     Raises:
-      RuntimeError: a worker was killed.
+      WorkerDied: a worker was killed.
       Exception: what a worker raised.
     """
     for worker, end in enumerate(self._ends):
@@ -115,7 +125,7 @@ class Pool:
     for end in self._ends:
       end.close()
     for process in self._processes:
-      process.terminate()
+      process.kill()
       process.wait()
     self._file.close()
 
@@ -123,7 +133,8 @@ class Pool:
     own, theirs = Pipe()
     with theirs:
       descriptors = theirs.fileno(), self._file.fileno()
-      code = f'from dualrs_jax.data import worker; worker.serve{descriptors}'
+      code = f'{_IGNORE_SIGNALS}; from dualrs_jax.data import worker;'
+      code += f' worker.serve{descriptors}'
       search = os.pathsep.join(path or os.getcwd() for path in sys.path)
       self._ends.append(own)
       self._processes.append(
@@ -143,9 +154,14 @@ class Pool:
       yield
     except (EOFError, OSError) as error:
       status = self._processes[worker].wait()
-      raise RuntimeError(
-        f'data worker {worker} ended with status {status}; -9 means killed,'
-        ' mostly because memory ran out: use fewer workers or smaller batches'
+      advice = ''
+      if status == -signal.SIGKILL:
+        advice = (
+          ', which is to say it was killed, mostly because memory ran out: use'
+          ' fewer workers or smaller batches'
+        )
+      raise WorkerDied(
+        f'data worker {worker} ended with status {status}{advice}'
       ) from error
 
 
@@ -157,7 +173,6 @@ def serve(connection: int, memory: int) -> None:
       None or an exception.
     memory: file descriptor of the shared memory.
   """
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner's to handle
   with connections.Connection(connection) as owner:
     try:
       images, shape = owner.recv()

@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -58,12 +58,12 @@ def certify_dataset(
     config: The configuration, see configs/digits.py.
     workdir: Where the training of this configuration left its checkpoints.
     place: Which one of how many processes this is; by default that in the run
-      that it has joined. Without a run, they do not wait for each other.
+      that it has joined.
 
   Returns:
     The rows of the images asked for, as far as they are there: all of them,
     unless other processes have a share. With `smoothing='single'` those of one
-    sigma after the other. In a run of several processes, all of them are done.
+    sigma after the other.
 
   Raises:
     CheckpointError: If a network is missing, damaged, or another one.
@@ -77,10 +77,7 @@ def certify_dataset(
   asked.check(config, place)
   together = options.spread == 'votes' and place.count > 1
   with preemption.watch(together=together) as preempted:
-    rows = _certify(config, pathlib.Path(workdir), place, preempted)
-    ask = {} if together else {'preempted': preempted}
-    processes.barrier('the rows of all processes', **ask)
-  return rows
+    return _certify(config, pathlib.Path(workdir), place, preempted)
 
 
 def _certify(
@@ -174,6 +171,24 @@ def merge_dataset(
     recorded = settings.read(path)
     missing[name] = workers.merge(folder, recorded, images, partly=partly)
   return missing
+
+
+def what_is_missing(missing: Mapping[str, Sequence[int]]) -> str:
+  """How many images have no row, and the first of them, label by label.
+
+  Args:
+    missing: As `merge_dataset` returns it.
+
+  Returns:
+    A line for each label of which images are missing.
+  """
+  lines = []
+  for name, images in missing.items():
+    if images:
+      first = ', '.join(map(str, images[:5]))
+      more = ', ...' if len(images) > 5 else ''
+      lines.append(f'{name}: {len(images)} images are missing: {first}{more}')
+  return '\n'.join(lines)
 
 
 def report_dataset(config: Any, workdir: str | os.PathLike) -> str:

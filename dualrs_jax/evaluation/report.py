@@ -6,7 +6,13 @@ import pathlib
 from collections.abc import Sequence
 
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import certify_source, figures, gallery, style, tsv
+from dualrs_jax.evaluation import (
+  certify_source,
+  figures,
+  gallery,
+  style,
+  workers,
+)
 from dualrs_jax.evaluation import summary as summary_lib
 from dualrs_jax.evaluation.summary import Run
 from dualrs_jax.runtime import settings
@@ -54,9 +60,10 @@ def _load_run(folder: pathlib.Path) -> Run:
   if 'asked' not in recorded:
     raise ValueError(f'{path} does not record which images were asked for')
   asked = set(map(int, recorded['asked'].split()))
-  rows = tsv.read(folder / certify_source.ROWS, recorded)
-  chosen = [row for row in rows if row.idx in asked]
-  return Run(folder.name, recorded, sorted(chosen, key=lambda row: row.idx))
+  # Those of all processes: one of them may still have its file.
+  rows = workers.together(workers.read(folder, recorded))
+  chosen = [rows[idx] for idx in sorted(rows) if idx in asked]
+  return Run(folder.name, recorded, chosen)
 
 
 def report(

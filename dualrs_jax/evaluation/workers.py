@@ -39,9 +39,17 @@ def open_own(
   """Opens the file to which a process appends its rows.
 
   Raises:
-    InUse: If another process has it.
+    InUse: If another process has it, or one of another number of processes is
+      at work in the folder: both would deal out the same images.
     CorruptShard: If it is damaged before its last line.
   """
+  for path in [*_paths(directory), directory / ROWS]:
+    if path.exists() and _count(path.name) != place.count:
+      refusal = (
+        f'{path} is being written to: of processes that share the images, all'
+        ' must be given the same num_processes'
+      )
+      locks.open_locked(path, refusal=refusal).close()
   name = ROWS
   if place.count > 1:
     name = f'rows-{place.index}-of-{place.count}.tsv'
@@ -166,11 +174,17 @@ def _unused(
 ) -> Iterator[Shard[Record]]:
   """A file to merge, unless a process has it: that one will merge it."""
   with contextlib.suppress(locks.InUse):
-    yield _open(path, settings)
+    yield _open(path, settings, patience=0.0)
 
 
-def _open(path: pathlib.Path, settings: Mapping[str, Any]) -> Shard[Record]:
-  shard = Shard(path, tsv.header(settings['task']), tsv.parser(settings))
+def _open(
+  path: pathlib.Path,
+  settings: Mapping[str, Any],
+  *,
+  patience: float | None = None,
+) -> Shard[Record]:
+  header = tsv.header(settings['task'])
+  shard = Shard(path, header, tsv.parser(settings), patience=patience)
   try:
     tsv.check_unique(shard.rows, path)
   except BaseException:

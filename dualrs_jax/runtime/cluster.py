@@ -69,25 +69,23 @@ def start(
       _check_free(port)
     else:
       _await_coordinator(host, port, timeout)
-  if not process_id:  # of a cluster, it is not known yet
+  place = locate(
+    distributed, num_processes=num_processes, process_id=process_id
+  )
+  if place.first:
     logger.info(
-      'waiting up to %d s for all processes of the run, at %s',
+      'waiting up to %d s for all %d processes of the run',
       timeout,
-      coordinator_address or 'the address that the cluster gives',
+      place.count,
     )
-  try:
-    jax.distributed.initialize(
-      coordinator_address,
-      num_processes,
-      process_id,
-      initialization_timeout=timeout,
-      heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-      shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-    )
-  except ValueError as error:
-    if not distributed:
-      raise
-    raise ValueError(f'{_NO_CLUSTER}: {error}') from None
+  jax.distributed.initialize(
+    coordinator_address,
+    num_processes,
+    process_id,
+    initialization_timeout=timeout,
+    heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+    shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+  )
   return Place(jax.process_index(), jax.process_count())
 
 

@@ -1,10 +1,12 @@
 """Files that one process at a time has, on all machines that see them.
 
-A lock ends with the process that holds it, however that ends. On a file system
-without locks a warning says so, and nothing is kept apart.
+A lock ends with the process that holds it, however that ends; where a machine
+vanishes, a server of network files keeps its locks for a while. On a file
+system without locks a warning says so, and nothing is kept apart.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import pathlib
@@ -19,7 +21,14 @@ except ImportError:  # not a POSIX system: no lock
 
 logger = logging.getLogger(__name__)
 
+#: How long to wait for whoever has a file. Servers of NFS version 4 keep the
+#: locks of a machine that vanished for 90 s, unless they are told otherwise.
+PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.1
+
+#: What file systems without locks say; some servers are only too busy.
+_NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOLCK}
 
 
 class InUse(RuntimeError):
@@ -27,14 +36,15 @@ class InUse(RuntimeError):
 
 
 def open_locked(
-  path: pathlib.Path, *, refusal: str, patience: float = 0.0
+  path: pathlib.Path, *, refusal: str, patience: float | None = None
 ) -> BinaryIO:
   """Opens a file for appending, and has it until it is closed.
 
   Args:
     path: the file; created if it is missing.
     refusal: what to say where another process has it.
-    patience: for how many seconds to wait for the other one before.
+    patience: for how many seconds to wait for the other one before;
+      `PATIENCE_SECONDS` by default.
 
   Returns:
     The file, unbuffered: the one that has this name when the call returns.
@@ -42,6 +52,7 @@ def open_locked(
   Raises:
     InUse: another process has the file.
   """
+  patience = PATIENCE_SECONDS if patience is None else patience
   deadline = time.monotonic() + patience
   waiting = False
   while True:
@@ -66,14 +77,14 @@ def open_locked(
 
 @contextlib.contextmanager
 def exclusively(
-  path: str | os.PathLike, *, refusal: str, patience: float
+  path: str | os.PathLike, *, refusal: str, patience: float | None = None
 ) -> Iterator[None]:
   """No other process is between here and the end of the block.
 
   Args:
     path: a file that stands for the lock, and is there only while it is taken.
     refusal: what to say where another process is there.
-    patience: for how many seconds to wait for the other one before.
+    patience: as in `open_locked`.
 
   Raises:
     InUse: another process is there.
@@ -100,8 +111,10 @@ def _lock(file: BinaryIO, path: pathlib.Path) -> bool:
     return True
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  except OSError as error:  # a file system without locks
+  except OSError as error:
+    if error.errno in _BUSY:
+      return False
+    if error.errno not in _NO_LOCKS:
+      raise
     logger.warning('%s cannot be locked: %s', path, error)
   return True

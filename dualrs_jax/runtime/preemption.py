@@ -6,7 +6,6 @@ a scheduler tells it from a failure, and submits it again.
 """
 
 import contextlib
-import functools
 import itertools
 import signal
 import threading
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 #: EX_TEMPFAIL of sysexits.h: try again later. A process that dies of SIGTERM
@@ -24,8 +24,11 @@ EXIT_STATUS = 75
 # literally, for the life of a process: a lower one would never be reached.
 _calls = itertools.count()
 
-#: JAX looks once a second whether it has caught a signal.
+#: The runtime looks once a second whether it has caught a signal.
 _NOTICE_SECONDS = 1.5
+
+# A process has one handler of a signal, and so one note that it came.
+_notes: list[threading.Event] = []
 
 
 class Preempted(Exception):
@@ -34,15 +37,16 @@ class Preempted(Exception):
 
 @contextlib.contextmanager
 def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
-  """Watches for SIGTERM, around the whole run or one part after the other.
+  """Watches for SIGTERM, around the whole of a program or a part of it.
+
+  A part within another watch is told of signals that came before it.
 
   Args:
     together: in a run of several processes, whether all of them end at the
       same call. A signal to any one of them then ends all. Work that needs
       collectives must end like that; every process has to ask equally often.
       Otherwise each process ends by its own signal, at its own next call;
-      schedulers send one to each. All processes of a run begin such a watch
-      at the same place: a signal that came before is asked about then.
+      schedulers send one to each.
 
   Yields:
     A function that says whether to save and end now; it is asked once a step.
@@ -50,42 +54,52 @@ def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
     noticed, kills at once.
   """
   if together and jax.distributed.is_initialized():
-    yield lambda: multihost_utils.reached_preemption_sync_point(next(_calls))
+    before = np.array(bool(_notes) and _notes[-1].is_set())
+    if multihost_utils.process_allgather(before).any():
+      yield lambda: True
+    else:
+      yield _ask
   elif threading.current_thread() is not threading.main_thread():
     yield lambda: False  # Python handles signals in the main thread alone
   else:
-    with _own_handler() as received:
-      if jax.distributed.is_initialized() and _was_noticed():
-        received.set()
-      yield received.is_set
+    with _handler() as note:
+      yield note.is_set
 
 
-@functools.cache
-def _was_noticed() -> bool:
-  """Whether JAX has caught a signal about which nobody has asked yet.
+def ask_last() -> bool:
+  """Whether the runtime has caught a signal that no watch was told of.
 
-  It catches them from the start of a run until the first handler of our own.
+  All processes of a run ask this before they leave it.
   """
   time.sleep(_NOTICE_SECONDS)
-  # At the first call processes may only agree on which one they end.
-  first = multihost_utils.reached_preemption_sync_point(next(_calls))
-  return multihost_utils.reached_preemption_sync_point(next(_calls)) or first
+  # At the first call they may only agree on which one they end.
+  first = _ask()
+  return _ask() or first
+
+
+def _ask() -> bool:
+  return multihost_utils.reached_preemption_sync_point(next(_calls))
 
 
 @contextlib.contextmanager
-def _own_handler() -> Iterator[threading.Event]:
-  """Sets the event at the first SIGTERM; the second one is not caught."""
-  received = threading.Event()
+def _handler() -> Iterator[threading.Event]:
+  """Notes the first SIGTERM; the second one is not caught."""
+  note = _notes[-1] if _notes else threading.Event()
+  _notes.append(note)
 
   def on_signal(number, frame):
     del frame
-    received.set()
-    signal.signal(number, before)
+    note.set()
+    signal.signal(number, signal.SIG_DFL)
 
   # None stands for a handler of another language, such as that of JAX.
   before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
-  signal.signal(signal.SIGTERM, on_signal)
+  if not note.is_set():
+    signal.signal(signal.SIGTERM, on_signal)
   try:
-    yield received
+    yield note
   finally:
-    signal.signal(signal.SIGTERM, before)
+    _notes.pop()
+    signal.signal(
+      signal.SIGTERM, signal.SIG_DFL if _notes and note.is_set() else before
+    )

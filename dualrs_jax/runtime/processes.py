@@ -11,11 +11,9 @@ import itertools
 import logging
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent import futures
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -71,39 +69,19 @@ def agreed(values: np.ndarray) -> np.ndarray:
   return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
-def barrier(name: str, preempted: Callable[[], bool] = lambda: False) -> None:
+def barrier(name: str) -> None:
   """Waits until all processes of the run are there, however long that takes.
 
   No device takes part: an hour between the first one and the last does no harm.
   A process that dies on its way ends those that wait.
-
-  Args:
-    name: of the place in the program.
-    preempted: asked while waiting, by each process for itself.
-
-  Raises:
-    preemption.Preempted: this process was asked to end.
   """
   if here().count == 1:
     return
   from orbax.checkpoint import multihost  # takes a second, for runs of several
 
   wait = multihost.get_barrier_sync_fn()
-  key, patience = f'{name}/{next(_barriers)}', _BARRIER_DAYS * 24 * 3600 * 1000
-  # Where the main thread waited itself, Python would notice no signal.
-  waiting = futures.Future()
-
-  def attend():
-    try:
-      waiting.set_result(wait(key=key, timeout_ms=patience))
-    except Exception as error:
-      waiting.set_exception(error)
-
-  threading.Thread(target=attend, name=name, daemon=True).start()
-  while not futures.wait([waiting], _POLL_SECONDS).done:
-    if preempted():
-      raise preemption.Preempted(f'preempted while waiting for {name}')
-  waiting.result()
+  milliseconds = _BARRIER_DAYS * 24 * 3600 * 1000
+  wait(key=f'{name}/{next(_barriers)}', timeout_ms=milliseconds)
 
 
 def await_shown(read: Callable[[], Read | None], what: object) -> Read | None:
@@ -154,11 +132,10 @@ def label_log(place: Place, handlers: Iterable[logging.Handler]) -> None:
 def in_step(place: Place) -> Iterator[None]:
   """Leaves a run of several processes with all of them, or at once.
 
-  A process that is done waits for the others. One that fails ends with the exit
-  status of its error, without the barrier of an ordinary exit, at which it
-  would wait for processes that wait for it; the runtime then ends the others.
-  One that is preempted leaves as usual, since all of them are; where one alone
-  is, the others end `cluster.SHUTDOWN_SECONDS` later.
+  A process that is done waits for the others, and so does one that is
+  preempted, since all of them are. One that fails ends with the exit status of
+  its error, without the barrier of an ordinary exit, at which it would wait for
+  processes that wait for it; the runtime then ends the others.
 
   Args:
     place: of this process. One process is left as it is.
@@ -167,7 +144,10 @@ def in_step(place: Place) -> Iterator[None]:
     yield
   except BaseException as error:
     status = error.code if isinstance(error, SystemExit) else 1
-    if place.count == 1 or status == preemption.EXIT_STATUS:
+    if place.count == 1:
+      raise
+    if status == preemption.EXIT_STATUS:
+      barrier('the end of the run')
       raise
     try:
       if not isinstance(error, SystemExit):
@@ -177,6 +157,31 @@ def in_step(place: Place) -> Iterator[None]:
     finally:  # even where the disk of the log is full
       os._exit(status if isinstance(status, int) else 1)
   barrier('the end of the run')
+
+
+def leave(arguments: Sequence[str]) -> NoReturn:
+  """Leaves a run with all of its processes, to go on by itself as a new one.
+
+  Within a run GPUs of one process, and CPU devices, find each other through it
+  even for sums among themselves, so that no process could go on otherwise.
+
+  Args:
+    arguments: of the Python interpreter, which takes the place of this process.
+
+  Raises:
+    preemption.Preempted: one of the processes was asked to end.
+  """
+  if preemption.ask_last():
+    raise preemption.Preempted('preempted with the work of the run done')
+  barrier('the end of the run')
+  jax.distributed.shutdown()
+  sys.stdout.flush()
+  sys.stderr.flush()
+  for name in os.listdir('/dev/fd'):
+    with contextlib.suppress(OSError):  # that of the listing
+      if int(name) > sys.stderr.fileno():
+        os.set_inheritable(int(name), False)  # devices, and locks of them
+  os.execv(sys.executable, [sys.executable, *arguments])
 
 
 class _Labelled(logging.Formatter):

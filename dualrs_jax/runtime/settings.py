@@ -6,6 +6,7 @@ what it does, and every later one either does exactly the same or is refused.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,12 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from dualrs_jax.runtime import locks
+
 logger = logging.getLogger(__name__)
+
+#: What file systems without hard links say.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 _SEED_BITS = 32  # jax.random.key drops higher bits unless 64-bit mode is on
 
@@ -165,8 +171,15 @@ def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
       os.link(temporary, path)  # fails if somebody was faster
     except FileExistsError:
       return False
-    except OSError:  # a file system without hard links
-      os.replace(temporary, path)
+    except OSError as error:
+      if error.errno not in _NO_LINKS:
+        raise
+      lock = path.with_name(f'{path.name}.lock')
+      refusal = f'another process is writing {path}'
+      with locks.exclusively(lock, refusal=refusal):
+        if path.exists():
+          return False
+        os.replace(temporary, path)
   sync_directory(path.parent)
   return True
 

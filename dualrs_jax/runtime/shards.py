@@ -68,6 +68,8 @@ class Shard(Generic[Row]):
     path: str | os.PathLike,
     header: str,
     parse: Callable[[str], Row],
+    *,
+    patience: float | None = None,
   ):
     """Opens a shard, or creates it; a torn last line is cut off.
 
@@ -75,6 +77,8 @@ class Shard(Generic[Row]):
       path: the file. Its directory is created if it is missing.
       header: the first line, without its line end.
       parse: turns one line into a row; raises ValueError if it cannot.
+      patience: for how many seconds to wait for a process that has the shard,
+        see `locks.open_locked`.
 
     Raises:
       CorruptShard: see `read`. The file is left as it is.
@@ -84,7 +88,7 @@ class Shard(Generic[Row]):
     path.parent.mkdir(parents=True, exist_ok=True)
     self.path = path
     refusal = f'another process is writing to {path}'
-    self._file = locks.open_locked(path, refusal=refusal)
+    self._file = locks.open_locked(path, refusal=refusal, patience=patience)
     try:
       self.rows, self._good = _scan(path, header, parse)
       self._file.truncate(self._good)

@@ -46,9 +46,6 @@ logger = logging.getLogger(__name__)
 
 _VALIDATION_VOTES = 32
 
-#: How long a training that lost a process may take to leave its directory.
-_LEAVING_SECONDS = 60.0
-
 
 class _Run(NamedTuple):
   """A configuration with what is loaded for it."""
@@ -116,7 +113,6 @@ def _alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
   return locks.exclusively(
     workdir / 'train.lock',
     refusal=f'another process is training in {workdir}',
-    patience=_LEAVING_SECONDS,
   )
 
 

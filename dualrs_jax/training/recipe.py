@@ -59,6 +59,9 @@ def check(config: Any) -> None:
     if options.steps or name == 'estimator':
       optimizer(options, options.steps)
     checks.parts(name, options.batch_size, options.accumulate)
+  for name, value in config.checkpoint.items():
+    if value < 1:
+      raise ValueError(f'checkpoint.{name} must be at least 1, not {value}')
   # What `paper` and `agreement` leave to the bound of the selected level.
   n, alpha = config.certify.n, config.certify.alpha / 2
   confidence.check_possible(n, alpha)

@@ -67,9 +67,23 @@ def test_a_killed_worker_is_reported_and_none_is_left(source, monkeypatch):
   next(batches)
   [process] = pools[0]._processes
   process.kill()
-  with pytest.raises(RuntimeError, match='data worker 0 ended with status -9'):
+  with pytest.raises(
+    data.WorkerDied, match='data worker 0 ended with status -9'
+  ):
     list(batches)
   assert process.poll() == -9
+
+
+def test_a_signal_to_all_processes_is_the_owners_to_handle(source):
+  with worker.Pool(source.images, workers=1, slots=1, batch_size=2) as pool:
+    [process] = pool._processes
+    pool.send(0, np.array([3, 1]), None)
+    pool.receive(0, 2)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    pool.send(0, np.array([3, 1]), None)
+    assert pool.receive(0, 2).any()
+  assert process.poll() == -signal.SIGKILL
 
 
 def test_workers_end_with_their_owner(drawings, tmp_path):

@@ -381,7 +381,8 @@ def rows_in_files(directory):
   }
 
 
-def test_two_processes_cannot_take_one_place(certify, tmp_path):
+def test_two_processes_cannot_take_one_place(certify, tmp_path, monkeypatch):
+  monkeypatch.setattr(locks, 'PATIENCE_SECONDS', 0.2)
   certify(place=Place(0, 2))
   path = tmp_path / 'run' / 'rows-0-of-2.tsv'
   recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)

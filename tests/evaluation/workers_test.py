@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dualrs_jax.evaluation import certify_source, tsv, workers
+from dualrs_jax.runtime import locks, shards
 from dualrs_jax.runtime import settings as settings_lib
-from dualrs_jax.runtime import shards
 from dualrs_jax.runtime.processes import Place
 
 FIRST, SECOND = Place(0, 2), Place(1, 2)
@@ -145,6 +145,25 @@ def test_nothing_is_merged_into_a_file_that_is_written_to(files, run):
     assert names(files) == before
   workers.merge(files, run[0], range(100, 108), partly=False)
   assert names(files) == [workers.ROWS]
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_another_number_of_processes_at_work_is_refused(
+  files, run, monkeypatch, count
+):
+  monkeypatch.setattr(locks, 'PATIENCE_SECONDS', 0.2)
+  settings, _ = run
+  with (
+    workers.open_own(files, settings, SECOND),
+    pytest.raises(locks.InUse, match='must be given the same num_processes'),
+  ):
+    workers.open_own(files, settings, Place(0, count))
+  workers.open_own(files, settings, Place(0, count)).close()
+  with (
+    workers.open_own(files, settings, Place()),
+    pytest.raises(locks.InUse, match=r'rows\.tsv is being written to'),
+  ):
+    workers.open_own(files, settings, SECOND)
 
 
 @pytest.mark.parametrize('step', ['replace', 'first', 'second'])

@@ -1,5 +1,6 @@
 """One process at a time, whatever becomes of it."""
 
+import errno
 import logging
 import pathlib
 import signal
@@ -85,9 +86,23 @@ def test_a_file_system_without_locks_is_warned_of(
   tmp_path, monkeypatch, caplog
 ):
   def flock(*_):
-    raise OSError('no locks here')
+    raise OSError(errno.ENOTSUP, 'no locks here')
 
   monkeypatch.setattr(locks.fcntl, 'flock', flock)
   path = tmp_path / 'lock'
   with locks.exclusively(path, refusal='taken', patience=0.0):
-    assert f'{path} cannot be locked: no locks here' in caplog.text
+    assert f'{path} cannot be locked: [Errno {errno.ENOTSUP}] no' in caplog.text
+
+
+def test_a_server_that_is_too_busy_is_no_file_system_without_locks(
+  tmp_path, monkeypatch
+):
+  def flock(*_):
+    raise OSError(errno.ENOLCK, 'No locks available')
+
+  monkeypatch.setattr(locks.fcntl, 'flock', flock)
+  with (
+    pytest.raises(locks.InUse),
+    locks.exclusively(tmp_path / 'lock', refusal='taken', patience=0.0),
+  ):
+    raise AssertionError('it was never locked')

@@ -13,7 +13,6 @@ import pathlib
 import resource
 import signal
 import sys
-import threading
 import time
 
 import jax
@@ -69,29 +68,43 @@ def ends_alone(place, folder):
     return {'step': steps(preempted, False, signal_at), 'then': 'preempted'}
 
 
-def ends_between(place, folder):
-  """SIGTERM comes when one watch has ended and the next has not begun."""
+def ends_at_the_last_call(place, folder):
+  """SIGTERM comes when the last watch has ended, and the run is to be left."""
   with preemption.watch(together=True) as preempted:
     for _ in range(5):
       assert not preempted()
   if not place.first:
     os.kill(os.getpid(), signal.SIGTERM)
-  with preemption.watch(together=False) as preempted:
-    assert preempted()
+  try:
+    processes.leave(['-c', 'raise SystemExit(9)'])
+  except preemption.Preempted as error:
+    return {'said': str(error), 'then': 'preempted'}
+
+
+def ends_late(place, folder):
+  """Preempted at one call, the processes are there at different times."""
+  with preemption.watch(together=True) as preempted:
+    steps(preempted, True, 20)
+  if not place.first:
+    time.sleep(4 * cluster.SHUTDOWN_SECONDS)
   return {'then': 'preempted'}
 
 
-def waits(place, folder):
-  """SIGTERM comes while a process waits for one that is still at work."""
-  with preemption.watch(together=False) as preempted:
-    if place.first:
-      threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-      try:
-        processes.barrier('a place', preempted)
-      except preemption.Preempted as error:
-        return {'said': str(error), 'then': 'preempted'}
-    step = steps(preempted, False, 300)
-    return {'step': step, 'then': 'preempted'}
+def leaves(place, folder):
+  """Each goes on as a program of its own, whatever the other does."""
+  total(1)
+  here = f'{place.index}.pid', str(os.getpid())
+  code = """
+import os, pathlib, sys, time
+folder, name, pid, index = sys.argv[1:]
+assert os.getpid() == int(pid)
+if index == '1':
+  os.kill(os.getpid(), 9)
+time.sleep(2)
+import jax.numpy as jnp
+(pathlib.Path(folder) / name).write_text(str(jnp.arange(3).sum()))
+"""
+  processes.leave(['-c', code, str(folder), *here, f'{place.index}'])
 
 
 def fails(place, folder):
@@ -187,7 +200,7 @@ def main(what, folder, address, count, index):
   handler = logging.StreamHandler()
   logging.basicConfig(handlers=[handler], format='log: %(message)s')
   logging.getLogger('dualrs_jax').setLevel(logging.INFO)
-  if what == 'lingers':
+  if what in ('lingers', 'ends_late'):
     cluster.SHUTDOWN_SECONDS = 1  # of 30, so that the test is quick
   place = cluster.start(
     '',

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from dualrs_jax.runtime import preemption
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -27,15 +29,33 @@ def test_each_process_ends_at_the_step_after_its_own_signal(tmp_path):
   assert [member.seen['step'] for member in members] == [21, 51]
 
 
-def test_a_signal_between_two_watches_is_not_lost(tmp_path):
-  members = launch.launch('ends_between', tmp_path)
+@pytest.mark.parametrize('what', ['ends_at_the_last_call', 'ends_late'])
+def test_all_processes_end_by_a_signal_to_one(tmp_path, what):
+  members = launch.launch(what, tmp_path)
   assert [member.status for member in members] == [preemption.EXIT_STATUS] * 2
 
 
-def test_a_process_that_waits_for_another_is_preempted_too(tmp_path):
-  members = launch.launch('waits', tmp_path)
-  assert [member.status for member in members] == [preemption.EXIT_STATUS] * 2
-  assert members[0].seen['said'] == 'preempted while waiting for a place'
+def test_a_signal_between_two_watches_is_not_lost():
+  code = """
+import os, signal
+from dualrs_jax.runtime import preemption
+with preemption.watch(together=False):
+  with preemption.watch(together=False) as preempted:
+    print(preempted())
+  os.kill(os.getpid(), signal.SIGTERM)
+  with preemption.watch(together=False) as preempted:
+    print(preempted())
+  print('between', flush=True)
+  os.kill(os.getpid(), signal.SIGTERM)
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    cwd=launch.ROOT,
+  )
+  assert done.stdout == 'False\nTrue\nbetween\n', done.stderr
+  assert done.returncode == -signal.SIGTERM, 'the second one kills'
 
 
 def test_one_process_notices_and_the_handler_goes():

@@ -41,6 +41,12 @@ def test_one_that_is_done_waits_for_the_other(tmp_path):
   assert [member.status for member in members] == [0, 0]
 
 
+def test_processes_that_left_a_run_do_not_need_each_other(tmp_path):
+  first, last = launch.launch('leaves', tmp_path)
+  assert (first.status, last.status) == (0, -signal.SIGKILL)
+  assert (tmp_path / '0.pid').read_text() == '3'
+
+
 @pytest.mark.slow
 def test_one_that_is_killed_takes_an_idle_one_along(tmp_path):
   first, last = launch.launch('dies', tmp_path, timeout=120)

@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import multiprocessing
@@ -132,6 +133,32 @@ def test_loser_of_the_race_takes_the_winners_seed(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'link', slow_link)
   assert settings.claim(path, {'n': 1}, once={'seed': 2})['seed'] == 1
   assert os.listdir(tmp_path) == ['settings.json']
+
+
+def test_without_hard_links_too_the_first_claim_counts(tmp_path, monkeypatch):
+  path = tmp_path / 'settings.json'
+
+  def no_link(source, target):
+    monkeypatch.setattr(os, 'link', refuse)
+    settings.claim(path, {'n': 1}, once={'seed': 1})  # somebody is faster
+    refuse(source, target)
+
+  def refuse(source, target):
+    raise PermissionError(errno.EPERM, 'no hard links')
+
+  monkeypatch.setattr(os, 'link', no_link)
+  assert settings.claim(path, {'n': 1}, once={'seed': 2})['seed'] == 1
+  assert os.listdir(tmp_path) == ['settings.json']
+
+
+def test_a_disk_that_fails_is_not_one_without_links(tmp_path, monkeypatch):
+  def fail(source, target):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(os, 'link', fail)
+  with pytest.raises(OSError, match='No space left'):
+    settings.claim(tmp_path / 'settings.json', {'n': 1})
+  assert os.listdir(tmp_path) == []
 
 
 def test_fresh_seeds_differ_and_are_valid_keys():

@@ -97,7 +97,7 @@ def test_another_header_is_refused(path, text):
 def test_only_one_writer_at_a_time(path):
   with shards.Shard(path, HEADER, parse) as shard:
     with pytest.raises(locks.InUse, match='another process'):
-      shards.Shard(path, HEADER, parse)
+      shards.Shard(path, HEADER, parse, patience=0.0)
     assert shards.read(path, HEADER, parse) == [0, 1, 2]
     shard.append(line(3))
   with shards.Shard(path, HEADER, parse) as shard:

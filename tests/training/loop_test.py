@@ -53,7 +53,7 @@ def test_fine_tuning_starts_from_the_classifier(trained):
 
 
 def test_a_second_training_in_one_folder_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(loop, '_LEAVING_SECONDS', 0.2)
+  monkeypatch.setattr(locks, 'PATIENCE_SECONDS', 0.2)
   taken = locks.exclusively(tmp_path / 'train.lock', refusal='', patience=0.0)
   with (
     taken,
