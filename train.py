@@ -33,6 +33,11 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
     loop.train(config, workdir)
     if processes.here().count > 1 and not _votes_together(config):
       processes.leave([*sys.orig_argv[1:], f'--{_TRAINED.name}'])
+  certify(config, workdir, place)
+
+
+def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
+  """Certifies what was trained; prints the table once all rows are there."""
   variants = list(certifications(config))
   for variant in variants:
     certify_dataset.certify_dataset(variant, workdir, place)

@@ -180,7 +180,8 @@ def test_a_set_up_trains_and_certifies(
   publish(published, *PUBLISHED[name])
   config = small(name, variant, form, published)
   with tiny.compiled_once(tmp_path_factory.getbasetemp()), tiny.one_device():
-    train.main(config, tmp_path, processes.Place())
+    loop.train(config, tmp_path)
+    train.certify(config, tmp_path, processes.Place())
   trained = {
     'denoised': ['estimator-1', 'classifier-1'],
     'resnet': ['classifier-0', 'estimator-1', 'classifier-1', 'single-1'],
