@@ -64,8 +64,9 @@ def main(config, workdir, place):
     print(certify_dataset.report_dataset(config, workdir))
 
 
-def find_place(config):
+def find_place(config, workdir):
   """How a process finds its place: to certify its images it needs no other."""
+  del workdir
   if _MERGE.value:
     return lambda *_, **__: processes.Place()
   together = config.certify.spread == 'votes'

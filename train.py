@@ -24,15 +24,17 @@ from dualrs_jax.training import loop, recipe
 _TRAINED = flags.DEFINE_bool(
   'trained',
   False,
-  'The training is done: only certifies. Processes do not need each other.',
+  'Of several processes: the training is done, and each certifies by itself. A'
+  ' run that ends its training goes on like that.',
 )
 
 
 def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
-  if not _TRAINED.value:
+  joined = processes.here().count > 1
+  if joined or place.count == 1:
     loop.train(config, workdir)
-    if processes.here().count > 1 and not _votes_together(config):
-      processes.leave([*sys.orig_argv[1:], f'--{_TRAINED.name}'])
+  if joined and not _votes_together(config):
+    processes.leave([*sys.orig_argv[1:], f'--{_TRAINED.name}'])
   certify(config, workdir, place)
 
 
@@ -61,10 +63,12 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
   )
 
 
-def find_place(config: Any) -> Callable[..., Place]:
-  """How a process finds its place: training, it needs the others."""
-  apart = _TRAINED.value and not _votes_together(config)
-  return cluster.locate if apart else cluster.start
+def find_place(config: Any, workdir: pathlib.Path) -> Callable[..., Place]:
+  """How a process finds its place: while it trains, it needs the others."""
+  if _votes_together(config):
+    return cluster.start
+  trained = _TRAINED.value or loop.is_trained(config, workdir)
+  return cluster.locate if trained else cluster.start
 
 
 def _votes_together(config: Any) -> bool:

@@ -33,15 +33,15 @@ _PACKAGE = pathlib.Path(dualrs_jax.__file__).parent
 
 def run(
   main: Callable[[Any, pathlib.Path, processes.Place], None],
-  find_place: Callable[[Any], Callable[..., processes.Place]],
+  find_place: Callable[[Any, pathlib.Path], Callable[..., processes.Place]],
 ) -> None:
   """Parses the flags and calls `main(config, workdir, place)`; never returns.
 
   Args:
     main: What the program does, in the place that it has among several.
-    find_place: How a process finds its place under a configuration:
-      `cluster.start`, where processes compute together, or `cluster.locate`,
-      where each works by itself.
+    find_place: How a process finds its place, by configuration and working
+      directory: `cluster.start`, where processes compute together, or
+      `cluster.locate`, where each works by itself.
   """
   config = config_flags.DEFINE_config_file(
     'config',
@@ -84,7 +84,7 @@ def run(
 
   def begin(folder: pathlib.Path) -> None:
     with _one_sentence():
-      place = find_place(config.value)(
+      place = find_place(config.value, folder)(
         config.value.distributed,
         coordinator_address=coordinator_address.value,
         num_processes=num_processes.value,

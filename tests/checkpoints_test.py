@@ -354,9 +354,11 @@ def test_a_directory_that_cannot_be_written_to(tmp_path):
 
 
 def test_an_unfinished_training_is_not_loaded(tmp_path):
+  assert not checkpoints.is_finished(tmp_path)
   for step, message in ((20, 'is at step 20 of 30'), (30, None)):
     with checkpoints.Saver(tmp_path, keep=2) as saver:
       saver.save(step, items(Net(0)), {'steps': 30})
+    assert checkpoints.is_finished(tmp_path) == (message is None)
     if message:
       with pytest.raises(checkpoints.CheckpointError, match=message):
         checkpoints.load_model(tmp_path, Net(1))

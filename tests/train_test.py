@@ -174,6 +174,15 @@ def test_two_processes_preempted_while_they_certify(
   assert [process.returncode for process in started] == [75, 75], logs
   assert all('; the same command goes on from here' in log for log in logs)
 
+  # One that begins again does not wait for the other.
+  first = command(
+    *('--workdir', workdir, *arguments, '--coordinator_address=nowhere:1'),
+    *('--num_processes=2', '--process_id=0'),
+  )
+  printed, log = first.communicate(timeout=200)
+  assert first.returncode == 0, log
+  assert 'images are missing' in printed
+
   started = begin()
   ended = [process.communicate(timeout=300) for process in started]
   printed = [output for output, _ in ended]

@@ -23,6 +23,7 @@ from dualrs_jax.checkpoints.description import (
 from dualrs_jax.checkpoints.description import (
   steps as steps,
 )
+from dualrs_jax.checkpoints.reader import is_finished as is_finished
 from dualrs_jax.checkpoints.reader import load_model as load_model
 from dualrs_jax.checkpoints.reader import restore as restore
 from dualrs_jax.checkpoints.saver import Saver as Saver

@@ -157,6 +157,18 @@ def load_model(directory: str | os.PathLike, model: Module) -> Module:
   return nnx.merge(nnx.graphdef(model), *state[MODEL].values())
 
 
+def is_finished(directory: str | os.PathLike) -> bool:
+  """Whether the newest checkpoint has all `steps` that its `meta` names."""
+  found = steps(directory)
+  if not found:
+    return False
+  path = absolute(directory) / str(found[0]) / DESCRIPTION / 'metadata'
+  try:
+    return found[0] >= json.loads(path.read_text())['meta']['steps']
+  except (*_GONE, ValueError, LookupError, TypeError):
+    return False
+
+
 def _read(
   path: pathlib.Path, template: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -29,6 +29,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from dualrs_jax import (
+  checkpoints,
   data,
   denoising,
   models,
@@ -106,6 +107,23 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     preemption.watch(together=True) as preempted,
   ):
     _train(_load(config, workdir, preempted))
+
+
+def is_trained(config: Any, workdir: str | os.PathLike) -> bool:
+  """Whether a directory has the last checkpoint of every stage.
+
+  That it can be read is not looked at.
+  """
+  try:
+    settings.verify(
+      pathlib.Path(workdir) / 'settings.json', recipe.identity(config)
+    )
+  except (settings.SettingsMismatch, OSError, ValueError):
+    return False
+  folder = pathlib.Path(workdir) / 'checkpoints'
+  return all(
+    checkpoints.is_finished(folder / stage) for stage in recipe.stages(config)
+  )
 
 
 def _alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:

@@ -29,6 +29,22 @@ def test_every_stage_is_there(trained):
   assert len(list((trained / 'targets' / 'targets-1').iterdir())) == 10
 
 
+def test_it_is_trained_with_the_last_stage_and_not_before(trained, tmp_path):
+  config = tiny.get_config()
+  assert loop.is_trained(config, trained)
+  assert not loop.is_trained(config, tmp_path)
+  (tmp_path / 'checkpoints').mkdir()
+  settings.claim(tmp_path / 'settings.json', recipe.identity(config))
+  for stage in STAGES:
+    assert not loop.is_trained(config, tmp_path)
+    link = tmp_path / 'checkpoints' / stage
+    link.symlink_to(trained / 'checkpoints' / stage)
+  assert loop.is_trained(config, tmp_path)
+  config = config.copy_and_resolve_references()
+  config.classifier.learning_rate = 0.5
+  assert not loop.is_trained(config, tmp_path)
+
+
 def test_metrics_say_what_to_watch(trained):
   rows = recorder.read(trained / 'metrics' / recorder.LINES)
   last = {row['stage']: row for row in rows}
