@@ -1,10 +1,8 @@
 """Checkpoints: what is saved comes back, and damage is told from difference."""
 
 import errno
-import pathlib
 import re
 import resource
-import sys
 import time
 
 import jax
@@ -17,12 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dualrs_jax import checkpoints
 from tests.read_only import read_only
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent / 'runtime'))
-import launch
-import member
-
-sys.path.pop(0)
+from tests.runtime import launch, member
 
 # A read of damaged files leaves tasks of Orbax behind. When they are collected,
 # they complain of an event loop that is closed.

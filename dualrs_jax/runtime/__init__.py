@@ -1,1 +1,1 @@
-"""What every long run needs: settings, seeds, rows that survive a crash."""
+"""What every long run needs: its processes, preemption, files that survive."""

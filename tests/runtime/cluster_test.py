@@ -1,18 +1,12 @@
 """Which process this is, and how a run of several starts."""
 
-import pathlib
 import socket
-import sys
 
 import pytest
 
 from dualrs_jax.runtime import cluster
 from dualrs_jax.runtime.processes import Place
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import launch
-
-sys.path.pop(0)
+from tests.runtime import launch
 
 
 @pytest.mark.parametrize(

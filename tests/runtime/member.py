@@ -122,11 +122,11 @@ def lingers(place, folder):
   return {}
 
 
-def dies(place, folder):
-  """The last process is killed; the others do not even talk to it."""
+def dies(place, folder, index):
+  """A process is killed; the others do not even talk to it."""
   total(1)
   (folder / f'{place.index}.time').write_text(str(time.time()))
-  if not place.first:
+  if place.index == index:
     os.kill(os.getpid(), signal.SIGKILL)
   time.sleep(300)
 
@@ -191,6 +191,8 @@ def summary(restored):
   return [step, meta, np.asarray(tree['model']['weights']).tolist()]
 
 
+first_dies = functools.partial(dies, index=0)
+last_dies = functools.partial(dies, index=1)
 fills_first = functools.partial(fills, full=0)
 fills_last = functools.partial(fills, full=1)
 

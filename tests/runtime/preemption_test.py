@@ -1,7 +1,6 @@
 """SIGTERM: noticed at the next step, by all processes at the same one."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -10,11 +9,7 @@ import threading
 import pytest
 
 from dualrs_jax.runtime import preemption
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import launch
-
-sys.path.pop(0)
+from tests.runtime import launch
 
 
 def test_all_processes_end_at_one_step(tmp_path):

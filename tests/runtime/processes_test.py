@@ -1,19 +1,13 @@
 """Several processes: they find each other, speak with one voice, and leave."""
 
 import logging
-import pathlib
 import signal
-import sys
 import time
 
 import pytest
 
 from dualrs_jax.runtime import processes
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import launch
-
-sys.path.pop(0)
+from tests.runtime import launch
 
 
 def test_processes_join_compute_together_and_one_speaks(tmp_path):
@@ -47,9 +41,17 @@ def test_processes_that_left_a_run_do_not_need_each_other(tmp_path):
   assert (tmp_path / '0.pid').read_text() == '3'
 
 
+def test_the_first_one_is_killed_and_takes_an_idle_one_along(tmp_path):
+  begin = time.monotonic()
+  first, last = launch.launch('first_dies', tmp_path, timeout=120)
+  assert first.status == -signal.SIGKILL
+  assert last.status == -signal.SIGABRT
+  assert time.monotonic() - begin < 60
+
+
 @pytest.mark.slow
-def test_one_that_is_killed_takes_an_idle_one_along(tmp_path):
-  first, last = launch.launch('dies', tmp_path, timeout=120)
+def test_the_last_one_is_killed_and_takes_an_idle_one_along(tmp_path):
+  first, last = launch.launch('last_dies', tmp_path, timeout=120)
   ended = time.time()
   assert last.status == -signal.SIGKILL
   assert first.status == -signal.SIGABRT

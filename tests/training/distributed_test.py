@@ -121,17 +121,18 @@ def test_more_processes_train_as_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('victim', [0, 1])
 def test_one_is_killed_the_other_leaves_and_a_restart_ends_in_the_same_weights(
-  tmp_path, tmp_path_factory
+  tmp_path, tmp_path_factory, victim
 ):
   run = Run(tmp_path, count=2)
   await_file(run, tmp_path, 'checkpoints/classifier-0/20')
-  run.processes[1].send_signal(signal.SIGKILL)
+  run.processes[victim].send_signal(signal.SIGKILL)
   killed = time.monotonic()
   statuses = run.wait(60)
   assert time.monotonic() - killed < 60
-  assert statuses[1] == -signal.SIGKILL
-  assert statuses[0] not in (0, preemption.EXIT_STATUS)
+  assert statuses[victim] == -signal.SIGKILL
+  assert statuses[1 - victim] not in (0, preemption.EXIT_STATUS)
 
   # What two began, one may end.
   run = Run(tmp_path, count=1)
