@@ -15,7 +15,7 @@ from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.data import cifar10, digits, imagenet
 from dualrs_jax.evaluation import asked
-from dualrs_jax.training import recipe, state
+from dualrs_jax.training import recipe
 
 #: Votes per validation image on an estimator in training, as in its loop.
 VALIDATION_VOTES = 32
@@ -268,15 +268,7 @@ def _stored(
   for stage in recipe.stages(config):
     role = 'estimator' if stage.startswith('estimator') else 'classifier'
     options, steps = _options(config, stage)
-    optimizer = state.make_optimizer(
-      name=options.optimizer,
-      steps=steps,
-      learning_rate=options.learning_rate,
-      weight_decay=options.weight_decay,
-      schedule=options.schedule,
-      warmup_steps=options.warmup_steps,
-      gradient_clip=options.gradient_clip,
-    )
+    optimizer = recipe.optimizer(options, steps)
     keep = config.checkpoint.keep
     size = storage.checkpoint_bytes(networks[role], optimizer)
     yield Stored(f'{keep} checkpoints of {stage}', keep * size)
