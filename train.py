@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from configs import command_line
+from dualrs_jax import checkpoints
 from dualrs_jax.evaluation import asked, certify_dataset
 from dualrs_jax.evaluation.report import report
 from dualrs_jax.runtime import cluster, processes
@@ -23,9 +24,10 @@ from dualrs_jax.training import loop, recipe
 
 _TRAINED = flags.DEFINE_bool(
   'trained',
-  False,
+  None,
   'Of several processes: the training is done, and each certifies by itself. A'
-  ' run that ends its training goes on like that.',
+  ' run that ends its training goes on like that. By default they look whether'
+  ' it is; --notrained trains what is missing or damaged.',
 )
 
 
@@ -35,7 +37,13 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
     loop.train(config, workdir)
   if joined and not _votes_together(config):
     processes.leave([*sys.orig_argv[1:], f'--{_TRAINED.name}'])
-  certify(config, workdir, place)
+  try:
+    certify(config, workdir, place)
+  except checkpoints.CheckpointError as error:
+    raise checkpoints.CheckpointError(
+      f'{error}; the same command with --no{_TRAINED.name} trains what is'
+      ' missing or damaged'
+    ) from error
 
 
 def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
@@ -67,7 +75,9 @@ def find_place(config: Any, workdir: pathlib.Path) -> Callable[..., Place]:
   """How a process finds its place: while it trains, it needs the others."""
   if _votes_together(config):
     return cluster.start
-  trained = _TRAINED.value or loop.is_trained(config, workdir)
+  trained = _TRAINED.value
+  if trained is None:
+    trained = loop.is_trained(config, workdir)
   return cluster.locate if trained else cluster.start
 
 

@@ -78,12 +78,8 @@ def run(
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
     folder = workdir.value or pathlib.Path('runs') / config.value.name
-    # From here on: what comes between two parts of the program is not lost.
-    with preemption.watch(together=False):
-      begin(pathlib.Path(folder))
-
-  def begin(folder: pathlib.Path) -> None:
     with _one_sentence():
+      folder = pathlib.Path(folder)
       place = find_place(config.value, folder)(
         config.value.distributed,
         coordinator_address=coordinator_address.value,
@@ -92,7 +88,16 @@ def run(
       )
     handler = absl_logging.get_absl_handler().python_handler
     processes.label_log(place, [handler])
-    with processes.in_step(processes.here()), _one_sentence(place.label):
+    joined = processes.here()
+    with (
+      # So that no signal is lost between two parts of the program. In a run it
+      # is JAX that catches them.
+      preemption.watch(together=False)
+      if joined.count == 1
+      else contextlib.nullcontext(),
+      processes.in_step(joined),
+      _one_sentence(place.label),
+    ):
       main(config.value, folder, place)
 
   app.run(start, flags_parser=parse)

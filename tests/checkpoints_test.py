@@ -180,7 +180,7 @@ def test_where_all_are_damaged_nothing_begins_anew(directory):
 @pytest.mark.parametrize(
   ('error', 'raised'),
   [
-    (OSError(errno.EIO, 'Input/output error'), OSError),
+    (OSError(errno.ESTALE, 'Stale file handle'), OSError),
     (ValueError("Failed to open: os_error_code='24'"), OSError),
     (PermissionError(errno.EACCES, 'Permission denied'), PermissionError),
     (MemoryError('full'), KeyError),

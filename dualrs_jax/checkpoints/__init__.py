@@ -11,18 +11,12 @@ folder that all of them see; the arrays are the same everywhere (replicated).
 What is written does not depend on the number of processes or devices.
 """
 
-from dualrs_jax.checkpoints.description import (
-  MODEL as MODEL,
-)
+from dualrs_jax.checkpoints.description import MODEL as MODEL
 from dualrs_jax.checkpoints.description import (
   CheckpointError as CheckpointError,
 )
-from dualrs_jax.checkpoints.description import (
-  model_state as model_state,
-)
-from dualrs_jax.checkpoints.description import (
-  steps as steps,
-)
+from dualrs_jax.checkpoints.description import model_state as model_state
+from dualrs_jax.checkpoints.description import steps as steps
 from dualrs_jax.checkpoints.reader import is_finished as is_finished
 from dualrs_jax.checkpoints.reader import load_model as load_model
 from dualrs_jax.checkpoints.reader import restore as restore

@@ -36,4 +36,5 @@ def _no_traceback_of_orbax(record: logging.LogRecord) -> bool:
 
 
 def _no_abandoned_task(record: logging.LogRecord) -> bool:
-  return 'exception was never retrieved' not in record.getMessage()
+  message = record.getMessage()
+  return not ('exception was never retrieved' in message and 'orbax' in message)

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 Module = TypeVar('Module', bound=nnx.Module)
 
 
-#: What opening a file raises that was saved and is not there. Other errors of
-#: the system say nothing of what is on the disk.
-_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+#: What the system says of a file that was saved and is gone, or on a bad part
+#: of the disk. Its other errors say nothing of what is there.
+_DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}
 
 
 class _Damaged(Exception):
@@ -165,7 +165,7 @@ def is_finished(directory: str | os.PathLike) -> bool:
   path = absolute(directory) / str(found[0]) / DESCRIPTION / 'metadata'
   try:
     return found[0] >= json.loads(path.read_text())['meta']['steps']
-  except (*_GONE, ValueError, LookupError, TypeError):
+  except (OSError, ValueError, LookupError, TypeError):
     return False
 
 
@@ -178,7 +178,8 @@ def _read(
     described = json.loads(text)
     saved, meta = described['arrays'], described['meta']
     saved = {name: saved[name] for name in template}
-  except (*_GONE, ValueError, LookupError, TypeError) as error:
+  except (OSError, ValueError, LookupError, TypeError) as error:
+    _raise_if_no_damage(error, path)
     raise _Damaged(f'no readable description: {type(error).__name__}') from None
   for name, tree in template.items():
     check_architecture(path, saved[name], describe(tree, checksum=False))
@@ -214,9 +215,7 @@ def _raise_if_no_damage(error: Exception, path: pathlib.Path) -> None:
     links.append(following)
   for link in links:
     number = description.system_error(link)
-    if isinstance(link, OSError) and number is None:
-      continue
-    if number is not None and number != errno.ENOENT:
+    if number is not None and number not in _DAMAGE:
       raise OSError(number, os.strerror(number), str(path)) from None
     if isinstance(link, MemoryError | jax.errors.JaxRuntimeError):
       raise error

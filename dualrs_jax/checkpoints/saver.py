@@ -1,5 +1,6 @@
 """Saving checkpoints in the background, by all processes of a run together."""
 
+import logging
 import os
 import pathlib
 import shutil
@@ -15,6 +16,9 @@ from dualrs_jax.runtime import processes
 #: In the names of what is not, or no longer, a checkpoint.
 _UNFINISHED = '*.orbax-checkpoint-tmp*'
 _REMOVED = '.removed'
+
+
+logger = logging.getLogger(__name__)
 
 
 class Saver:
@@ -145,5 +149,5 @@ class Saver:
       try:
         self.close()
       except description.CheckpointError as second:
-        error.add_note(str(second))
+        logger.warning('%s', second)
     # Of several processes, the others may not be there to save with.

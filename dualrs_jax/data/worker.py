@@ -24,11 +24,8 @@ from jaxtyping import Int, UInt8
 
 from dualrs_jax.data.source import StoredImages
 
-# They are the owner's to handle. A scheduler sends them to all processes.
-_IGNORE_SIGNALS = (
-  'import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);'
-  ' signal.signal(signal.SIGTERM, signal.SIG_IGN)'
-)
+#: What schedulers and terminals send to all processes, for the owner to handle.
+_OWNERS_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 class WorkerDied(RuntimeError):
@@ -133,19 +130,23 @@ class Pool:
     own, theirs = Pipe()
     with theirs:
       descriptors = theirs.fileno(), self._file.fileno()
-      code = f'{_IGNORE_SIGNALS}; from dualrs_jax.data import worker;'
-      code += f' worker.serve{descriptors}'
+      code = f'from dualrs_jax.data import worker; worker.serve{descriptors}'
       search = os.pathsep.join(path or os.getcwd() for path in sys.path)
       self._ends.append(own)
-      self._processes.append(
-        subprocess.Popen(
-          [sys.executable, '-c', code],
-          pass_fds=descriptors,
-          stdin=subprocess.DEVNULL,
-          # An accelerator belongs to the owner.
-          env={**os.environ, 'PYTHONPATH': search, 'JAX_PLATFORMS': 'cpu'},
+      # The worker takes over what is blocked, and never unblocks it.
+      before = signal.pthread_sigmask(signal.SIG_BLOCK, _OWNERS_SIGNALS)
+      try:
+        self._processes.append(
+          subprocess.Popen(
+            [sys.executable, '-c', code],
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            # An accelerator belongs to the owner.
+            env={**os.environ, 'PYTHONPATH': search, 'JAX_PLATFORMS': 'cpu'},
+          )
         )
-      )
+      finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
   @contextlib.contextmanager
   def _alive(self, worker: int) -> Iterator[None]:

@@ -39,8 +39,7 @@ def load_runs(
   runs = {}
   folders = (pathlib.Path(workdir) / certify_source.FOLDER).glob('*/')
   for folder in sorted(folders):
-    rows_path = folder / certify_source.ROWS
-    if not rows_path.exists():
+    if not [*folder.glob('rows*.tsv')]:
       continue
     try:
       run = _load_run(folder)

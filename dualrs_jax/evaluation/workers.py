@@ -44,12 +44,12 @@ def open_own(
     CorruptShard: If it is damaged before its last line.
   """
   for path in [*_paths(directory), directory / ROWS]:
-    if path.exists() and _count(path.name) != place.count:
+    if _count(path.name) != place.count:
       refusal = (
-        f'{path} is being written to: of processes that share the images, all'
-        ' must be given the same num_processes'
+        f'{path} is being written to: all processes that share the images must'
+        ' be given the same num_processes'
       )
-      locks.open_locked(path, refusal=refusal).close()
+      locks.check_free(path, refusal=refusal)
   name = ROWS
   if place.count > 1:
     name = f'rows-{place.index}-of-{place.count}.tsv'

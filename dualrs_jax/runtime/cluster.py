@@ -37,7 +37,7 @@ def start(
   """Joins the processes of a run, before JAX is used for anything else.
 
   When a process dies, those that are left are aborted by the runtime, at the
-  latest after about `HEARTBEAT_SECONDS`.
+  latest after about `HEARTBEAT_SECONDS`. A process alone starts nothing.
 
   Args:
     distributed: 'auto' takes address, number and index from the cluster: Cloud
@@ -61,17 +61,17 @@ def start(
     raise ValueError(
       'num_processes and process_id given without coordinator_address'
     )
-  if not distributed and coordinator_address is None:
-    return Place()
+  place = locate(
+    distributed, num_processes=num_processes, process_id=process_id
+  )
+  if place.count == 1:
+    return place
   if coordinator_address is not None:
     host, port = _host_and_port(coordinator_address)
     if process_id == 0:
       _check_free(port)
     else:
       _await_coordinator(host, port, timeout)
-  place = locate(
-    distributed, num_processes=num_processes, process_id=process_id
-  )
   if place.first:
     logger.info(
       'waiting up to %d s for all %d processes of the run',

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from dualrs_jax.runtime import preemption
+
 try:
   import fcntl
 except ImportError:  # not a POSIX system: no lock
@@ -26,9 +28,9 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 
-#: What file systems without locks say; some servers are only too busy.
+#: What file systems without locks say, and those that gave the lock away.
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOLCK}
+_TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 class InUse(RuntimeError):
@@ -58,21 +60,36 @@ def open_locked(
   while True:
     file = path.open('ab', buffering=0)
     try:
-      taken = _lock(file, path)
-      if taken and _is_at(file, path):
+      trouble = _lock(file)
+      if trouble is None and _is_at(file, path):
         return file
     except BaseException:
       file.close()
       raise
+    over = time.monotonic() >= deadline
+    if trouble is not None and _gives_no_locks(trouble, over):
+      logger.warning('%s cannot be locked: %s', path, trouble)
+      return file
     file.close()
-    if taken:
+    if trouble is None:
       continue  # somebody removed or replaced it meanwhile
-    if time.monotonic() >= deadline:
+    if over:
       raise InUse(refusal)
     if not waiting:
-      logger.info('%s: waiting %g s for it to end', refusal, patience)
+      logger.warning('%s: waiting %g s for it to end', refusal, patience)
     waiting = True
+    preemption.raise_if_noted(f'waiting for {path}')
     time.sleep(_POLL_SECONDS)
+
+
+def check_free(path: pathlib.Path, *, refusal: str) -> None:
+  """Waits until no process has a file, if there is one.
+
+  Raises:
+    InUse: another process has the file, after `PATIENCE_SECONDS`.
+  """
+  if path.exists():
+    open_locked(path, refusal=refusal).close()
 
 
 @contextlib.contextmanager
@@ -105,16 +122,24 @@ def _is_at(file: BinaryIO, path: pathlib.Path) -> bool:
     return False
 
 
-def _lock(file: BinaryIO, path: pathlib.Path) -> bool:
-  """Takes the file for this process until it is closed, if it is free."""
+def _lock(file: BinaryIO) -> OSError | None:
+  """Takes the file until it is closed, or says why not."""
   if fcntl is None:
-    return True
+    return None
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except OSError as error:
-    if error.errno in _BUSY:
-      return False
-    if error.errno not in _NO_LOCKS:
+    if error.errno not in {*_TAKEN, *_NO_LOCKS, errno.ENOLCK}:
       raise
-    logger.warning('%s cannot be locked: %s', path, error)
-  return True
+    return error
+  return None
+
+
+def _gives_no_locks(trouble: OSError, asked_long: bool) -> bool:
+  """Whether this is a file system without locks.
+
+  ENOLCK is said by a server that is too busy, and by one that has no locks.
+  """
+  if trouble.errno == errno.ENOLCK:
+    return asked_long
+  return trouble.errno in _NO_LOCKS

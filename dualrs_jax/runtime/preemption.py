@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
 #: EX_TEMPFAIL of sysexits.h: try again later. A process that dies of SIGTERM
@@ -39,7 +38,8 @@ class Preempted(Exception):
 def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
   """Watches for SIGTERM, around the whole of a program or a part of it.
 
-  A part within another watch is told of signals that came before it.
+  Within another watch of a single process, a part is told of signals that came
+  before it began.
 
   Args:
     together: in a run of several processes, whether all of them end at the
@@ -54,11 +54,7 @@ def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
     noticed, kills at once.
   """
   if together and jax.distributed.is_initialized():
-    before = np.array(bool(_notes) and _notes[-1].is_set())
-    if multihost_utils.process_allgather(before).any():
-      yield lambda: True
-    else:
-      yield _ask
+    yield _ask
   elif threading.current_thread() is not threading.main_thread():
     yield lambda: False  # Python handles signals in the main thread alone
   else:
@@ -66,10 +62,19 @@ def watch(*, together: bool) -> Iterator[Callable[[], bool]]:
       yield note.is_set
 
 
+def raise_if_noted(doing: str) -> None:
+  """Raises Preempted if a watch around the caller has noted a signal.
+
+  For what a process does by itself and cannot end otherwise, such as to wait.
+  """
+  if _notes and _notes[-1].is_set():
+    raise Preempted(f'preempted while {doing}')
+
+
 def ask_last() -> bool:
   """Whether the runtime has caught a signal that no watch was told of.
 
-  All processes of a run ask this before they leave it.
+  All processes of a run ask this, at about the same time, before they leave it.
   """
   time.sleep(_NOTICE_SECONDS)
   # At the first call they may only agree on which one they end.

@@ -66,6 +66,7 @@ def agreed(values: np.ndarray) -> np.ndarray:
   """What the first process says, in all: they might see different things."""
   if here().count == 1:
     return values
+  barrier('the first process')  # it may read, or wait, for longer than a device
   return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
@@ -108,6 +109,7 @@ def await_shown(read: Callable[[], Read | None], what: object) -> Read | None:
         SHOWN_SECONDS,
       )
     waiting = True
+    preemption.raise_if_noted(f'waiting for {what}')
     time.sleep(_POLL_SECONDS)
 
 
@@ -171,6 +173,7 @@ def leave(arguments: Sequence[str]) -> NoReturn:
   Raises:
     preemption.Preempted: one of the processes was asked to end.
   """
+  barrier('the last call')
   if preemption.ask_last():
     raise preemption.Preempted('preempted with the work of the run done')
   barrier('the end of the run')

@@ -93,7 +93,8 @@ def finished(
     if loaded is None:
       raise failures[-1]
     return loaded
-  logger.warning('%s; the stage is resumed', failures[-1])
+  if processes.here().first:
+    logger.warning('%s; the stage is resumed', failures[-1])
   return None
 
 

@@ -18,7 +18,7 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -102,10 +102,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     )
   workdir = pathlib.Path(workdir)
   settings.claim(workdir / 'settings.json', recipe.identity(config))
-  with (
-    _alone(workdir) if processes.here().first else contextlib.nullcontext(),
-    preemption.watch(together=True) as preempted,
-  ):
+  with _alone(workdir), preemption.watch(together=True) as preempted:
     _train(_load(config, workdir, preempted))
 
 
@@ -126,12 +123,18 @@ def is_trained(config: Any, workdir: str | os.PathLike) -> bool:
   )
 
 
-def _alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _alone(workdir: pathlib.Path) -> Iterator[None]:
   """Keeps a second training out of the directory until this one ends."""
-  return locks.exclusively(
-    workdir / 'train.lock',
-    refusal=f'another process is training in {workdir}',
-  )
+  with contextlib.ExitStack() as held:
+    if processes.here().first:
+      lock = locks.exclusively(
+        workdir / 'train.lock',
+        refusal=f'another process is training in {workdir}',
+      )
+      held.enter_context(lock)
+    processes.barrier('the lock of the directory')
+    yield
 
 
 def _train(run: _Run) -> None:

@@ -121,10 +121,11 @@ def build(
       if preempted():
         raise preemption.Preempted(f'the finished shards of {stage} are saved')
   processes.barrier(stage)
+  processes.await_shown(
+    lambda: all(path.exists() for path in paths) or None, directory
+  )
   table = [
-    processes.await_shown(
-      functools.partial(_load, path, chosen, len(sigmas)), path
-    )
+    _load(path, chosen, len(sigmas))
     for path, chosen in zip(paths, indices, strict=True)
   ]
   for path, shard in zip(paths, table, strict=True):

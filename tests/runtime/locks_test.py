@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import pathlib
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from dualrs_jax.runtime import locks
+from dualrs_jax.runtime import locks, preemption
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,7 @@ def test_one_at_a_time_is_between_the_lines_and_none_leaves_a_file(tmp_path):
 
 HOLDER = """
 import sys, time
-from dualrs_jax.runtime import locks
+from dualrs_jax.runtime import locks, preemption
 with locks.exclusively(sys.argv[1], refusal='taken', patience=0.0):
   print('inside', flush=True)
   time.sleep(100)
@@ -94,15 +95,39 @@ def test_a_file_system_without_locks_is_warned_of(
     assert f'{path} cannot be locked: [Errno {errno.ENOTSUP}] no' in caplog.text
 
 
-def test_a_server_that_is_too_busy_is_no_file_system_without_locks(
-  tmp_path, monkeypatch
+def test_a_busy_server_is_asked_again(tmp_path, monkeypatch):
+  flock, refused = locks.fcntl.flock, iter(range(2))
+
+  def busy(*arguments):
+    if next(refused, None) is not None:
+      raise OSError(errno.ENOLCK, 'No locks available')
+    flock(*arguments)
+
+  monkeypatch.setattr(locks.fcntl, 'flock', busy)
+  path = tmp_path / 'lock'
+  with locks.exclusively(path, refusal='taken', patience=30.0):
+    monkeypatch.undo()
+    with (
+      pytest.raises(locks.InUse),
+      locks.exclusively(path, refusal='taken', patience=0.0),
+    ):
+      raise AssertionError('it was never locked')
+
+
+def test_a_server_that_never_gives_a_lock_is_warned_of(
+  tmp_path, monkeypatch, caplog
 ):
   def flock(*_):
     raise OSError(errno.ENOLCK, 'No locks available')
 
   monkeypatch.setattr(locks.fcntl, 'flock', flock)
-  with (
-    pytest.raises(locks.InUse),
-    locks.exclusively(tmp_path / 'lock', refusal='taken', patience=0.0),
-  ):
-    raise AssertionError('it was never locked')
+  with locks.exclusively(tmp_path / 'lock', refusal='taken', patience=0.2):
+    assert 'cannot be locked: [Errno 37] No locks available' in caplog.text
+
+
+def test_a_signal_ends_the_waiting(held):
+  path, _ = held
+  with preemption.watch(together=False):
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(preemption.Preempted, match='while waiting for'):
+      locks.open_locked(path, refusal='taken', patience=60.0)
