@@ -327,7 +327,9 @@ def test_a_full_disk_at_the_last_save_is_told_at_the_end(directory):
     empty()
 
 
-@pytest.mark.parametrize('who', ['fills_first', 'fills_last'])
+@pytest.mark.parametrize(
+  'who', ['fills_first', pytest.param('fills_last', marks=pytest.mark.slow)]
+)
 def test_a_full_disk_of_one_process_ends_both(tmp_path, who):
   begin = time.monotonic()
   members = launch.launch(who, tmp_path, timeout=90)

@@ -83,6 +83,7 @@ def test_one_of_the_processes_draws(together):
   assert ['8/8' in log for log in logs] == [True, False]
 
 
+@pytest.mark.slow
 def test_devices_of_others_and_the_death_of_one_do_not_matter(tmp_path):
   # Of a CPU, devices that compute together would need the run for that.
   folder = run(tmp_path, 'apart', [0, -signal.SIGKILL], 1)

@@ -24,7 +24,10 @@ def test_each_process_ends_at_the_step_after_its_own_signal(tmp_path):
   assert [member.seen['step'] for member in members] == [21, 51]
 
 
-@pytest.mark.parametrize('what', ['ends_at_the_last_call', 'ends_late'])
+@pytest.mark.parametrize(
+  'what',
+  ['ends_at_the_last_call', pytest.param('ends_late', marks=pytest.mark.slow)],
+)
 def test_all_processes_end_by_a_signal_to_one(tmp_path, what):
   members = launch.launch(what, tmp_path)
   assert [member.status for member in members] == [preemption.EXIT_STATUS] * 2

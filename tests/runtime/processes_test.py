@@ -35,12 +35,14 @@ def test_one_that_is_done_waits_for_the_other(tmp_path):
   assert [member.status for member in members] == [0, 0]
 
 
+@pytest.mark.slow
 def test_processes_that_left_a_run_do_not_need_each_other(tmp_path):
   first, last = launch.launch('leaves', tmp_path)
   assert (first.status, last.status) == (0, -signal.SIGKILL)
   assert (tmp_path / '0.pid').read_text() == '3'
 
 
+@pytest.mark.slow
 def test_the_first_one_is_killed_and_takes_an_idle_one_along(tmp_path):
   begin = time.monotonic()
   first, last = launch.launch('first_dies', tmp_path, timeout=120)
