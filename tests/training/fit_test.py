@@ -92,6 +92,19 @@ def assert_same(model, other):
     np.testing.assert_array_equal(left, right)
 
 
+def test_a_save_that_failed_is_asked_about_at_each_step(tmp_path, monkeypatch):
+  steps = []
+
+  def check(_):
+    if len(steps) == 14:
+      raise checkpoints.CheckpointError('the disk is full')
+
+  monkeypatch.setattr(checkpoints.Saver, 'check', check)
+  with pytest.raises(checkpoints.CheckpointError, match='the disk is full'):
+    run(tmp_path, preempted=lambda: steps.append(1))
+  assert len(steps) == 14
+
+
 def jump(monkeypatch, seconds):
   """The clock is put by so much, at each look at it by something else."""
   clock, now = itertools.cycle(seconds), time.time()
