@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dualrs_jax import checkpoints
+from tests.clocks import hours_pass_while_saving
 from tests.read_only import read_only
 from tests.runtime import launch, member
 
@@ -325,6 +326,26 @@ def test_a_full_disk_at_the_last_save_is_told_at_the_end(directory):
       saver.save(4, items(Net(4)), {})
   finally:
     empty()
+
+
+def test_nothing_of_a_failed_save_comes_between_the_files_of_the_next(tmp_path):
+  large = {'model': {'weight': jnp.arange(4_000_000.0)}}  # is written for long
+  with (
+    hours_pass_while_saving(),
+    pytest.raises(checkpoints.CheckpointError, match='timed out'),
+    checkpoints.Saver(tmp_path, keep=1) as saver,
+  ):
+    saver.save(1, large, {})
+  begun = tmp_path / '1.orbax-checkpoint-tmp'
+  assert begun.is_dir()
+  left = sorted(begun.rglob('*'))
+  time.sleep(0.3)
+  assert sorted(begun.rglob('*')) == left, 'nothing is written any more'
+  doubled = jax.tree.map(lambda array: 2 * array, large)
+  with checkpoints.Saver(tmp_path, keep=1) as saver:
+    saver.save(1, doubled, {})
+  state, _, _ = checkpoints.restore(tmp_path, large)
+  assert_same(state, doubled)
 
 
 @pytest.mark.parametrize(

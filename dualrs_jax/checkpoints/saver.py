@@ -1,5 +1,6 @@
 """Saving checkpoints in the background, by all processes of a run together."""
 
+import contextlib
 import logging
 import os
 import pathlib
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import orbax.checkpoint as ocp
+from orbax.checkpoint import future
 
 from dualrs_jax.checkpoints import description, quiet
 from dualrs_jax.runtime import processes
@@ -19,6 +21,33 @@ _REMOVED = '.removed'
 
 
 logger = logging.getLogger(__name__)
+
+
+class _Handler(ocp.CompositeCheckpointHandler):
+  """Remembers what is being written, which Orbax forgets once a save fails.
+
+  The rest of a failed save goes on in its own threads and would write between
+  the files of the next saver of the directory.
+  """
+
+  def __init__(self):
+    super().__init__()
+    self._commits: list[future.Future] = []
+
+  async def async_save(self, directory, args) -> list[future.Future]:
+    self._commits = await super().async_save(directory, args) or []
+    return self._commits
+
+  def settle(self) -> None:
+    """Waits until nothing is written any more."""
+    for commit in self._commits:
+      with contextlib.suppress(Exception):  # `check` has reported it
+        commit.result()
+
+
+@ocp.args.register_with_handler(_Handler, for_save=True, for_restore=True)
+class _Items(ocp.args.Composite):
+  """What is saved, by name; Orbax wants a class of its own for each handler."""
 
 
 class Saver:
@@ -53,7 +82,8 @@ class Saver:
           shutil.rmtree(path)
     self._newest = max(description.steps(self._directory), default=-1)
     self._saving: pathlib.Path | None = None
-    self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+    self._handler = _Handler()
+    self._writer = ocp.AsyncCheckpointer(self._handler)
     quiet.saving()
 
   def save(
@@ -86,7 +116,7 @@ class Saver:
     self._wait()
     path = self._directory / str(step)
     try:
-      self._writer.save(path, args=ocp.args.Composite(**items))
+      self._writer.save(path, args=_Items(**items))
     except (OSError, ValueError) as error:
       raise self._failure(path, error) from error
     self._newest, self._saving = step, path
@@ -102,13 +132,16 @@ class Saver:
       self._remove_old()
 
   def close(self) -> None:
-    """Waits for the last save.
+    """Waits for the last save, or for all that is left of one that has failed.
 
     Raises:
       CheckpointError: it has failed.
     """
-    self._wait()
-    self._writer.close()
+    try:
+      self._wait()
+    finally:
+      self._handler.settle()
+      self._writer.close()
 
   def _wait(self) -> None:
     try:

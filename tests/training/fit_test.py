@@ -11,6 +11,7 @@ from flax import nnx
 
 from dualrs_jax import checkpoints, sharding
 from dualrs_jax.training import feed, fit, recorder, state
+from tests.clocks import hours_pass_while_saving
 from tests.training import networks
 
 # A read of damaged files leaves tasks of Orbax behind. When they are collected,
@@ -105,14 +106,9 @@ def test_a_save_that_failed_is_asked_about_at_each_step(tmp_path, monkeypatch):
   assert len(steps) == 14
 
 
-def jump(monkeypatch, seconds):
-  """The clock is put by so much, at each look at it by something else."""
-  clock, now = itertools.cycle(seconds), time.time()
-  monkeypatch.setattr(time, 'time', lambda: now + next(clock))
-
-
 def test_a_clock_that_jumps_does_not_show(undisturbed, tmp_path, monkeypatch):
-  jump(monkeypatch, [0.0, 90.0, -90.0, 10.0])
+  jumps, now = itertools.cycle([0.0, 90.0, -90.0, 10.0]), time.time()
+  monkeypatch.setattr(time, 'time', lambda: now + next(jumps))
   assert_same(run(tmp_path), undisturbed[1])
   found = checkpoints.steps(tmp_path / 'checkpoints' / 'classifier-0')
   assert found == [23, 20]
@@ -121,10 +117,11 @@ def test_a_clock_that_jumps_does_not_show(undisturbed, tmp_path, monkeypatch):
 def test_a_clock_put_by_hours_during_a_save_costs_that_save(
   undisturbed, tmp_path
 ):
-  with pytest.MonkeyPatch.context() as patch:
-    jump(patch, [0.0, 40_000.0])
-    with pytest.raises(checkpoints.CheckpointError, match='not be written'):
-      run(tmp_path)
+  with (
+    hours_pass_while_saving(),
+    pytest.raises(checkpoints.CheckpointError, match='not be written'),
+  ):
+    run(tmp_path)
   assert_same(run(tmp_path), undisturbed[1])
 
 
