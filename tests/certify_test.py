@@ -1,22 +1,17 @@
 """The program as a user runs it: a process of its own."""
 
 import json
-import os
-import pathlib
 import runpy
 import signal
-import subprocess
-import sys
-import time
 
 import jax
 import pytest
 
 from dualrs_jax import checkpoints, models, sharding
 from dualrs_jax.evaluation import certify_dataset
-from tests.runtime import launch
+from tests import programs
+from tests.evaluation import timeless
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = """
 from configs import digits
 
@@ -70,77 +65,39 @@ def fresh(workdir, tmp_path):
 def compiled(tmp_path_factory):
   """What keeps programs for the next process."""
   return {
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_NUM_CPU_DEVICES': '1',
     'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('cache')),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
   }
 
 
-def start(config, workdir, *options, environment):
-  return subprocess.Popen(
-    [
-      *(sys.executable, 'certify.py', f'--config={config}'),
-      *(f'--workdir={workdir}', *options),
-    ],
-    cwd=ROOT,
-    env=os.environ | environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
+def start(config, workdir, *options, environment=None):
+  return programs.Program(
+    *('certify.py', f'--config={config}', f'--workdir={workdir}', *options),
+    environment=environment,
   )
 
 
-def certify(config, workdir, *options):
-  process = start(config, workdir, *options, environment={})
-  output = process.communicate()
-  return subprocess.CompletedProcess(process.args, process.returncode, *output)
-
-
-def ended(process, status):
-  """What a process printed and logged, if it ended like that."""
-  output = process.communicate(timeout=120)
-  assert process.returncode == status, output
-  return output
-
-
-def send_once_there(process, number, path, rows):
+def send_once_there(program, number, path, rows):
   """Sends a signal once a file holds so many rows."""
-  deadline = time.monotonic() + 100
-  while not path.exists() or path.read_bytes().count(b'\n') <= rows:
-    assert process.poll() is None, process.communicate()
-    assert time.monotonic() < deadline
-    time.sleep(0.005)
-  process.send_signal(number)
+  program.until(lambda: path.exists() and path.read_text().count('\n') > rows)
+  program.send(number)
 
 
-def timeless(path):
-  """The lines of a file of rows by dataset index, without the times."""
-  rows = [line.split('\t') for line in path.read_text().splitlines()]
-  time_column = rows[0].index('time')
-  for row in rows:
-    del row[time_column]
-  return sorted(rows[1:], key=lambda row: int(row[0]))
+def ended(program, status):
+  """What a program printed and logged, if it ended like that."""
+  found = program.end()
+  programs.check([found], [status])
+  return found.printed, found.log
 
 
 def test_certifies_prints_the_table_and_names_the_figures(config, workdir):
-  done = certify(config, workdir)
-  assert done.returncode == 0, done.stderr
-  assert done.stdout.startswith('dual-agreement\n  2 images of digits (test)')
-  assert 'certified, %' in done.stdout
-  assert 'figures: certified_accuracy, chosen_levels' in done.stdout
-  assert 'at r=0, ' in done.stderr  # the progress bar
+  printed, log = ended(start(config, workdir), 0)
+  assert printed.startswith('dual-agreement\n  2 images of digits (test)')
+  assert 'certified, %' in printed
+  assert 'figures: certified_accuracy, chosen_levels' in printed
+  assert 'at r=0, ' in log  # the progress bar
   rows = workdir / 'certify' / 'dual-agreement' / 'rows.tsv'
   assert len(rows.read_text().splitlines()) == 3
-
-
-def one_sentence(done, message):
-  """Asserts that a mistake of the user was told, and nothing else."""
-  assert done.returncode == 2
-  lines = done.stderr.strip().splitlines()
-  assert len(lines) == 1, done.stderr
-  assert message in lines[0]
-  assert done.stdout == ''
 
 
 @pytest.mark.parametrize(
@@ -152,7 +109,10 @@ def one_sentence(done, message):
   ],
 )
 def test_mistakes_are_told_in_one_sentence(config, workdir, options, message):
-  one_sentence(certify(config, workdir, *options), message)
+  printed, log = ended(start(config, workdir, *options), 2)
+  [line] = log.strip().splitlines()
+  assert message in line
+  assert printed == ''
 
 
 FIXED = (
@@ -189,9 +149,7 @@ def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
     return start(config, fresh, *FIXED, *options, environment=compiled)
 
   folder = fresh / 'certify' / 'dual-agreement-fixed'
-  first, second = (
-    begin('--num_processes=2', f'--process_id={k}') for k in range(2)
-  )
+  first, second = (begin(*k) for k in programs.places(2, joined=False))
   send_once_there(second, signal.SIGKILL, folder / 'rows-1-of-2.tsv', 1)
   ended(second, -signal.SIGKILL)
   printed, _ = ended(first, 0)
@@ -199,7 +157,7 @@ def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
   assert (folder / 'rows-0-of-2.tsv').read_text().count('\n') == 1 + 6
 
   printed, _ = ended(begin('--merge'), 3)
-  kept = timeless(folder / 'rows.tsv')
+  kept = timeless.rows(folder / 'rows.tsv')
   there = {int(row[0]) for row in kept}
   missing = [idx for idx in range(12) if idx not in there]
   assert 0 < len(missing) < 6
@@ -211,7 +169,7 @@ def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
   alone = begin()
   send_once_there(alone, signal.SIGTERM, folder / 'rows.tsv', len(kept) + 1)
   _, log = ended(alone, 75)
-  kept = timeless(folder / 'rows.tsv')
+  kept = timeless.rows(folder / 'rows.tsv')
   assert f'preempted with {len(kept)} of 12 images in {folder}; the same' in log
   assert len(kept) < 12
 
@@ -221,7 +179,7 @@ def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
   expected = undisturbed(
     seed, protocol='fixed', n=800, count=12, chunk_size=500
   )
-  assert timeless(folder / 'rows.tsv') == timeless(expected)
+  assert timeless.rows(folder / 'rows.tsv') == timeless.rows(expected)
   assert [path.name for path in folder.glob('rows*')] == ['rows.tsv']
 
 
@@ -231,19 +189,18 @@ def test_four_processes_at_the_same_moment(
 ):
   started = [
     start(
-      *(config, fresh, '--num_processes=4', f'--process_id={k}'),
-      '--config.certify.count=10',
+      *(config, fresh, '--config.certify.count=10', *flags),
       environment=compiled,
     )
-    for k in range(4)
+    for flags in programs.places(4, joined=False)
   ]
   printed = [ended(process, 0)[0] for process in started]
   assert any('certified, %' in text for text in printed)
   folder = fresh / 'certify' / 'dual-agreement'
   assert [path.name for path in folder.glob('rows*')] == ['rows.tsv']
   seed = json.loads((fresh / 'certify' / 'seed.json').read_text())['seed']
-  expected = timeless(undisturbed(seed, count=10))
-  assert timeless(folder / 'rows.tsv') == expected
+  expected = timeless.rows(undisturbed(seed, count=10))
+  assert timeless.rows(folder / 'rows.tsv') == expected
 
 
 @pytest.mark.slow
@@ -278,7 +235,7 @@ def test_on_a_cluster_the_first_one_is_killed_and_the_other_ends_its_images(
   expected = undisturbed(
     seed, protocol='fixed', n=800, count=12, chunk_size=500
   )
-  assert timeless(folder / 'rows.tsv') == timeless(expected)
+  assert timeless.rows(folder / 'rows.tsv') == timeless.rows(expected)
 
 
 @pytest.mark.slow
@@ -286,16 +243,14 @@ def test_votes_of_two_processes_preempted_and_done_again(
   config, fresh, compiled, undisturbed
 ):
   def begin():
-    address = f'127.0.0.1:{launch.free_port()}'
     return [
       start(
-        *(config, fresh, *FIXED, '--num_processes=2', f'--process_id={k}'),
-        f'--coordinator_address={address}',
+        *(config, fresh, *FIXED, *flags),
         '--config.certify.spread=votes',
         '--config.certify.seed=3',
         environment=compiled,
       )
-      for k in range(2)
+      for flags in programs.places(2)
     ]
 
   folder = fresh / 'certify' / 'dual-agreement-fixed'
@@ -310,8 +265,8 @@ def test_votes_of_two_processes_preempted_and_done_again(
   printed, log = ended(second, 0)
   assert 'dual-agreement-fixed' not in printed
   assert 'image/s' not in log
-  expected = timeless(
+  expected = timeless.rows(
     undisturbed(3, protocol='fixed', n=800, count=12, chunk_size=500)
   )
-  assert timeless(folder / 'rows.tsv') == expected
+  assert timeless.rows(folder / 'rows.tsv') == expected
   assert [path.name for path in folder.glob('rows*')] == ['rows.tsv']

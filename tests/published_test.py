@@ -71,7 +71,7 @@ RESNETS = {
   },
 }
 CASES = [
-  ('cifar10', 'denoised', 'array_record'),
+  pytest.param('cifar10', 'denoised', 'array_record', marks=pytest.mark.slow),
   ('cifar10', 'experts', 'tfrecord'),
   pytest.param('cifar10', 'resnet', 'archive', marks=pytest.mark.slow),
   pytest.param('imagenet', 'resnet', 'array_record', marks=pytest.mark.slow),

@@ -1,22 +1,16 @@
 """The program: killed at any moment, it ends in the same weights."""
 
 import json
-import os
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from dualrs_jax.runtime import preemption
 from dualrs_jax.training import recipe
-from tests.runtime import launch
+from tests import programs
+from tests.evaluation import timeless
 from tests.training import tiny
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -26,9 +20,6 @@ def command(tmp_path_factory):
   path = tmp_path_factory.mktemp('configs') / 'tiny_config.py'
   path.write_text('from tests.training.tiny import get_config\n')
   environment = {
-    **os.environ,
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_NUM_CPU_DEVICES': '1',
     'JAX_COMPILATION_CACHE_DIR': str(
       tiny.compilation_cache_of(tmp_path_factory.getbasetemp())
     ),
@@ -36,33 +27,17 @@ def command(tmp_path_factory):
   }
 
   def start(*arguments):
-    return subprocess.Popen(
-      [sys.executable, ROOT / 'train.py', '--config', path, *arguments],
-      cwd=ROOT,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
+    return programs.Program(
+      *('train.py', '--config', path, *arguments), environment=environment
     )
 
   return start
 
 
-def await_file(process, workdir, pattern):
-  """Waits until the process has made such a file."""
-  deadline = time.monotonic() + 300
-  while not list(workdir.glob(pattern)):
-    assert process.poll() is None, process.communicate()[1]
-    assert time.monotonic() < deadline
-    time.sleep(0.002)
-
-
-def kill_once_there(process, workdir, pattern):
-  """Kills the process, without a warning, once it has made such a file."""
-  await_file(process, workdir, pattern)
-  process.send_signal(signal.SIGKILL)
-  process.communicate()
-  assert process.returncode == -signal.SIGKILL
+def send_once_there(program, number, workdir, pattern):
+  """Sends a signal once the program has made such a file."""
+  program.until(lambda: list(workdir.glob(pattern)))
+  program.send(number)
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_weights(
@@ -76,10 +51,11 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
     'targets/targets-1/000000040.npz',
     'checkpoints/classifier-1/*tmp*',
   ):
-    kill_once_there(command(*arguments), tmp_path, pattern)
-  last = command(*arguments)
-  printed, log = last.communicate(timeout=300)
-  assert last.returncode == 0, log
+    killed = command(*arguments)
+    send_once_there(killed, signal.SIGKILL, tmp_path, pattern)
+    assert killed.end().status == -signal.SIGKILL
+  status, printed, log = command(*arguments).end()
+  assert status == 0, log
   tiny.assert_same_run(tmp_path, undisturbed, list(tiny.STAGES)[:3])
   shards = [
     {path.name: path.read_bytes() for path in run.glob('targets/*/*.npz')}
@@ -112,31 +88,17 @@ def test_preempted_in_every_phase_it_ends_in_the_same_weights(
     ('checkpoints/estimator-1/*tmp*', 'estimator-1 is saved at step '),
     ('certify/dual-agreement/rows.tsv', 'preempted with '),
   ):
-    process = command(*arguments)
-    await_file(process, tmp_path, pattern)
-    process.send_signal(signal.SIGTERM)
-    printed, log = process.communicate(timeout=100)
-    assert process.returncode == preemption.EXIT_STATUS, log
+    preempted = command(*arguments)
+    send_once_there(preempted, signal.SIGTERM, tmp_path, pattern)
+    status, printed, log = preempted.end()
+    assert status == preemption.EXIT_STATUS, log
     assert said in log
     assert log.endswith('; the same command goes on from here\n')
     assert not printed
-  last = command(*arguments)
-  printed, log = last.communicate(timeout=300)
-  assert last.returncode == 0, log
+  status, printed, log = command(*arguments).end()
+  assert status == 0, log
   assert 'dual-agreement' in printed
   tiny.assert_same_weights(tmp_path, undisturbed, list(tiny.STAGES)[:3])
-
-
-def rows(workdir):
-  """The rows of all certifications, without the times."""
-  found = {}
-  for path in workdir.glob('certify/*/rows.tsv'):
-    header, *lines = [row.split('\t') for row in path.read_text().splitlines()]
-    timed = header.index('time')
-    found[path.parent.name] = sorted(
-      line[:timed] + line[timed + 1 :] for line in lines
-    )
-  return found
 
 
 @pytest.mark.slow
@@ -154,44 +116,35 @@ def test_two_processes_preempted_while_they_certify(
   )
 
   def begin():
-    address = f'--coordinator_address=127.0.0.1:{launch.free_port()}'
     return [
-      command(
-        *('--workdir', workdir, address, *arguments),
-        *('--num_processes=2', f'--process_id={index}'),
-      )
-      for index in range(2)
+      command('--workdir', workdir, *arguments, *flags)
+      for flags in programs.places(2)
     ]
 
   started = begin()
-  deadline = time.monotonic() + 200
-  while not list(workdir.glob('certify/*/rows-*')):
-    assert time.monotonic() < deadline
-    time.sleep(0.01)
-  for process in started:
-    process.send_signal(signal.SIGTERM)
-  logs = [process.communicate(timeout=100)[1] for process in started]
-  assert [process.returncode for process in started] == [75, 75], logs
-  assert all('; the same command goes on from here' in log for log in logs)
+  for program in started:
+    program.until(lambda: list(workdir.glob('certify/*/rows-*')))
+  for program in started:
+    program.send(signal.SIGTERM)
+  ended = programs.end_all(started)
+  programs.check(ended, [preemption.EXIT_STATUS] * 2)
+  assert all('; the same command goes on from here' in e.log for e in ended)
 
   # One that begins again does not wait for the other.
   first = command(
     *('--workdir', workdir, *arguments, '--coordinator_address=nowhere:1'),
     *('--num_processes=2', '--process_id=0'),
-  )
-  printed, log = first.communicate(timeout=200)
-  assert first.returncode == 0, log
-  assert 'images are missing' in printed
+  ).end()
+  programs.check([first], [0])
+  assert 'images are missing' in first.printed
 
-  started = begin()
-  ended = [process.communicate(timeout=300) for process in started]
-  printed = [output for output, _ in ended]
-  assert [process.returncode for process in started] == [0, 0], ended
-  assert any('certified, %' in text for text in printed)
-  process = command('--workdir', alone, *arguments)
-  process.communicate(timeout=300)
-  assert rows(workdir) == rows(alone)
-  assert len(rows(workdir)['dual-agreement']) == 120
+  ended = programs.end_all(begin())
+  programs.check(ended, [0, 0])
+  assert any('certified, %' in program.printed for program in ended)
+  programs.check([command('--workdir', alone, *arguments).end()], [0])
+  rows = timeless.runs(workdir)
+  assert rows == timeless.runs(alone)
+  assert len(rows['dual-agreement']) == 120
   assert not list(workdir.glob('certify/*/rows-*'))
 
 
@@ -220,9 +173,8 @@ def test_a_mistake_is_one_sentence(command, tmp_path, arguments, sentence):
   other = {**recipe.identity(tiny.get_config()), 'seed': 7}
   (taken / 'settings.json').write_text(json.dumps(other))
   arguments = [tmp_path / a if a == 'taken' else a for a in arguments]
-  process = command(*arguments)
-  printed, log = process.communicate(timeout=120)
-  assert process.returncode == 2
+  status, printed, log = command(*arguments).end()
+  assert status == 2
   assert not printed
   errors = [line for line in log.splitlines() if line.startswith('error: ')]
   assert len(errors) == 1

@@ -1,19 +1,23 @@
 """What Orbax logs of a failure, which is told in one sentence instead.
 
-Its threads and tasks log a traceback each, and those that nobody awaits
-complain again when they are collected.
+Its threads and tasks log a traceback each, those that nobody awaits complain
+again when they are collected, and reads and writes that end later than the
+event loop which began them complain of that.
 """
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
   """Drops the pages that abandoned read tasks print when one of them fails."""
+  _drop_late_ends()
   hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
   level = logging.getLogger('absl').level
   logging.getLogger('absl').setLevel(logging.CRITICAL)
@@ -27,8 +31,28 @@ def reading() -> Iterator[None]:
 
 def saving() -> None:
   """Drops the tracebacks of saves that fail in the background, from now on."""
+  _drop_late_ends()
   logging.getLogger('absl').addFilter(_no_traceback_of_orbax)
   logging.getLogger('asyncio').addFilter(_no_abandoned_task)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithoutLateEnds:
+  """A hook for what nobody can catch, except for what ended too late."""
+
+  hook: Callable[[Any], object]
+
+  def __call__(self, unraisable: Any) -> None:
+    error = unraisable.exc_value
+    if not (
+      isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'
+    ):
+      self.hook(unraisable)
+
+
+def _drop_late_ends() -> None:
+  if not isinstance(sys.unraisablehook, _WithoutLateEnds):
+    sys.unraisablehook = _WithoutLateEnds(sys.unraisablehook)
 
 
 def _no_traceback_of_orbax(record: logging.LogRecord) -> bool:

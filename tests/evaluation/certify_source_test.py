@@ -1,11 +1,13 @@
+"""Certification to files: the rows of the images, wherever it was interrupted.
+
+The rows are those of the certificates, in any order and by any number of runs.
+"""
+
 import dataclasses
 import json
-import os
 import pathlib
 import resource
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -20,6 +22,7 @@ from dualrs_jax.evaluation import certify_source as module
 from dualrs_jax.runtime import locks, preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
+from tests import programs
 from tests.read_only import read_only
 
 ALL = np.arange(12)
@@ -517,23 +520,17 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(
   )
   directory = tmp_path / 'run'
   rows = directory / module.ROWS
-  repository = str(pathlib.Path(dualrs_jax.__file__).parents[1])
-  environment = {**os.environ, 'PYTHONPATH': repository, 'JAX_PLATFORMS': 'cpu'}
-  command = [sys.executable, str(program), str(directory)]
-  process = subprocess.Popen(
-    command, env=environment, stderr=subprocess.DEVNULL
-  )
-  lines = 0
-  while process.poll() is None and lines < 12:
-    time.sleep(0.02)
-    lines = rows.read_bytes().count(b'\n') if rows.exists() else 0
-  process.send_signal(signal.SIGKILL)
-  assert process.wait() == -signal.SIGKILL
+
+  def lines():
+    return rows.read_bytes().count(b'\n') if rows.exists() else 0
+
+  killed = programs.Program(program, directory)
+  killed.until(lambda: lines() >= 12)
+  killed.send(signal.SIGKILL)
+  assert killed.end().status == -signal.SIGKILL
   kept = rows.read_bytes()
-  assert 12 <= kept.count(b'\n') < images
-  subprocess.run(
-    command, env=environment, stderr=subprocess.DEVNULL, check=True
-  )
+  assert 12 <= lines() < images
+  programs.check([programs.Program(program, directory).end()], [0])
   last_line = kept.rfind(b'\n') + 1
   assert rows.read_bytes().startswith(kept[:last_line])
   found = written(directory)

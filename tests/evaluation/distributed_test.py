@@ -1,18 +1,15 @@
 """The votes on each image over two processes: the rows of one."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import jax
 import pytest
 
 from dualrs_jax.evaluation import certify_source, workers
 from dualrs_jax.runtime import settings as settings_lib
+from tests import programs
 from tests.evaluation import member
-from tests.runtime import launch
 
 METHODS = {
   'adaptive': {'goal': 'grid', 'radii': [0.0, 0.25], 'noise': 'lattice'},
@@ -22,39 +19,25 @@ METHODS = {
 
 
 def run(folder, how, statuses, devices):
-  """Certifies by every method, in two processes."""
+  """Certifies by every method, in two processes; returns their logs."""
   (folder / 'methods.json').write_text(json.dumps(METHODS))
-  address = f'127.0.0.1:{launch.free_port()}'
-  environment = os.environ | {
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_NUM_CPU_DEVICES': f'{devices}',
-    'PYTHONPATH': str(launch.ROOT),
-  }
-  logs = [(folder / f'{index}.log').open('w') for index in range(2)]
-  started = [
-    subprocess.Popen(
-      [sys.executable, member.__file__, folder, address, '2', f'{index}', how],
-      env=environment,
-      stdout=log,
-      stderr=subprocess.STDOUT,
-    )
-    for index, log in enumerate(logs)
-  ]
-  try:
-    found = [process.wait(120) for process in started]
-  finally:
-    for process, log in zip(started, logs, strict=True):
-      process.kill()
-      process.wait()
-      log.close()
-  texts = [(folder / f'{index}.log').read_text() for index in range(2)]
-  assert found == statuses, texts
-  return folder
+  address = programs.free_address()
+  ended = programs.end_all(
+    [
+      programs.Program(
+        *(member.__file__, folder, address, 2, index, how), devices=devices
+      )
+      for index in range(2)
+    ]
+  )
+  programs.check(ended, statuses)
+  return [program.log for program in ended]
 
 
 @pytest.fixture(scope='module')
 def together(tmp_path_factory):
-  return run(tmp_path_factory.mktemp('together'), 'together', [0, 0], 2)
+  folder = tmp_path_factory.mktemp('together')
+  return folder, run(folder, 'together', [0, 0], 2)
 
 
 def written(folder):
@@ -66,11 +49,12 @@ def written(folder):
 
 @pytest.mark.parametrize('method', METHODS)
 def test_rows_are_those_of_one_process(together, tmp_path, method):
+  folder, _ = together
   one = [jax.local_devices()[0]]
   alone = member.certify(tmp_path, METHODS[method], devices=one)
   for index in range(2):
-    assert json.loads((together / f'{index}.json').read_text())[method] == alone
-  folder = together / method
+    assert json.loads((folder / f'{index}.json').read_text())[method] == alone
+  folder = folder / method
   assert list(written(folder).values()) == alone
   assert sorted(path.name for path in folder.iterdir()) == [
     'rows.tsv',
@@ -79,18 +63,18 @@ def test_rows_are_those_of_one_process(together, tmp_path, method):
 
 
 def test_one_of_the_processes_draws(together):
-  logs = [(together / f'{index}.log').read_text() for index in range(2)]
+  _, logs = together
   assert ['8/8' in log for log in logs] == [True, False]
 
 
 @pytest.mark.slow
 def test_devices_of_others_and_the_death_of_one_do_not_matter(tmp_path):
   # Of a CPU, devices that compute together would need the run for that.
-  folder = run(tmp_path, 'apart', [0, -signal.SIGKILL], 1)
+  run(tmp_path, 'apart', [0, -signal.SIGKILL], 1)
   one = {'devices': [jax.local_devices()[0]]}
   for number, (method, changes) in enumerate(METHODS.items()):
     member.certify(tmp_path / 'alone' / method, changes, **one)
     expected = written(tmp_path / 'alone' / method)
     if number:  # the share of the one that had died by then is missing
       expected = {idx: expected[idx] for idx in sorted(expected)[::2]}
-    assert written(folder / method) == expected
+    assert written(tmp_path / method) == expected

@@ -6,7 +6,7 @@ import pytest
 
 from dualrs_jax.runtime import cluster
 from dualrs_jax.runtime.processes import Place
-from tests.runtime import launch
+from tests import programs
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_cluster_that_is_none(monkeypatch):
 
 
 def test_nobody_listens():
-  address = f'127.0.0.1:{launch.free_port()}'
+  address = programs.free_address()
   with pytest.raises(
     ConnectionError, match=f'no coordinator at {address} after waiting 1 s'
   ):

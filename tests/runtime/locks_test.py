@@ -3,18 +3,14 @@
 import errno
 import logging
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
 from dualrs_jax.runtime import locks, preemption
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import programs
 
 
 def test_one_at_a_time_is_between_the_lines_and_none_leaves_a_file(tmp_path):
@@ -38,10 +34,10 @@ def test_one_at_a_time_is_between_the_lines_and_none_leaves_a_file(tmp_path):
 
 
 HOLDER = """
-import sys, time
+import pathlib, sys, time
 from dualrs_jax.runtime import locks, preemption
 with locks.exclusively(sys.argv[1], refusal='taken', patience=0.0):
-  print('inside', flush=True)
+  pathlib.Path(sys.argv[1]).with_name('inside').touch()
   time.sleep(100)
 """
 
@@ -50,15 +46,10 @@ with locks.exclusively(sys.argv[1], refusal='taken', patience=0.0):
 def held(tmp_path):
   """A lock that another process has, and that process."""
   path = tmp_path / 'lock'
-  with subprocess.Popen(
-    [sys.executable, '-c', HOLDER, path],
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    text=True,
-  ) as holder:
-    assert holder.stdout.readline() == 'inside\n'
-    yield path, holder
-    holder.kill()
+  holder = programs.Program('-c', HOLDER, path)
+  holder.until((tmp_path / 'inside').exists)
+  yield path, holder
+  holder.kill()
 
 
 def test_another_process_is_refused_after_its_patience(held, caplog):
@@ -77,7 +68,7 @@ def test_another_process_is_refused_after_its_patience(held, caplog):
 
 def test_a_lock_ends_with_its_process_however_that_ends(held):
   path, holder = held
-  holder.send_signal(signal.SIGKILL)
+  holder.send(signal.SIGKILL)
   with locks.exclusively(path, refusal='taken', patience=30.0):
     assert path.exists()
   assert not path.exists()

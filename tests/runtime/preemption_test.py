@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
 
 from dualrs_jax.runtime import preemption
+from tests import programs
 from tests.runtime import launch
 
 
@@ -46,14 +45,9 @@ with preemption.watch(together=False):
   print('between', flush=True)
   os.kill(os.getpid(), signal.SIGTERM)
 """
-  done = subprocess.run(
-    [sys.executable, '-c', code],
-    capture_output=True,
-    text=True,
-    cwd=launch.ROOT,
-  )
-  assert done.stdout == 'False\nTrue\nbetween\n', done.stderr
-  assert done.returncode == -signal.SIGTERM, 'the second one kills'
+  ended = programs.Program('-c', code).end()
+  assert ended.printed == 'False\nTrue\nbetween\n', ended.log
+  assert ended.status == -signal.SIGTERM, 'the second one kills'
 
 
 def test_one_process_notices_and_the_handler_goes():
@@ -79,13 +73,8 @@ with preemption.watch(together=False):
   os.kill(os.getpid(), signal.SIGTERM)
   print('twice', flush=True)
 """
-  done = subprocess.run(
-    [sys.executable, '-c', code],
-    capture_output=True,
-    text=True,
-    cwd=launch.ROOT,
-  )
-  assert (done.returncode, done.stdout) == (-signal.SIGTERM, 'once\n')
+  ended = programs.Program('-c', code).end()
+  assert (ended.status, ended.printed) == (-signal.SIGTERM, 'once\n')
 
 
 def test_another_thread_has_no_signals():

@@ -1,11 +1,8 @@
 """A training of several processes: the weights of one, and its ways to end."""
 
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -14,59 +11,31 @@ import pytest
 
 from dualrs_jax.runtime import preemption
 from dualrs_jax.training import recorder
-from tests.runtime.launch import free_port
+from tests import programs
 from tests.training import tiny
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 MEMBER = pathlib.Path(__file__).with_name('member.py')
 STAGES = ('classifier-0', 'estimator-1', 'classifier-1')
 
 
-class Run:
+def start(workdir, *, count, devices=1, source='memory'):
   """Processes that train together."""
-
-  def __init__(self, workdir, *, count, devices=1, source='memory'):
-    workdir.mkdir(exist_ok=True)
-    environment = os.environ | {
-      'JAX_PLATFORMS': 'cpu',
-      'JAX_NUM_CPU_DEVICES': f'{devices}',
-      'PYTHONPATH': str(ROOT),
-    }
-    address = f'127.0.0.1:{free_port()}'
-    self.logs = [workdir / f'{index}.log' for index in range(count)]
-    self.processes = []
-    for index, log in enumerate(self.logs):
-      with log.open('w') as file:
-        self.processes.append(
-          subprocess.Popen(
-            [sys.executable, MEMBER, workdir, source, address]
-            + [f'{count}', f'{index}'],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-          )
-        )
-
-  def wait(self, timeout=400):
-    """The exit statuses, once all have ended."""
-    try:
-      return [process.wait(timeout) for process in self.processes]
-    finally:
-      for process in self.processes:
-        process.kill()
-        process.wait()
-
-  def text(self):
-    return '\n'.join(log.read_text()[-3000:] for log in self.logs)
+  address = programs.free_address()
+  return [
+    programs.Program(
+      *(MEMBER, workdir, source, address, count, index), devices=devices
+    )
+    for index in range(count)
+  ]
 
 
-def await_file(run, folder, pattern):
-  deadline = time.monotonic() + 300
-  while not list(folder.glob(pattern)):
-    for process in run.processes:
-      assert process.poll() is None, run.text()
-    assert time.monotonic() < deadline
-    time.sleep(0.01)
+def begin(workdir):
+  """Two processes that train together and have saved a checkpoint."""
+  started = start(workdir, count=2)
+  saved = workdir / 'checkpoints' / 'classifier-0' / '20'
+  for program in started:
+    program.until(saved.exists)
+  return started
 
 
 def assert_same_weights(workdir, session):
@@ -93,19 +62,19 @@ def assert_same_weights(workdir, session):
 def test_two_processes_train_as_one_and_are_preempted_together(
   tmp_path, tmp_path_factory
 ):
-  run = Run(tmp_path, count=2)
-  await_file(run, tmp_path, 'checkpoints/classifier-0/20')
-  run.processes[1].send_signal(signal.SIGTERM)
-  assert run.wait() == [preemption.EXIT_STATUS] * 2, run.text()
-  assert 'is saved' in run.logs[0].read_text()
+  started = begin(tmp_path)
+  started[1].send(signal.SIGTERM)
+  ended = programs.end_all(started)
+  programs.check(ended, [preemption.EXIT_STATUS] * 2)
+  assert 'is saved' in ended[0].printed
 
-  run = Run(tmp_path, count=2)
-  assert run.wait() == [0, 0], run.text()
+  ended = programs.end_all(start(tmp_path, count=2))
+  programs.check(ended, [0, 0])
   assert_same_weights(tmp_path, tmp_path_factory.getbasetemp())
   rows = recorder.read(tmp_path / 'metrics' / recorder.LINES)
   named = [(row['stage'], row['step']) for row in rows]
   assert len(set(named)) == len(named), 'one process writes the metrics'
-  assert 'step' not in run.logs[1].read_text(), 'one process draws progress'
+  assert 'step' not in ended[1].log, 'one process draws progress'
 
 
 @pytest.mark.slow
@@ -115,8 +84,9 @@ def test_two_processes_train_as_one_and_are_preempted_together(
 def test_more_processes_train_as_one(
   tmp_path, tmp_path_factory, count, devices, source
 ):
-  run = Run(tmp_path, count=count, devices=devices, source=source)
-  assert run.wait() == [0] * count, run.text()
+  started = start(tmp_path, count=count, devices=devices, source=source)
+  ended = programs.end_all(started)
+  programs.check(ended, [0] * count)
   assert_same_weights(tmp_path, tmp_path_factory.getbasetemp())
 
 
@@ -125,16 +95,14 @@ def test_more_processes_train_as_one(
 def test_one_is_killed_the_other_leaves_and_a_restart_ends_in_the_same_weights(
   tmp_path, tmp_path_factory, victim
 ):
-  run = Run(tmp_path, count=2)
-  await_file(run, tmp_path, 'checkpoints/classifier-0/20')
-  run.processes[victim].send_signal(signal.SIGKILL)
+  started = begin(tmp_path)
+  started[victim].send(signal.SIGKILL)
   killed = time.monotonic()
-  statuses = run.wait(60)
+  statuses = [one.status for one in programs.end_all(started, timeout=60)]
   assert time.monotonic() - killed < 60
   assert statuses[victim] == -signal.SIGKILL
   assert statuses[1 - victim] not in (0, preemption.EXIT_STATUS)
 
   # What two began, one may end.
-  run = Run(tmp_path, count=1)
-  assert run.wait() == [0], run.text()
+  programs.check(programs.end_all(start(tmp_path, count=1)), [0])
   assert_same_weights(tmp_path, tmp_path_factory.getbasetemp())

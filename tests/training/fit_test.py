@@ -14,12 +14,6 @@ from dualrs_jax.training import feed, fit, recorder, state
 from tests.clocks import hours_pass_while_saving
 from tests.training import networks
 
-# A read of damaged files leaves tasks of Orbax behind. When they are collected,
-# they complain of an event loop that is closed.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
-
 STEPS = 23
 MESH = sharding.data_mesh(16, jax.devices()[:1])
 RHYTHM = fit.Rhythm(

@@ -1,75 +1,17 @@
-"""Checkpoints: what is saved comes back, and damage is told from difference."""
+"""Reading: what was saved comes back, and damage is told from difference."""
 
 import errno
-import re
-import resource
-import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dualrs_jax import checkpoints
-from tests.clocks import hours_pass_while_saving
+from tests.checkpoints.trees import Net, assert_same, items
 from tests.read_only import read_only
 from tests.runtime import launch, member
-
-# A read of damaged files leaves tasks of Orbax behind. When they are collected,
-# they complain of an event loop that is closed.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
-
-
-class Net(nnx.Module):
-  """A network with every kind of array: weights, statistics, random state."""
-
-  def __init__(self, seed, width=32):
-    rngs = nnx.Rngs(seed)
-    self.layers = nnx.List(
-      [
-        nnx.Linear(64, width, rngs=rngs),
-        nnx.BatchNorm(width, rngs=rngs),
-      ]
-    )
-    self.dropout = nnx.Dropout(0.5, rngs=rngs)
-
-
-def items(model):
-  parameters = nnx.state(model, nnx.Param)
-  return {
-    'model': checkpoints.model_state(model),
-    'optimizer': optax.adam(0.1).init(parameters),
-  }
-
-
-def arrays(tree):
-  def data(leaf):
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf)
-
-  return [data(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def assert_same(tree, other):
-  assert jax.tree.structure(tree) == jax.tree.structure(other)
-  for left, right in zip(arrays(tree), arrays(other), strict=True):
-    np.testing.assert_array_equal(left, right, strict=True)
-
-
-@pytest.fixture
-def directory(tmp_path):
-  """Checkpoints of steps 1, 2 and 3, of networks with seed 1, 2 and 3."""
-  path = tmp_path / 'stage'
-  with checkpoints.Saver(path, keep=3) as saver:
-    for step in (1, 2, 3):
-      saver.save(step, items(Net(step)), {'number': step})
-  return path
 
 
 def arrays_on_disk(directory, step):
@@ -103,27 +45,12 @@ def test_load_model_leaves_the_given_model_alone(directory):
   assert_same(nnx.state(given), nnx.state(Net(9)))
 
 
-def test_the_oldest_checkpoints_go(tmp_path):
-  with checkpoints.Saver(tmp_path, keep=2) as saver:
-    for step in (10, 20, 30):
-      saver.save(step, items(Net(0)), {})
-  assert checkpoints.steps(tmp_path) == [30, 20]
-
-
 def test_nothing_saved(tmp_path):
   missing = tmp_path / 'missing'
   assert checkpoints.steps(missing) == []
   assert checkpoints.restore(missing, items(Net(0))) is None
   with pytest.raises(checkpoints.CheckpointError, match='no checkpoint in'):
     checkpoints.load_model(missing, Net(0))
-
-
-def test_steps_only_go_up(directory):
-  with (
-    checkpoints.Saver(directory, keep=3) as saver,
-    pytest.raises(checkpoints.CheckpointError, match='newer than 2'),
-  ):
-    saver.save(2, items(Net(0)), {})
 
 
 @pytest.mark.parametrize(
@@ -229,12 +156,6 @@ def test_another_architecture_is_no_damage(directory):
   assert checkpoints.steps(directory) == [3, 2, 1]
 
 
-def test_an_interrupted_save_is_no_checkpoint(directory):
-  (directory / '4.orbax-checkpoint-tmp').mkdir()
-  assert checkpoints.steps(directory) == [3, 2, 1]
-  assert checkpoints.restore(directory, items(Net(9)))[2] == 3
-
-
 def test_saved_on_eight_devices_restored_on_one(tmp_path):
   mesh = Mesh(np.array(jax.devices()), ('data',))
   everywhere = NamedSharding(mesh, PartitionSpec())
@@ -273,100 +194,6 @@ def test_two_processes_and_one_read_what_the_other_wrote(tmp_path):
   state, meta, step = checkpoints.restore(tmp_path / 'new', member.state(0.0))
   assert (step, meta) == (3, {'step': 3})
   assert_same(state, member.state(3.0))
-
-
-def fill(largest):
-  """No file may grow beyond so many bytes; returns what ends that."""
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
-  return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def check_until_it_fails(saver):
-  deadline = time.monotonic() + 30
-  while time.monotonic() < deadline:
-    saver.check()
-    time.sleep(0.01)
-
-
-def test_a_full_disk_is_told_at_the_next_step_and_loses_nothing(
-  directory, caplog
-):
-  empty = fill(1000)
-  try:
-    saver = checkpoints.Saver(directory, keep=3)
-    saver.save(4, items(Net(4)), {})
-    with pytest.raises(checkpoints.CheckpointError) as error:
-      check_until_it_fails(saver)
-  finally:
-    empty()
-  assert re.fullmatch(
-    f'checkpoint {directory}/4 could not be written: '
-    r'(\[Errno 27\] )?File too large',
-    str(error.value),
-  )
-  assert 'Traceback' not in caplog.text
-  assert checkpoints.steps(directory) == [3, 2, 1]
-  state, _, step = checkpoints.restore(directory, items(Net(9)))
-  assert step == 3
-  assert_same(state, items(Net(3)))
-  with checkpoints.Saver(directory, keep=3) as saver:
-    assert not list(directory.glob('*tmp*')), 'what was begun is cleared away'
-    saver.save(4, items(Net(4)), {})
-  assert checkpoints.steps(directory) == [4, 3, 2]
-
-
-def test_a_full_disk_at_the_last_save_is_told_at_the_end(directory):
-  empty = fill(1000)
-  try:
-    with (
-      pytest.raises(checkpoints.CheckpointError, match='4 could not be writt'),
-      checkpoints.Saver(directory, keep=3) as saver,
-    ):
-      saver.save(4, items(Net(4)), {})
-  finally:
-    empty()
-
-
-def test_nothing_of_a_failed_save_comes_between_the_files_of_the_next(tmp_path):
-  large = {'model': {'weight': jnp.arange(4_000_000.0)}}  # is written for long
-  with (
-    hours_pass_while_saving(),
-    pytest.raises(checkpoints.CheckpointError, match='timed out'),
-    checkpoints.Saver(tmp_path, keep=1) as saver,
-  ):
-    saver.save(1, large, {})
-  begun = tmp_path / '1.orbax-checkpoint-tmp'
-  assert begun.is_dir()
-  left = sorted(begun.rglob('*'))
-  time.sleep(0.3)
-  assert sorted(begun.rglob('*')) == left, 'nothing is written any more'
-  doubled = jax.tree.map(lambda array: 2 * array, large)
-  with checkpoints.Saver(tmp_path, keep=1) as saver:
-    saver.save(1, doubled, {})
-  state, _, _ = checkpoints.restore(tmp_path, large)
-  assert_same(state, doubled)
-
-
-@pytest.mark.parametrize(
-  'who', ['fills_first', pytest.param('fills_last', marks=pytest.mark.slow)]
-)
-def test_a_full_disk_of_one_process_ends_both(tmp_path, who):
-  begin = time.monotonic()
-  members = launch.launch(who, tmp_path, timeout=90)
-  assert time.monotonic() - begin < 60
-  failed = members[who == 'fills_last']
-  assert failed.status == 1
-  lost = re.search(r'full/(\d+) could not be written', failed.log)
-  assert [process.status != 0 for process in members] == [True, True]
-  template = {'model': {'weights': np.zeros((400, 300), np.float32)}}
-  _, _, step = checkpoints.restore(tmp_path / 'full', template)
-  assert step == int(lost[1]) - 10
-
-
-def test_a_directory_that_cannot_be_written_to(tmp_path):
-  with read_only(tmp_path), pytest.raises(OSError, match=str(tmp_path)):
-    checkpoints.Saver(tmp_path / 'stage', keep=1)
 
 
 def test_an_unfinished_training_is_not_loaded(tmp_path):
