@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits
-from dualrs_jax import adaptive, composition, decisions, noise, plans
+from dualrs_jax import composition, decisions, lanes, noise, plans
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
@@ -76,7 +76,7 @@ def record(source, estimator, classifier, config, path, fingerprints):
   options = config.certify
   votes = options.n0 + options.n
   key = jax.random.key(0)
-  cast = jax.jit(adaptive.cast_lanes)
+  cast = jax.jit(lanes.cast_lanes)
   stages = [(estimator, config.estimator_sigma)]
   stages += [(classifier, sigma) for sigma in config.sigmas]
   table = np.empty((len(source), len(stages), votes), np.int8)
@@ -86,14 +86,14 @@ def record(source, estimator, classifier, config, path, fingerprints):
     for stage, (network, sigma) in enumerate(stages):
       start = time.perf_counter()
       for first in range(0, votes, _STEP):
-        lanes = adaptive.Lanes(
+        step = lanes.Lanes(
           slot=jnp.zeros(_STEP, jnp.int32),
           index=jnp.full(_STEP, source.indices[position], jnp.uint32),
           split=jnp.full(_STEP, noise.ESTIMATION),
           vote=first + jnp.arange(_STEP),
           sigma=jnp.full(_STEP, sigma, jnp.float32),
         )
-        found = np.asarray(cast(network, image, key, noise.gaussian, lanes))
+        found = np.asarray(cast(network, image, key, noise.gaussian, step))
         table[position, stage, first : first + _STEP] = found[: votes - first]
       if position:  # the first one compiles
         seconds[stage] += time.perf_counter() - start

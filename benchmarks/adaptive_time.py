@@ -18,7 +18,15 @@ import jax
 import numpy as np
 
 from configs import digits
-from dualrs_jax import adaptive, composition, dual, lattice, noise, sharding
+from dualrs_jax import (
+  adaptive,
+  composition,
+  dual,
+  lanes,
+  lattice,
+  noise,
+  sharding,
+)
 from dualrs_jax.data import to_unit
 from dualrs_jax.evaluation import certify_dataset
 
@@ -79,7 +87,7 @@ class Steps:
   def __init__(self):
     self.count = 0
     self.last: Any = None
-    self._cast = adaptive._cast  # pyright: ignore[reportPrivateUsage]
+    self._cast = lanes._cast  # pyright: ignore[reportPrivateUsage]
 
   def __call__(self, *arguments, **options):
     self.count += 1
@@ -123,7 +131,7 @@ def main():
   levels = [*config.sigmas, config.estimator_sigma]
   exact = lattice.lattice_noise(levels)
   steps = Steps()
-  adaptive._cast = steps  # pyright: ignore[reportPrivateUsage]
+  lanes._cast = steps  # pyright: ignore[reportPrivateUsage]
   methods = {
     'fixed n': lambda: fixed(networks, images, config),
     'adaptive': lambda: adaptively(networks, images, config, noise.gaussian),

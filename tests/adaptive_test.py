@@ -18,6 +18,7 @@ from dualrs_jax import (
   adaptive,
   agreement,
   decisions,
+  lanes,
   lattice_noise,
   minimum,
   noise,
@@ -253,7 +254,7 @@ def test_one_level_takes_no_estimator():
 
 def test_nothing_is_compiled_twice():
   list(certify())
-  before = adaptive._cast._cache_size(), adaptive._store._cache_size()
+  before = lanes._cast._cache_size(), lanes._store._cache_size()
   list(
     certify(
       [(index + 1, 1 - image) for index, image in EXAMPLES],
@@ -267,7 +268,7 @@ def test_nothing_is_compiled_twice():
       **FULL,
     )
   )
-  after = adaptive._cast._cache_size(), adaptive._store._cache_size()
+  after = lanes._cast._cache_size(), lanes._store._cache_size()
   assert after == before
 
 

@@ -1,12 +1,6 @@
-"""Decisions about one image, driven by votes that the tests make up.
+"""Decisions about one image, driven by votes that the tests make up."""
 
-The reference of the certificate is written from its definition, one term at a
-time, and reads the tables of bounds as plain lists.
-"""
-
-import functools
 import itertools
-import math
 
 import hypothesis
 import hypothesis.strategies as st
@@ -21,16 +15,17 @@ from dualrs_jax import (
   decisions,
   noise,
   plans,
-  sequential,
 )
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
 from dualrs_jax.decisions import ESTIMATOR
-
-RULES = [paper, minimum, agreement]
-LEVELS = (0.25, 0.5, 1.0)
-GRID = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-OPTIONS = {'n0': 40, 'n': 200, 'alpha': 0.01}
+from tests.ballots import (
+  GRID,
+  LEVELS,
+  RULES,
+  make_plan,
+  random_ballots,
+)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -38,133 +33,6 @@ def _own_cache(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('DUALRS_JAX_CACHE', str(tmp_path_factory.mktemp('cache')))
     yield
-
-
-@functools.cache
-def make_plan(rule, goal, radii=(), sigmas=LEVELS, level_sigma=1.0, **changes):
-  return plans.plan(
-    sigmas,
-    level_sigma,
-    goal=goal,
-    radii=radii,
-    certificate=rule,
-    **(OPTIONS | changes),
-  )
-
-
-# The certificate that counts amount to.
-
-
-def random_votes(generator, votes, categories):
-  """Votes for each category, and invalid ones that are dropped."""
-  concentration = generator.choice([0.03, 0.3, 2.0])
-  weights = generator.gamma(concentration, size=categories + 1) + 1e-9
-  if generator.random() < 0.2:  # one ahead of many, without a majority
-    weights[:] = 1
-    weights[generator.integers(categories)] = 2.4
-  weights[-1] *= generator.choice([0, 0, 0.3])
-  return generator.multinomial(votes, weights / weights.sum())[:-1]
-
-
-def random_ballots(generator, plan, classes=3):
-  """Counts of both stages, at looks of their own, and how many were cast."""
-  levels = len(plan.sigmas)
-  looks = [0, *plan.looks, plan.n, plan.n, plan.n]
-  stages = [(1, levels), *[(1, classes)] * levels]
-  cast = generator.choice(looks, size=levels + 1)
-  counts = []
-  for (_, width), votes in zip(stages, cast, strict=True):
-    estimation = random_votes(generator, votes, width)
-    # Selection votes mostly agree with the others, and sometimes do not.
-    hint = estimation if generator.random() < 0.7 else np.zeros(width, int)
-    counts.append((random_votes(generator, 20, width) + hint, estimation))
-  return (
-    Counts(*counts[0]),
-    Counts(*map(np.stack, zip(*counts[1:], strict=True))),
-    Cast(99, int(cast[0])),
-    Cast(np.full(levels, 99), cast[1:]),
-  )
-
-
-def reference(plan, rule, alpha, share, ballots):
-  """R, the smallest A_k, B_i, the level i and the class y, as defined."""
-  of_estimator, of_levels, estimator_cast, level_cast = ballots
-  looks = sequential.default_looks(plan.n)
-
-  def bound(part, failures, cast):
-    """Of the probability that a vote is none of the failures."""
-    if not cast:
-      return -math.inf
-    table = sequential.table(plan.n, alpha * part, final_share=share)
-    rows = table.bounds.tolist()
-    before = sum(look + 1 for look in looks[: looks.index(cast)])
-    return rows[before + failures]
-
-  def agrees(k, y, part):
-    """B_k: the smallest of the radii to each competitor."""
-    votes, cast = (
-      of_levels.estimation[k].tolist(),
-      int(level_cast.estimation[k]),
-    )
-    invalid = cast - sum(votes)
-    own = bound(part * 0.9, cast - votes[y], cast)
-    rivals = [v for j, v in enumerate(votes) if j != y] or [0]
-    gaps = [own + bound(part * 0.1, v + invalid, cast) for v in rivals]
-    return plan.sigmas[k] * min(max(own, gap / 2) for gap in gaps)
-
-  chosen = of_estimator.selection.tolist()
-  i = chosen.index(max(chosen))
-  answers = of_levels.selection[i].tolist()
-  y = answers.index(max(answers))
-  single = len(plan.sigmas) == 1
-  radius = classifier = agrees(i, y, 1.0 if single else rule.selected)
-  keeps = math.inf
-  votes, cast = of_estimator.estimation.tolist(), estimator_cast.estimation
-  for k in range(len(votes)):
-    if k == i:
-      continue
-    sure = bound(rule.keeps, cast - votes[i], cast)
-    term = plan.estimator_sigma * sure
-    if rule is agreement:
-      not_k = bound(rule.avoids, votes[k] + cast - sum(votes), cast)
-      term = max(term, plan.estimator_sigma / 2 * (sure + not_k))
-    keeps = min(keeps, term)
-    if rule is agreement:
-      term = max(term, agrees(k, y, rule.agrees))
-    radius = min(radius, term)
-  return radius, keeps, classifier, i, y
-
-
-@pytest.mark.parametrize('rule', RULES)
-@pytest.mark.parametrize('levels', [1, 2, 3])
-def test_certificates_are_their_definition(rule, levels):
-  generator = np.random.default_rng(levels)
-  options = {'sigmas': LEVELS[:levels], 'level_sigma': 0.7}
-  full = make_plan(rule, 'full', **options)
-  grid = make_plan(rule, 'grid', GRID, **options)
-  certified, without_majority = [], 0
-  for row in range(120):
-    ballots = random_ballots(generator, full, classes=1 + row % 4)
-    *radii, level, label = reference(full, rule, 0.01, 0.75, ballots)
-    found = plans.certificate_of_counts(*ballots, full)
-    assert found.sigma_index == level
-    assert found.prediction == (label if radii[0] > 0 else ABSTAIN)
-    stages = (found.radius, found.estimator_radius, found.classifier_radius)
-    for own, expected in zip(stages, np.maximum(radii, 0), strict=True):
-      assert own <= expected
-      assert own == pytest.approx(expected, rel=1e-12)
-    certified.append(found.radius > 0)
-    wins, cast = ballots[1].estimation[level, label], ballots[3].estimation
-    without_majority += found.classifier_radius > 0 and 2 * wins < cast[level]
-
-    radius, *_ = reference(grid, rule, 0.01, 0.5, ballots)
-    passed = [r for r in GRID if radius > 0 and r <= radius]
-    found = plans.certificate_of_counts(*ballots, grid)
-    assert found.prediction == (label if passed else ABSTAIN)
-    assert found.radius == (passed[-1] if passed else 0)
-  assert 0.1 < np.mean(certified) < 0.9
-  # The runner-up form is at work.
-  assert without_majority > 0
 
 
 @pytest.mark.parametrize('rule', RULES)
@@ -193,33 +61,6 @@ def test_the_planner_knows_what_is_certified(rule, levels):
     assert image.certificate().radius == found.radius
     positive += low > 0
   assert 10 < positive < 90
-
-
-def test_invalid_votes_count_for_every_competitor():
-  """180 of 200 for the class; the others for a rival, or for nobody."""
-  plan = make_plan(minimum, 'full', sigmas=(0.5,))
-
-  def radius(*votes):
-    counts = np.array([votes])
-    return plans.certificate_of_counts(
-      Counts(np.zeros(1, int), np.zeros(1, int)),
-      Counts(counts, counts),
-      Cast(0, 0),
-      Cast(np.array([40]), np.array([200])),
-      plan,
-    ).radius
-
-  assert radius(180, 20, 0) == radius(180, 0, 0) == radius(180, 0, 20) > 0
-  assert radius(180, 10, 10) > radius(180, 5, 5) > radius(180, 0, 0)
-
-
-def test_votes_between_looks_are_no_certificate():
-  ballots = random_ballots(np.random.default_rng(0), make_plan(paper, 'full'))
-  moved = ballots[2]._replace(estimation=150)
-  with pytest.raises(ValueError, match='150 votes are not one of the looks'):
-    plans.certificate_of_counts(
-      *ballots[:2], moved, ballots[3], make_plan(paper, 'full')
-    )
 
 
 # Whatever the votes are.
@@ -509,44 +350,14 @@ def test_selection_and_estimation_votes_have_their_own_use():
   assert (found.sigma_index, found.prediction) == (0, ABSTAIN)
 
 
-# What is refused.
-
-
-def plan_of(rule=minimum, sigmas=LEVELS, **changes):
-  options = OPTIONS | {'goal': 'full', 'radii': ()} | changes
-  return plans.plan(sigmas, 1.0, certificate=rule, **options)
-
-
-@pytest.mark.parametrize(
-  ('changes', 'message'),
-  [
-    ({'goal': 'best'}, "one of radius, grid, full, not 'best'"),
-    ({'goal': 'radius'}, r"'radius' takes one radius, not \(\)"),
-    ({'goal': 'radius', 'radii': (0.1, 0.2)}, "'radius' takes one radius"),
-    ({'goal': 'grid'}, r"'grid' takes radii, not \(\)"),
-    ({'goal': 'full', 'radii': (0.5,)}, "'full' takes no radii"),
-    ({'goal': 'grid', 'radii': (0.5, 0.25)}, 'radii must increase'),
-    ({'goal': 'grid', 'radii': (0.5, 0.5)}, 'radii must increase'),
-    ({'goal': 'radius', 'radii': (-0.5,)}, 'increase from 0 or more'),
-    ({'goal': 'radius', 'radii': (math.nan,)}, 'increase from 0 or more'),
-    ({'goal': 'radius', 'radii': (math.inf,)}, 'increase from 0 or more'),
-    ({'n': 6}, 'n = 6 votes can never certify at alpha = 0.01, not even'),
-    ({'n': 1}, 'with `minimum` it takes at least 7.'),
-    ({'n': 40, 'alpha': 1e-15}, 'with `minimum` it takes at least 50.'),
-    ({'alpha': 1.5}, r'failure probability in \(0, 1\), not 1.5'),
-  ],
-)
-def test_refused(changes, message):
-  with pytest.raises(ValueError, match=message):
-    plan_of(**changes)
-
-
 def test_fewest_votes_that_may_certify():
   """alpha ** (1 / n) > 1 / 2 from n = 7 on, had the class all of alpha."""
   with pytest.raises(ValueError, match='never certify'):
-    plan_of(n=6, sigmas=(0.5,))
+    make_plan(minimum, 'full', sigmas=(0.5,), n=6)
   # A tenth of it goes to the runner-up: .009 ** (1 / 7) > 1 / 2 as well.
-  found, _ = drive(plan_of(n=7, sigmas=(0.5,)), unanimous(), (1, 2))
+  found, _ = drive(
+    make_plan(minimum, 'full', sigmas=(0.5,), n=7), unanimous(), (1, 2)
+  )
   assert found.radius > 0
 
 

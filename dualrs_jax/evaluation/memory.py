@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Float
 
-from dualrs_jax import adaptive, sharding
+from dualrs_jax import lanes, sharding
 from dualrs_jax.evaluation import casting
 from dualrs_jax.evaluation.casting import Booth
 
@@ -174,8 +174,7 @@ def needed(
 
 def _slots(booth: Booth) -> int:
   """How many images the buffer of adaptive certification holds, at most."""
-  lanes = booth.chunk_size * sharding.votes_devices(booth.mesh)
-  return max(8, math.ceil(lanes / 8))
+  return lanes.slots(booth.chunk_size * sharding.votes_devices(booth.mesh))
 
 
 def _programs(
@@ -208,14 +207,14 @@ def _programs(
   images = np.broadcast_to(example, (_slots(booth), *example.shape))
   whole = np.zeros(booth.chunk_size, np.int32)
   sigma = np.zeros(booth.chunk_size, np.float32)
-  lanes = adaptive.Lanes(whole, whole, whole, whole, sigma)
-  images, lanes = shapes((images, lanes))
+  step = lanes.Lanes(whole, whole, whole, whole, sigma)
+  images, step = shapes((images, step))
   networks = [
     *casting.experts(classifier),
     *([] if estimator is None else [estimator]),
   ]
   programs = [
-    jax.jit(adaptive.cast_lanes).lower(network, images, key, sampler, lanes)
+    jax.jit(lanes.cast_lanes).lower(network, images, key, sampler, step)
     for network in networks
   ]
   # Experts of one architecture are one program.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import adaptive, denoising, models, noise, sharding
+from dualrs_jax import denoising, lanes, models, noise, sharding
 from dualrs_jax.evaluation import certify_source, memory
 from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.models.beit import LARGE16_IMAGENET
@@ -149,7 +149,7 @@ def test_the_buffer_of_images_is_counted_whole(
 ):
   mesh = sharding.votes_mesh()
   key = jax.random.key(0)
-  device = adaptive._Device(
+  device = lanes.Device(
     [(classifier, 3)], example, key, noise.gaussian, mesh, chunk_size
   )
   booth = booth_of(None, classifier, mesh=mesh)

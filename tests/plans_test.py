@@ -1,0 +1,160 @@
+"""The certificate that counts amount to, and what a plan refuses.
+
+The reference of the certificate is written from its definition, one term at a
+time, and reads the tables of bounds as plain lists.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from dualrs_jax import ABSTAIN, Counts, plans, sequential
+from dualrs_jax.base import Cast
+from dualrs_jax.composition import agreement, minimum, paper
+from tests.ballots import (
+  GRID,
+  LEVELS,
+  RULES,
+  make_plan,
+  random_ballots,
+)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _own_cache(tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('DUALRS_JAX_CACHE', str(tmp_path_factory.mktemp('cache')))
+    yield
+
+
+def reference(plan, rule, alpha, share, ballots):
+  """R, the smallest A_k, B_i, the level i and the class y, as defined."""
+  of_estimator, of_levels, estimator_cast, level_cast = ballots
+  looks = sequential.default_looks(plan.n)
+
+  def bound(part, failures, cast):
+    """Of the probability that a vote is none of the failures."""
+    if not cast:
+      return -math.inf
+    table = sequential.table(plan.n, alpha * part, final_share=share)
+    rows = table.bounds.tolist()
+    before = sum(look + 1 for look in looks[: looks.index(cast)])
+    return rows[before + failures]
+
+  def agrees(k, y, part):
+    """B_k: the smallest of the radii to each competitor."""
+    votes, cast = (
+      of_levels.estimation[k].tolist(),
+      int(level_cast.estimation[k]),
+    )
+    invalid = cast - sum(votes)
+    own = bound(part * 0.9, cast - votes[y], cast)
+    rivals = [v for j, v in enumerate(votes) if j != y] or [0]
+    gaps = [own + bound(part * 0.1, v + invalid, cast) for v in rivals]
+    return plan.sigmas[k] * min(max(own, gap / 2) for gap in gaps)
+
+  chosen = of_estimator.selection.tolist()
+  i = chosen.index(max(chosen))
+  answers = of_levels.selection[i].tolist()
+  y = answers.index(max(answers))
+  single = len(plan.sigmas) == 1
+  radius = classifier = agrees(i, y, 1.0 if single else rule.selected)
+  keeps = math.inf
+  votes, cast = of_estimator.estimation.tolist(), estimator_cast.estimation
+  for k in range(len(votes)):
+    if k == i:
+      continue
+    sure = bound(rule.keeps, cast - votes[i], cast)
+    term = plan.estimator_sigma * sure
+    if rule is agreement:
+      not_k = bound(rule.avoids, votes[k] + cast - sum(votes), cast)
+      term = max(term, plan.estimator_sigma / 2 * (sure + not_k))
+    keeps = min(keeps, term)
+    if rule is agreement:
+      term = max(term, agrees(k, y, rule.agrees))
+    radius = min(radius, term)
+  return radius, keeps, classifier, i, y
+
+
+@pytest.mark.parametrize('rule', RULES)
+@pytest.mark.parametrize('levels', [1, 2, 3])
+def test_certificates_are_their_definition(rule, levels):
+  generator = np.random.default_rng(levels)
+  options = {'sigmas': LEVELS[:levels], 'level_sigma': 0.7}
+  full = make_plan(rule, 'full', **options)
+  grid = make_plan(rule, 'grid', GRID, **options)
+  certified, without_majority = [], 0
+  for row in range(120):
+    ballots = random_ballots(generator, full, classes=1 + row % 4)
+    *radii, level, label = reference(full, rule, 0.01, 0.75, ballots)
+    found = plans.certificate_of_counts(*ballots, full)
+    assert found.sigma_index == level
+    assert found.prediction == (label if radii[0] > 0 else ABSTAIN)
+    stages = (found.radius, found.estimator_radius, found.classifier_radius)
+    for own, expected in zip(stages, np.maximum(radii, 0), strict=True):
+      assert own <= expected
+      assert own == pytest.approx(expected, rel=1e-12)
+    certified.append(found.radius > 0)
+    wins, cast = ballots[1].estimation[level, label], ballots[3].estimation
+    without_majority += found.classifier_radius > 0 and 2 * wins < cast[level]
+
+    radius, *_ = reference(grid, rule, 0.01, 0.5, ballots)
+    passed = [r for r in GRID if radius > 0 and r <= radius]
+    found = plans.certificate_of_counts(*ballots, grid)
+    assert found.prediction == (label if passed else ABSTAIN)
+    assert found.radius == (passed[-1] if passed else 0)
+  assert 0.1 < np.mean(certified) < 0.9
+  # The runner-up form is at work.
+  assert without_majority > 0
+
+
+def test_invalid_votes_count_for_every_competitor():
+  """180 of 200 for the class; the others for a rival, or for nobody."""
+  plan = make_plan(minimum, 'full', sigmas=(0.5,))
+
+  def radius(*votes):
+    counts = np.array([votes])
+    return plans.certificate_of_counts(
+      Counts(np.zeros(1, int), np.zeros(1, int)),
+      Counts(counts, counts),
+      Cast(0, 0),
+      Cast(np.array([40]), np.array([200])),
+      plan,
+    ).radius
+
+  assert radius(180, 20, 0) == radius(180, 0, 0) == radius(180, 0, 20) > 0
+  assert radius(180, 10, 10) > radius(180, 5, 5) > radius(180, 0, 0)
+
+
+def test_votes_between_looks_are_no_certificate():
+  ballots = random_ballots(np.random.default_rng(0), make_plan(paper, 'full'))
+  moved = ballots[2]._replace(estimation=150)
+  with pytest.raises(ValueError, match='150 votes are not one of the looks'):
+    plans.certificate_of_counts(
+      *ballots[:2], moved, ballots[3], make_plan(paper, 'full')
+    )
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'goal': 'best'}, "one of radius, grid, full, not 'best'"),
+    ({'goal': 'radius'}, r"'radius' takes one radius, not \(\)"),
+    ({'goal': 'radius', 'radii': (0.1, 0.2)}, "'radius' takes one radius"),
+    ({'goal': 'grid'}, r"'grid' takes radii, not \(\)"),
+    ({'goal': 'full', 'radii': (0.5,)}, "'full' takes no radii"),
+    ({'goal': 'grid', 'radii': (0.5, 0.25)}, 'radii must increase'),
+    ({'goal': 'grid', 'radii': (0.5, 0.5)}, 'radii must increase'),
+    ({'goal': 'radius', 'radii': (-0.5,)}, 'increase from 0 or more'),
+    ({'goal': 'radius', 'radii': (math.nan,)}, 'increase from 0 or more'),
+    ({'goal': 'radius', 'radii': (math.inf,)}, 'increase from 0 or more'),
+    ({'n': 6}, 'n = 6 votes can never certify at alpha = 0.01, not even'),
+    ({'n': 1}, 'with `minimum` it takes at least 7.'),
+    ({'n': 40, 'alpha': 1e-15}, 'with `minimum` it takes at least 50.'),
+    ({'alpha': 1.5}, r'failure probability in \(0, 1\), not 1.5'),
+  ],
+)
+def test_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    make_plan(minimum, **({'goal': 'full'} | changes))
