@@ -58,8 +58,12 @@ def main(config, workdir, place):
   if any(missing.values()):
     print(certify_dataset.what_is_missing(missing))
     if _MERGE.value:
+      print(
+        'their processes do them with the same command again, or any others'
+        ' with another number of processes'
+      )
       sys.exit(INCOMPLETE)
-    print('they are for other processes; the last one prints the table')
+    print('they are the shares of other processes; the last prints the table')
   else:
     print(certify_dataset.report_dataset(config, workdir))
 

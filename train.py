@@ -34,6 +34,7 @@ _TRAINED = flags.DEFINE_bool(
 def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
   joined = processes.here().count > 1
   if joined or place.count == 1:
+    check(config, place)
     loop.train(config, workdir)
   if joined and not _votes_together(config):
     processes.leave([*sys.orig_argv[1:], f'--{_TRAINED.name}'])
@@ -44,6 +45,17 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
       f'{error}; the same command with --no{_TRAINED.name} trains what is'
       ' missing or damaged'
     ) from error
+
+
+def check(config: Any, place: Place) -> None:
+  """Says before the training what would end the certification after it."""
+  recipe.check(config)
+  [*_, dual] = variants = list(certifications(config))
+  for variant in variants:
+    asked.check(variant, place)
+  if processes.here().first:
+    asked.warn_of_radius_cap(dual)
+  asked.positions(config, certify_dataset.load_source(config))
 
 
 def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
@@ -58,7 +70,7 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
     missing |= certify_dataset.merge_dataset(variant, workdir, partly=False)
   if any(missing.values()):
     print(certify_dataset.what_is_missing(missing))
-    print('they are for other processes; the last one prints the table')
+    print('they are the shares of other processes; the last prints the table')
     return
   [*_, dual] = asked.runs(variants[-1])
   print(

@@ -63,23 +63,26 @@ def run(
   process_id = flags.DEFINE_integer(
     'process_id', None, 'The index of this process, from 0 on.'
   )
-  flags.mark_flag_as_required('config')
 
   def parse(argv: Sequence[str]) -> list[str]:
     with _one_sentence_for_flags():
       arguments = flags.FLAGS(argv)
+      if len(arguments) > 1:
+        _fail(f'unexpected argument {arguments[1]!r}')
+      if not flags.FLAGS['config'].present:
+        _fail('which configuration? Such as --config configs/digits.py')
       _ = config.value.name  # a missing file is only reported here
-    if len(arguments) > 1:
-      _fail(f'unexpected argument {arguments[1]!r}')
     return arguments
 
   def start(argv: Sequence[str]) -> None:
     del argv
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
-    folder = workdir.value or pathlib.Path('runs') / config.value.name
-    with _one_sentence():
-      folder = pathlib.Path(folder)
+    folder = pathlib.Path(workdir.value or f'runs/{config.value.name}')
+    if folder.exists() and not folder.is_dir():
+      _fail(f'the working directory {folder} is a file')
+    given = processes.Place(process_id.value or 0, num_processes.value or 1)
+    with _one_sentence(given.label):
       place = find_place(config.value, folder)(
         config.value.distributed,
         coordinator_address=coordinator_address.value,
@@ -112,9 +115,13 @@ def _one_sentence_for_flags() -> Iterator[None]:
     last_line = str(error).strip().splitlines()[-1]
     _fail(last_line.removeprefix('ValueError: '))
   except (AttributeError, KeyError) as error:
-    _fail('unknown field of the configuration: ' + _innermost_text(error))
+    _fail(f'unknown field of the configuration: {_innermost_text(error)}')
+  except SyntaxError as error:
+    where = f'{error.filename}, line {error.lineno}'
+    _fail(f'the configuration is no Python: {where}: {error.msg}')
   except OSError as error:
-    _fail(str(error).splitlines()[-1].strip())
+    text = str(error).splitlines()[-1].rpartition('] ')[2]
+    _fail(f'the configuration cannot be read: {text}')
 
 
 @contextlib.contextmanager
@@ -130,7 +137,7 @@ def _one_sentence(label: str = '') -> Iterator[None]:
     print(f'{label}{error}; {again}', file=sys.stderr)
     sys.exit(preemption.EXIT_STATUS)
   except _OURS as error:
-    _fail(str(error), label)
+    _fail(_of_the_system(error), label)
   except ValueError as error:
     # Ours say what is wrong; those of other libraries need their traceback.
     raised_in = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1][0])
@@ -142,6 +149,13 @@ def _one_sentence(label: str = '') -> Iterator[None]:
 def _fail(sentence: str, label: str = '') -> NoReturn:
   print(f'{label}error: {sentence}', file=sys.stderr)
   sys.exit(2)
+
+
+def _of_the_system(error: BaseException) -> str:
+  """An error as text: one of the system by its file and what is the matter."""
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    return f'{error.filename}: {error.strerror}'
+  return str(error)
 
 
 def _innermost_text(error: BaseException) -> str:

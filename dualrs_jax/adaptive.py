@@ -87,7 +87,7 @@ def certify_images(
     ValueError: If an argument is invalid; at once, or, if it is an image, when
       its turn comes.
   """
-  validation.check_votes(n0, n, alpha, chunk_size)
+  validation.check_chunk_size(chunk_size)
   validation.check_key(key)
   if estimator is not None and estimator_sigma is None:
     raise ValueError('An estimator needs its noise level, estimator_sigma.')

@@ -185,6 +185,15 @@ agreement = CompositionRule(
 )
 
 
+def check_rule(rule: Any) -> None:
+  """Raises ValueError unless this is a composition rule."""
+  if not isinstance(rule, CompositionRule):
+    raise ValueError(
+      'certificate is a composition rule such as dualrs_jax.paper, not'
+      f' {rule!r}.'
+    )
+
+
 def compose(
   bounds: Bounds, level: Any, sigmas: Any, estimator_sigma: Any
 ) -> Radii:

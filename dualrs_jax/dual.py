@@ -21,7 +21,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import confidence, smoothing, validation, voting
+from dualrs_jax import composition, confidence, smoothing, validation, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import (
   ABSTAIN,
@@ -83,6 +83,7 @@ def certify_dual(
     ValueError: If an argument is invalid, the width of the estimator or the
       number of experts differs from K, or n votes can never certify at alpha.
   """
+  composition.check_rule(certificate)
   validation.check_votes(n0, n, alpha, chunk_size)
   validation.check_levels(sigmas, estimator_sigma)
   levels = np.shape(sigmas)[0]

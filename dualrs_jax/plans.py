@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dualrs_jax import composition, confidence, sequential
+from dualrs_jax import composition, confidence, sequential, validation
 from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
 from dualrs_jax.composition import Bounds, CompositionRule
 from dualrs_jax.sequential import SequentialTable
@@ -97,11 +97,15 @@ def plan(
 
   Raises:
     ValueError: If the goal is unknown or does not fit the radii, alpha is
-      outside (0, 1), or n votes can never certify at it.
+      outside (0, 1), n0 or n is no number of votes, or n votes can never
+      certify at alpha.
   """
+  composition.check_rule(certificate)
+  validation.check_selection(n0)
+  validation.check_whole('n', n)
   confidence.check_alpha(alpha)
   radii = tuple(float(radius) for radius in radii)
-  _check_goal(goal, radii)
+  check_goal(goal, radii)
   share = 0.75 if goal == 'full' else 0.5
 
   def lookup(part: float) -> Lookup:
@@ -278,7 +282,8 @@ class Lookup:
     return max(at_end, self._rows[look][failures])
 
 
-def _check_goal(goal: str, radii: tuple[float, ...]) -> None:
+def check_goal(goal: str, radii: tuple[float, ...]) -> None:
+  """Raises ValueError unless these radii are what the goal takes."""
   if goal not in GOALS:
     raise ValueError(f'goal must be one of {", ".join(GOALS)}, not {goal!r}.')
   wanted = {'radius': len(radii) == 1, 'grid': bool(radii), 'full': not radii}

@@ -20,6 +20,8 @@ def _concrete(*values) -> bool:
 
 def check_image(image) -> None:
   """Raises ValueError unless the image is floating point and in [0, 1]."""
+  if not hasattr(image, 'dtype'):
+    raise ValueError(f'An image is an array, not a {type(image).__name__}.')
   if not jnp.issubdtype(jnp.result_type(image), jnp.floating):
     raise ValueError(
       f'Images are floating point in [0, 1], not {jnp.result_type(image)};'
@@ -77,12 +79,17 @@ def check_key(key) -> None:
 
 def check_votes(n0: int, n: int, alpha: float, chunk_size: int) -> None:
   """Raises ValueError unless votes of these numbers can certify at alpha."""
-  check_whole('n0', n0)
+  check_selection(n0)
   check_whole('n', n)
-  if n0 < 1:
-    raise ValueError(f'n0 must be at least 1, not {n0}.')
   check_chunk_size(chunk_size)
   confidence.check_possible(n, alpha)
+
+
+def check_selection(n0: Any) -> None:
+  """Raises ValueError unless there is at least one selection vote."""
+  check_whole('n0', n0)
+  if n0 < 1:
+    raise ValueError(f'n0 must be at least 1, not {n0}.')
 
 
 def check_whole(name: str, value: Any) -> None:

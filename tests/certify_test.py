@@ -153,7 +153,7 @@ def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
   send_once_there(second, signal.SIGKILL, folder / 'rows-1-of-2.tsv', 1)
   ended(second, -signal.SIGKILL)
   printed, _ = ended(first, 0)
-  assert 'they are for other processes; the last one prints' in printed
+  assert 'they are the shares of other processes; the last prints' in printed
   assert (folder / 'rows-0-of-2.tsv').read_text().count('\n') == 1 + 6
 
   printed, _ = ended(begin('--merge'), 3)

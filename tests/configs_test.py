@@ -1,10 +1,17 @@
 """The configurations: locked, valid, and honest about their fields."""
 
+import pathlib
+import re
+
 import pytest
 
+import train
 from configs import cifar10, digits, imagenet
+from dualrs_jax.evaluation import asked
+from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import recipe
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 ALL = [
   (digits, ''),
   (digits, 'full'),
@@ -16,6 +23,9 @@ ALL = [
 def test_a_configuration_is_valid_and_locked(module, arg):
   config = module.get_config(arg)
   recipe.check(config)
+  if not {'experts', 'pretrained'} & set(config.model.classifier):
+    for variant in train.certifications(config):
+      asked.check(variant, Place())
   assert config.is_locked
   with pytest.raises(AttributeError, match='Did you mean "seed"'):
     config.seeed = 1
@@ -102,3 +112,18 @@ def test_the_quick_one_is_quick():
 def test_an_unknown_argument(module, message):
   with pytest.raises(ValueError, match=message):
     module.get_config('ful')
+
+
+def test_the_job_of_the_guide_divides_over_its_processes():
+  """The SLURM script of docs/running.md, with the options that it is given."""
+  guide = (ROOT / 'docs' / 'running.md').read_text()
+  number = lambda name: int(re.search(rf'--{name}=(\d+)', guide)[1])
+  processes = number('nodes') * number('ntasks-per-node')
+  [line] = re.findall(r'srun python train.py (.*)', guide)
+  config = imagenet.get_config()
+  for stage, field, value in re.findall(r'--config\.(\w+)\.(\w+)=(\d+)', line):
+    config[stage][field] = int(value)
+  for stage in ('classifier', 'estimator', 'finetune'):
+    if config[stage].steps:
+      rows = config[stage].batch_size // config[stage].accumulate
+      assert rows % processes == 0, stage

@@ -78,7 +78,7 @@ MAY_IMPORT = {
     'validation',
     'voting',
   },
-  'plans': {'base', 'composition', 'confidence', 'sequential'},
+  'plans': {'base', 'composition', 'confidence', 'sequential', 'validation'},
   'decisions': {'base', 'noise', 'plans'},
   'lanes': {'base', 'decisions', 'noise', 'sharding', 'voting'},
   'adaptive': {

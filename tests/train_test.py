@@ -148,6 +148,46 @@ def test_two_processes_preempted_while_they_certify(
   assert not list(workdir.glob('certify/*/rows-*'))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('both', 'last', 'sentences'),
+  [
+    (
+      '--config.finetune.batch_size=33',
+      '--config.workers=0',
+      [
+        f'[{k}/2] error: finetune: 33 rows at a time do not divide over 2'
+        ' processes; another finetune.accumulate'
+        for k in range(2)
+      ],
+    ),
+    (
+      '--config.workers=0',
+      '--config.checkpoint.every_steps=7',
+      [
+        '',
+        '[1/2] error: process 0 was given another configuration:'
+        ' checkpoint.every_steps is 20 there and 7 here',
+      ],
+    ),
+  ],
+)
+def test_what_processes_cannot_do_together_is_said_at_the_start(
+  command, tmp_path, both, last, sentences
+):
+  flags = programs.places(2)
+  started = [
+    command('--workdir', tmp_path, '--config.baselines=()', *own)
+    for own in ((both, *flags[0]), (both, last, *flags[1]))
+  ]
+  ended = programs.end_all(started)
+  assert ended[1].status == 2
+  assert ended[0].status not in (0, preemption.EXIT_STATUS)
+  for program, sentence in zip(ended, sentences, strict=True):
+    assert sentence in program.log
+  assert not (tmp_path / 'checkpoints').exists()
+
+
 @pytest.mark.parametrize(
   ('arguments', 'sentence'),
   [
@@ -161,7 +201,20 @@ def test_two_processes_preempted_while_they_certify(
       'error: rounds must be at least 1, not 0\n',
     ),
     (
-      ['--workdir', 'taken'],
+      ['--config.sigmas=(0.25, 1.0)'],
+      "error: certify.classifier = 'single-0.5' was trained at a noise level"
+      ' that is not among sigmas = (0.25, 1.0)\n',
+    ),
+    (
+      ['--config.certify.n0=0', '--config.baselines=()'],
+      'error: certify: n0 must be at least 1, not 0.\n',
+    ),
+    (
+      ['--config.certify.start=1000', '--config.baselines=()'],
+      'error: certify.start = 1000 leaves none of the 500 images\n',
+    ),
+    (
+      ['--workdir', 'taken', '--config.baselines=()'],
       'error: taken belongs to another configuration: seed is 7 there and 0'
       ' here',
     ),

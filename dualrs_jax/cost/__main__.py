@@ -16,6 +16,7 @@ import argparse
 import ast
 import importlib.util
 import pathlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -129,6 +130,7 @@ def _change(settings: Any, values: Mapping[str, Any]) -> None:
       place[field] = value
     except (AttributeError, KeyError, TypeError) as error:
       text = ' '.join(str(error.args[0]).split())
+      text = re.sub(' Other fields present: .*?(?= Did you mean|$)', '', text)
       raise ValueError(f'--set {name}={value}: {text}') from error
 
 

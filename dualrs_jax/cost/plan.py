@@ -15,7 +15,7 @@ from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.data import cifar10, digits, imagenet
 from dualrs_jax.evaluation import asked
-from dualrs_jax.training import recipe
+from dualrs_jax.training import checks, recipe
 
 #: Votes per validation image on an estimator in training, as in its loop.
 VALIDATION_VOTES = 32
@@ -80,6 +80,7 @@ def make(config: Any) -> Plan:
       size of a data set or a network.
   """
   recipe.check(config)
+  asked.check_choices(config)
   found = _images(config)
   networks = sizes.of_models(
     config.model.to_dict(),
@@ -118,6 +119,7 @@ def _images(config: Any) -> Images:
   else:
     raise ValueError(f'nothing is known of the size of the data set {name!r}')
   options = config.certify
+  checks.choice('certify.split', options.split, published)
   chosen = asked.subset(
     published[options.split],
     start=options.start,

@@ -29,9 +29,10 @@ def report(
   networks, stages = planned.networks, planned.stages
   lines = [f'# {planned.name}', '', *_networks(networks), '']
   lines += [*_passes(stages, networks), '']
+  hours = ['Hours need a speed: --flops, or --throughput of a measurement.']
   if device is not None:
     hours = _hours(planned, device, devices, per_host)
-    lines += [*hours, '']
+  lines += [*hours, '']
   return '\n'.join([*lines, *_bytes(planned.stored)])
 
 

@@ -139,6 +139,8 @@ def _network(role, description, data, shape, width) -> Network:
   assumed = ''
   if folder is None:
     architecture = options.pop('name')
+    if architecture not in ('cnn', *converted.ARCHITECTURES):
+      raise ValueError(f'model.{role}.name: there is no {architecture!r}')
     sizes = {**options, **shape, 'num_classes': width}
   elif pathlib.Path(folder).exists():
     found = converted.describe(folder)

@@ -1,5 +1,7 @@
 """What certifications a configuration asks for: settings, names, images."""
 
+import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import data, networks, plans
+from dualrs_jax import confidence, data, networks, plans, validation
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import casting, verdicts
 from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
+
+logger = logging.getLogger(__name__)
 
 _CHOICES = {
   'task': ('certify', 'predict'),
@@ -35,9 +39,8 @@ def check(config: Any, place: Place) -> None:
     config: The configuration.
     place: Which one of how many processes this is.
   """
+  check_choices(config)
   options = config.certify
-  for name, choices in _CHOICES.items():
-    checks.choice(f'certify.{name}', options[name], choices)
   if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
     raise ValueError(
       'certify.label must be the name of a folder, of letters, digits and'
@@ -51,6 +54,67 @@ def check(config: Any, place: Place) -> None:
   if options.seed < -1:
     raise ValueError(
       f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
+    )
+  for run in runs(config):
+    try:
+      _check_statistics(run, options.chunk_size)
+    except ValueError as error:
+      raise ValueError(f'certify: {error}') from error
+
+
+def check_choices(config: Any) -> None:
+  """Raises ValueError for an option that is none of its choices."""
+  for name, choices in _CHOICES.items():
+    checks.choice(f'certify.{name}', config.certify[name], choices)
+
+
+def _check_statistics(run: Mapping[str, Any], chunk_size: int) -> None:
+  """Raises ValueError for what no network could make a certification of."""
+  confidence.check_alpha(run['alpha'])
+  validation.check_whole('n', run['n'])
+  if chunk_size:
+    validation.check_chunk_size(chunk_size)
+  if run['goal'] is not None:
+    plans.check_goal(run['goal'], tuple(run['radii']))
+  share = 1.0
+  if run['task'] == 'certify':
+    validation.check_selection(run['n0'])
+    if run['certificate'] is not None:
+      rule = verdicts.RULES[run['certificate']]
+      share = rule.smallest_share(len(run['sigmas']))
+  confidence.check_possible(run['n'], share * run['alpha'])
+
+
+def radius_cap(config: Any) -> float | None:
+  """The largest radius that the estimator's noise allows, where that is felt.
+
+  Returns:
+    In pixel units: what n unanimous votes of the estimator give. None if the
+    classifier's own radius is limited to that or less, or if no radius beyond
+    it is asked for.
+  """
+  options, [run] = config.certify, runs(config)
+  if config.estimator_sigma >= max(config.sigmas):
+    return None
+  keeps = verdicts.RULES[run['certificate']].keeps
+  bounds = confidence.lower_z(run['n'], keeps * run['alpha'])
+  cap = float(config.estimator_sigma * bounds[run['n']])
+  decided = options.radii if run['goal'] in ('radius', 'grid') else [math.inf]
+  return cap if cap < max(decided) else None
+
+
+def warn_of_radius_cap(config: Any) -> None:
+  """Warns where the estimator's noise limits the radius, with the number."""
+  dual = config.certify.smoothing == 'dual' and config.certify.task == 'certify'
+  cap = radius_cap(config) if dual else None
+  if cap is not None:
+    logger.warning(
+      'estimator_sigma %g is below the largest of sigmas, %g: the radius within'
+      ' which the estimator keeps its choice is at most %.3f (n = %d)',
+      config.estimator_sigma,
+      max(config.sigmas),
+      cap,
+      runs(config)[0]['n'],
     )
 
 

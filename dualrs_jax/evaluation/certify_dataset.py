@@ -16,13 +16,12 @@ from dualrs_jax.evaluation import (
   asked,
   certify_source,
   report,
-  verdicts,
   workers,
 )
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import preemption, processes, settings
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.training import checks, stages
+from dualrs_jax.training import recipe, stages
 
 
 def certify_dataset(
@@ -76,6 +75,8 @@ def certify_dataset(
   place = place or processes.here()
   asked.check(config, place)
   together = options.spread == 'votes' and place.count > 1
+  if together:
+    recipe.check_same(config)
   with preemption.watch(together=together) as preempted:
     return _certify(config, pathlib.Path(workdir), place, preempted)
 
@@ -91,6 +92,7 @@ def _certify(
   wanted = asked.runs(config)
   _check_workdir(config, workdir)
   source = load_source(config)
+  positions = asked.positions(config, source)
   estimator, classifier = load_networks(config, workdir, source)
   seed = options.seed
   if seed == -1:
@@ -98,15 +100,8 @@ def _certify(
     seed = settings.claim(
       workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
     )['seed']
-  dual = options.smoothing == 'dual' and options.task == 'certify'
-  if dual and place.first:
-    keeps = verdicts.RULES[wanted[0]['certificate']].keeps
-    checks.warn_of_radius_cap(
-      config.sigmas,
-      config.estimator_sigma,
-      n=wanted[0]['n'],
-      alpha=keeps * wanted[0]['alpha'],
-    )
+  if place.first:
+    asked.warn_of_radius_cap(config)
   rows = []
   for run in wanted:
     if 'expert' in run and isinstance(classifier, tuple):
@@ -122,7 +117,7 @@ def _certify(
         settings=run,
         seed=seed,
         chunk_size=options.chunk_size,
-        positions=asked.positions(config, source),
+        positions=positions,
         report_radii=asked.shown_radii(config),
         devices=jax.devices() if options.spread == 'votes' else None,
         place=Place() if options.spread == 'votes' else place,
@@ -141,8 +136,7 @@ def merge_dataset(
   Args:
     config: The configuration.
     workdir: The working directory.
-    partly: Whether to merge even where images are missing. Processes that have
-      still to begin would then share out anew what is left.
+    partly: Whether to merge even where images are missing.
 
   Returns:
     The dataset indices of missing images by label, for every certification that
@@ -152,24 +146,30 @@ def merge_dataset(
     SettingsMismatch: If the directory holds rows of other settings.
     CorruptShard: If a file of rows is damaged before its last line, or two of
       them disagree.
+    FileNotFoundError: If rows are to be merged partly, and nothing of this was
+      ever begun.
   """
   asked.check(config, Place())
   source = load_source(config)
   images = source.indices[asked.positions(config, source)].tolist()
-  missing = {}
+  missing, folder = {}, pathlib.Path(workdir) / certify_source.FOLDER
   for run in asked.runs(config):
     name = asked.label(config, run)
-    folder = pathlib.Path(workdir) / certify_source.FOLDER / name
-    path = folder / certify_source.SETTINGS
-    if not path.exists():
-      missing[name] = images
-      continue
-    try:
-      settings.verify(path, run)
-    except settings.SettingsMismatch as error:
-      raise _with_advice(error) from error
-    recorded = settings.read(path)
-    missing[name] = workers.merge(folder, recorded, images, partly=partly)
+    path = folder / name / certify_source.SETTINGS
+    missing[name] = images
+    if path.exists():
+      try:
+        settings.verify(path, run)
+      except settings.SettingsMismatch as error:
+        raise _with_advice(error) from error
+      recorded = settings.read(path)
+      missing[name] = workers.merge(
+        path.parent, recorded, images, partly=partly
+      )
+  if partly and not any((folder / name).exists() for name in missing):
+    raise FileNotFoundError(
+      f'nothing to merge: there is no {" or ".join(missing)} in {folder}'
+    )
   return missing
 
 

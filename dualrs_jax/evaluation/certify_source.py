@@ -125,12 +125,9 @@ def certify_source(
     )
   casting.check_independence(_here(booth), example, settings)
   indices = source.indices[positions].tolist()
+  asked = {'images': len(indices), 'asked': ' '.join(map(str, indices))}
   claimed = settings_lib.claim(
-    path,
-    identity,
-    once=chosen,
-    latest={'images': len(indices), 'asked': ' '.join(map(str, indices))},
-    advisory=_ADVISORY,
+    path, identity, once=chosen | asked, advisory=_ADVISORY
   )
   if claimed['chunk_size'] != booth.chunk_size:  # another process was faster
     booth = booth._replace(chunk_size=claimed['chunk_size'])
@@ -140,6 +137,7 @@ def certify_source(
     shard = None
     if processes.here().first or not together:
       shard = opened.enter_context(workers.open_own(directory, claimed, place))
+      settings_lib.replace(path, asked)  # of this call, now that it is let in
     files = workers.read(directory, claimed)
     rows = workers.together(files)
     _check_labels(rows, source, directory)

@@ -44,20 +44,20 @@ def certified_accuracy(run: Run, singles: Sequence[Run]) -> 'Figure':
     )
     for each in (*singles, run)
   ]
-  reached = curves[-1].values > 0
-  shares = curves[-1].values[reached] / 100
-  low, high = metrics.accuracy_interval(shares, len(run.rows), alpha=0.05)
+  shown = slice(None) if decided else curves[-1].values > 0
+  low, high = 100 * np.array(
+    metrics.accuracy_interval(
+      curves[-1].values[shown] / 100, len(run.rows), alpha=0.05
+    )
+  )
   color = style.faded(curves[-1].color, 0.12)
   if decided:
-    axes.vlines(
-      radii[reached], 100 * low, 100 * high, color=color, linewidth=9, zorder=1
-    )
-    style.draw_points(figure, axes, radii, curves)
+    style.draw_points(figure, axes, radii, curves, (low, high), color)
   else:
     axes.fill_between(
-      radii[reached],
-      100 * low,
-      100 * high,
+      radii[shown],
+      low,
+      high,
       step='post',
       color=color,
       linewidth=0,
@@ -65,7 +65,7 @@ def certified_accuracy(run: Run, singles: Sequence[Run]) -> 'Figure':
     )
     style.draw_curves(figure, axes, radii, curves)
   axes.set_xlabel('certified $\\ell_2$ radius $r$ (pixels lie in [0, 1])')
-  axes.set_ylabel('right and certified at $r$, % of images')
+  axes.set_ylabel('right and certified at $r$, % (grey: 95% interval)')
   return figure
 
 
@@ -141,6 +141,8 @@ def chosen_levels(run: Run) -> 'Figure':
       left, level, f'  {len(rows)} images', va='center', color=style.QUIET
     )
     longest = max(longest, left)
+  axes.set_xlim(0, 1.2 * longest)  # with room for the text beside the bars
+  axes.set_xticks([share for share in axes.get_xticks() if share <= 100])
   axes.set_xlim(0, 1.2 * longest)
   axes.set_ylim(len(sigmas) - 0.5, -0.5)
   axes.set_yticks(range(len(sigmas)), [f'σ = {sigma:g}' for sigma in sigmas])

@@ -57,7 +57,9 @@ def chosen_images(run: Run, source: Source) -> 'Figure':
       image = to_unit(source.gather(np.array([position[row.idx]]))[0])[0]
       left = _MARGIN + _HEAD + column * (_SIDE + _GAP)
       axes = _show(figure, image, left, top)
-      axes.set_title(_caption(row), fontsize=8, color=style.INK, pad=3)
+      certifies = run.settings['task'] == 'certify'
+      caption = _caption(row, certifies=certifies)
+      axes.set_title(caption, fontsize=8, color=style.INK, pad=3)
       noisy = _noisy(image, row, sampler, run.settings['seed'])
       _show(figure, noisy, left, top - _SIDE - _GAP)
   return figure
@@ -91,13 +93,13 @@ def _show(
   return axes
 
 
-def _caption(row: Record) -> str:
+def _caption(row: Record, *, certifies: bool) -> str:
   """The prediction and its radius; the label where they differ."""
   if row.predict < 0:
     return f'{row.label}: abstains'
   if not row.correct:
     return f'{row.label}: taken for {row.predict}'
-  return f'{row.label}: r = {row.radius:.2f}' if row.radius else f'{row.label}'
+  return f'{row.label}: r = {row.radius:.2f}' if certifies else f'{row.label}'
 
 
 def _head(

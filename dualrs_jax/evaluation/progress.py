@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-import tqdm
-
 from dualrs_jax.evaluation.records import Record
+from dualrs_jax.runtime import bars
 
 
 class Progress:
@@ -33,12 +32,12 @@ class Progress:
     self._rows = 0
     for row in done:
       self._count(row)
-    self._bar = tqdm.tqdm(
-      desc=name,
+    self._bar = bars.bar(
+      name,
+      unit='image',
+      shown=shown,
       initial=self._rows,
       total=self._rows + todo,
-      unit='image',
-      disable=not shown,
     )
 
   def add(self, row: Record) -> None:

@@ -15,7 +15,7 @@ from dualrs_jax.evaluation import (
 )
 from dualrs_jax.evaluation import summary as summary_lib
 from dualrs_jax.evaluation.summary import Run
-from dualrs_jax.runtime import settings
+from dualrs_jax.runtime import files, settings
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,8 @@ def report(
     ]
     summary = summary_lib.summarize(run, others, radii)
     folder = pathlib.Path(workdir) / certify_source.FOLDER / label
-    settings.write_atomic(folder / 'summary.txt', summary_lib.to_text(summary))
-    settings.write_atomic(
-      folder / 'summary.md', summary_lib.to_markdown(summary)
-    )
+    files.write_atomic(folder / 'summary.txt', summary_lib.to_text(summary))
+    files.write_atomic(folder / 'summary.md', summary_lib.to_markdown(summary))
     drawn = _draw(run, others, folder / 'figures', source)
     if drawn:
       names = ', '.join(path.stem for path in drawn)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from dualrs_jax.runtime import files
+
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
@@ -20,6 +22,8 @@ INK = '#1A1A1A'
 QUIET = '#5F5F5F'
 #: Inches that a title and its subtitle take.
 TITLE_HEIGHT = 0.62
+#: The width of an interval at a point.
+_BAR_POINTS = 9
 _LEVELS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
 _STYLE: dict[Any, Any] = {
   'font.size': 10,
@@ -136,11 +140,17 @@ def draw_points(
   axes: 'Axes',
   radii: Float[np.ndarray, ' radii'],
   curves: Sequence[Curve],
+  interval: tuple[Float[np.ndarray, ' radii'], Float[np.ndarray, ' radii']],
+  interval_color: str,
 ) -> None:
   """Draws falling percentages that are known at a few radii alone.
 
   The dotted lines only lead the eye: nothing is claimed between the points.
+  There is an interval, from low to high, at each of them.
   """
+  axes.vlines(
+    radii, *interval, color=interval_color, linewidth=_BAR_POINTS, zorder=1
+  )
   grid = np.linspace(0, 1.06 * max(radii[-1], 1e-9), 400)
   guides = []
   for curve in curves:
@@ -152,7 +162,7 @@ def draw_points(
       markersize=7 if curve.bold else 5,
       linestyle=(0, (1, 2.5)),
       linewidth=1.4 if curve.bold else 1.0,
-      zorder=3 if curve.bold else 2,
+      zorder=2 if curve.bold else 3,  # the smaller marker lies on the larger
       clip_on=False,
     )
     between = np.interp(grid, radii, curve.values, right=0)
@@ -161,14 +171,20 @@ def draw_points(
   axes.set_ylim(0, 100)
   axes.set_xticks(radii)
   width, height = figure.get_size_inches()
-  _label(axes, (width, height), grid, guides)
+  wide = grid[-1] * (_BAR_POINTS / 72) / (0.85 * width)
+  bars = [
+    (radius - wide / 2, low, wide, high - low)
+    for radius, low, high in zip(radii, *interval, strict=True)
+  ]
+  _label(axes, (width, height), grid, guides, bars)
 
 
 def save(figure: 'Figure', path: str | os.PathLike) -> pathlib.Path:
   """Writes a figure as PNG and returns where it is."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path, dpi=200, facecolor='white')
+  with files.naming(path):
+    figure.savefig(path, dpi=200, facecolor='white')
   return path
 
 
@@ -177,17 +193,19 @@ def _label(
   size: tuple[float, float],
   grid: Float[np.ndarray, ' grid'],
   curves: Sequence[Curve],
+  obstacles: Sequence[tuple[float, float, float, float]] = (),
 ) -> None:
   """Puts each name above its curve, where it is farthest from all others.
 
   The room that a name takes is estimated from the figure's size in inches.
-  Names that were placed are obstacles for the next ones.
+  Names that were placed are obstacles for the next ones, as are rectangles: of
+  their left and lower edge, their width and height.
   """
   from matplotlib import patheffects
 
   top = axes.get_ylim()[1]
   tall, gap = top * 0.19 / (0.72 * size[1]), 0.018 * top
-  placed: list[tuple[float, float, float]] = []
+  placed = list(obstacles)
   for curve in sorted(curves, key=lambda curve: not curve.bold):
     wide = grid[-1] * (0.085 * len(curve.name)) / (0.85 * size[0])
     best = None
@@ -203,9 +221,9 @@ def _label(
           over = there.min() - (low + tall)  # the other one passes above
           under = low - there.max()  # or below
           room = min(room, max(over, under))
-      for x, y, width in placed:
+      for x, y, width, height in placed:
         if start < x + width and x < start + wide:
-          room = min(room, max(y - (low + tall), low - (y + tall)))
+          room = min(room, max(y - (low + tall), low - (y + height)))
       steepness = low - gap - curve.values[span].min()
       score = min(room, 8.0) - 0.25 * steepness
       if best is None or score > best[0]:
@@ -213,7 +231,7 @@ def _label(
     if best is None:
       continue
     _, start, low = best
-    placed.append((start, low, wide))
+    placed.append((start, low, wide, tall))
     axes.text(
       start,
       low,

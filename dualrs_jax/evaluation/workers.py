@@ -8,7 +8,8 @@ dataset indices.
 
 A row is in one of these files from when it is written, and at no time in none:
 a merge replaces `rows.tsv` before it removes what it merged. Whoever reads
-`rows.tsv` last therefore sees every row, and some of them twice.
+`rows.tsv` last therefore sees every row, and some of them twice. Where images
+are missing a merge removes nothing, so that each process keeps its share.
 """
 
 import contextlib
@@ -19,8 +20,8 @@ from typing import Any
 
 from dualrs_jax.evaluation import tsv
 from dualrs_jax.evaluation.records import Record
+from dualrs_jax.runtime import files as files_lib
 from dualrs_jax.runtime import locks, shards
-from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.runtime.shards import Shard
 
@@ -96,21 +97,18 @@ def share(asked: Sequence[int], files: Files, place: Place) -> list[int]:
 
   Those that had no row before these processes began are dealt out in turn;
   what one of them has written since changes nothing for the others, which may
-  begin later. Another number of processes shares out anew what is missing.
+  begin later, or once more. Another number of processes shares out anew what is
+  missing.
 
   Args:
     asked: The dataset indices that are asked for, without repetition.
     files: The rows that there are.
     place: Of the process.
   """
-  before = {
-    row.idx
-    for name, rows in files.items()
-    if _count(name) != place.count
-    for row in rows
-  }
-  dealt = [idx for idx in asked if idx not in before]
+  ours = {n: rows for n, rows in files.items() if _count(n) == place.count}
   done = together(files)
+  before = done.keys() - together(ours).keys()
+  dealt = [idx for idx in asked if idx not in before]
   return [idx for idx in dealt[place.index :: place.count] if idx not in done]
 
 
@@ -130,7 +128,8 @@ def merge(
     directory: The folder of the run.
     settings: Those of the run.
     asked: The dataset indices that are asked for.
-    partly: Whether to merge even where some of these are missing.
+    partly: Whether to merge even where some of these are missing. The files
+      of the processes then stay as they are.
 
   Returns:
     Those that are missing.
@@ -147,11 +146,13 @@ def merge(
       refusal=f'another process is merging the rows of {directory}',
       patience=_MERGE_SECONDS,
     ):
-      _merge(directory, settings)
+      _merge(directory, settings, remove=not missing)
   return missing
 
 
-def _merge(directory: pathlib.Path, settings: Mapping[str, Any]) -> None:
+def _merge(
+  directory: pathlib.Path, settings: Mapping[str, Any], *, remove: bool
+) -> None:
   with contextlib.ExitStack() as opened:
     free = [
       opened.enter_context(shard)
@@ -164,8 +165,8 @@ def _merge(directory: pathlib.Path, settings: Mapping[str, Any]) -> None:
     task = settings['task']
     lines = [tsv.header(task)]
     lines += [tsv.to_line(rows[idx], task) for idx in sorted(rows)]
-    settings_lib.write_atomic(directory / ROWS, '\n'.join(lines) + '\n')
-    for shard in free[:-1]:
+    files_lib.write_atomic(directory / ROWS, '\n'.join(lines) + '\n')
+    for shard in free[:-1] if remove else ():
       shard.remove()
 
 

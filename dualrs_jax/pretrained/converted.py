@@ -118,7 +118,7 @@ def describe(directory: str | os.PathLike) -> dict[str, Any]:
   if not known:
     raise ImportFailure(
       f'{directory} holds no converted model; make one with'
-      ' `python -m dualrs_jax.pretrained`'
+      ' `python -m dualrs_jax.pretrained`, see docs/pretrained.md'
     )
   return description
 

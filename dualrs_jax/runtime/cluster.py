@@ -10,6 +10,8 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -56,11 +58,12 @@ def start(
     ValueError: arguments that do not fit together, or no cluster was found.
     ConnectionError: the port is taken, or nobody listens on it.
   """
-  _check(distributed, coordinator_address, num_processes, process_id)
-  if num_processes is not None and coordinator_address is None:
-    raise ValueError(
-      'num_processes and process_id given without coordinator_address'
-    )
+  flags = {
+    'coordinator_address': coordinator_address,
+    'num_processes': num_processes,
+    'process_id': process_id,
+  }
+  _check(distributed, flags)
   place = locate(
     distributed, num_processes=num_processes, process_id=process_id
   )
@@ -74,7 +77,9 @@ def start(
       _await_coordinator(host, port, timeout)
   if place.first:
     logger.info(
-      'waiting up to %d s for all %d processes of the run',
+      '%swaiting up to %d s for all %d processes of the run; without them the'
+      ' runtime aborts this one',
+      place.label,  # that of the log comes later
       timeout,
       place.count,
     )
@@ -104,7 +109,7 @@ def locate(
 
   Args:
     distributed: see `start`.
-    coordinator_address: is not used.
+    coordinator_address: is not used, nor needed.
     num_processes: how many processes share the work.
     process_id: the index of this one.
 
@@ -114,7 +119,13 @@ def locate(
   Raises:
     ValueError: arguments that do not fit together, or no cluster was found.
   """
-  _check(distributed, coordinator_address, num_processes, process_id)
+  flags: dict[str, Any] = {
+    'num_processes': num_processes,
+    'process_id': process_id,
+  }
+  if coordinator_address is not None:
+    flags['coordinator_address'] = coordinator_address
+  _check(distributed, flags)
   if num_processes is not None and process_id is not None:
     return Place(process_id, num_processes)
   return _detected() if distributed else Place()
@@ -152,20 +163,10 @@ _NO_CLUSTER = (
 )
 
 
-def _check(
-  distributed: str,
-  coordinator_address: str | None,
-  num_processes: int | None,
-  process_id: int | None,
-) -> None:
+def _check(distributed: str, flags: Mapping[str, Any]) -> None:
   """Raises ValueError for arguments that do not fit together."""
   if distributed not in ('', 'auto'):
     raise ValueError(f"distributed must be '' or 'auto', not {distributed!r}")
-  flags = {
-    'coordinator_address': coordinator_address,
-    'num_processes': num_processes,
-    'process_id': process_id,
-  }
   given = [name for name, value in flags.items() if value is not None]
   missing = [name for name in flags if name not in given]
   if given and distributed:
@@ -173,16 +174,18 @@ def _check(
       f"distributed is 'auto' and takes no {' or '.join(given)}: leave out one"
       ' or the other'
     )
-  if given and missing not in ([], ['coordinator_address']):
+  if given and missing:
     raise ValueError(
       f'{" and ".join(given)} given without {" and ".join(missing)}'
     )
-  if num_processes is None or process_id is None:
+  if not given:
     return
-  if not 0 <= process_id < num_processes:
+  count, index = flags['num_processes'], flags['process_id']
+  if count < 1:
+    raise ValueError(f'num_processes must be at least 1, not {count}')
+  if not 0 <= index < count:
     raise ValueError(
-      f'process_id must be in [0, {num_processes}), the num_processes, not'
-      f' {process_id}'
+      f'process_id must be in [0, {count}), the num_processes, not {index}'
     )
 
 

@@ -70,6 +70,13 @@ def agreed(values: np.ndarray) -> np.ndarray:
   return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
+def agreed_text(text: str) -> str:
+  """The same of a text, of whatever length."""
+  content = np.frombuffer(text.encode(), np.uint8)
+  size = int(agreed(np.array(len(content), np.int32)))
+  return bytes(agreed(np.resize(content, size))).decode()
+
+
 def barrier(name: str) -> None:
   """Waits until all processes of the run are there, however long that takes.
 

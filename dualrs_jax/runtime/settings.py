@@ -5,7 +5,6 @@ file. Every long run therefore claims its directory: the first run writes down
 what it does, and every later one either does exactly the same or is refused.
 """
 
-import contextlib
 import errno
 import json
 import logging
@@ -15,7 +14,7 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from dualrs_jax.runtime import locks
+from dualrs_jax.runtime import files, locks
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +43,11 @@ def check_seed(seed: int) -> int:
   return seed
 
 
-def write_atomic(path: str | os.PathLike, text: str) -> None:
-  """Replaces the contents of a file, durably, so that no reader sees a part.
-
-  When the call returns, the text survives a crash of the process and of the
-  machine; when it is interrupted, the file is as it was before.
-
-  Args:
-    path: the file to write. Its directory is created if it is missing.
-    text: the new contents.
-  """
-  path = pathlib.Path(path)
-  with _durable_temporary(path, text) as temporary:
-    os.replace(temporary, path)
-  sync_directory(path.parent)
-
-
 def claim(
   path: str | os.PathLike,
   settings: Mapping[str, Any],
   *,
   once: Mapping[str, Any] | None = None,
-  latest: Mapping[str, Any] | None = None,
   advisory: Collection[str] = (),
 ) -> dict[str, Any]:
   """Makes a directory belong to these settings, or refuses.
@@ -78,9 +60,7 @@ def claim(
     path: the JSON file that records the settings.
     settings: what identifies the run; anything that JSON can express.
     once: further values that are taken from the first claim ever after, such
-      as a seed that was drawn for it; never compared.
-    latest: further values that the file takes over from every claim, such as
-      how many results were asked for; never compared.
+      as a seed that was drawn for it, until they are replaced; never compared.
     advisory: names in `settings` whose difference is only logged, such as
       library versions. The file keeps what it says.
 
@@ -94,23 +74,28 @@ def claim(
   """
   path = pathlib.Path(path)
   wanted, drawn = _as_json(settings), _as_json(once or {})
-  current = _as_json(latest or {})
-  first = {**wanted, **drawn, **current}
+  first = {**wanted, **drawn}
   if not path.exists() and _create(path, first):
     return first
   recorded = read(path)
   kept = {name: recorded[name] for name in drawn if name in recorded}
   if len(kept) < len(drawn):
     raise SettingsMismatch(f'{path} does not record {", ".join(drawn)}')
-  identity = {
-    name: value
-    for name, value in recorded.items()
-    if name not in drawn and name not in current
-  }
+  identity = {n: value for n, value in recorded.items() if n not in drawn}
   _compare(path, identity, wanted, advisory)
-  if any(recorded.get(name) != value for name, value in current.items()):
-    write_atomic(path, _dump({**recorded, **current}))
-  return {**recorded, **current}
+  return recorded
+
+
+def replace(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
+  """Replaces values that a claim gave as `once`, such as what was asked for.
+
+  Args:
+    path: the JSON file that records the settings.
+    values: the new ones; all others stay. A file that has them is left alone.
+  """
+  recorded, wanted = read(path), _as_json(values)
+  if any(recorded.get(name) != value for name, value in wanted.items()):
+    files.write_atomic(path, _dump({**recorded, **wanted}))
 
 
 def verify(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
@@ -140,33 +125,30 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   return settings
 
 
-def sync_directory(path: str | os.PathLike) -> None:
-  """Makes the names of the files in a directory survive a machine crash."""
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+def differences(
+  recorded: Any, wanted: Any, name: str = ''
+) -> Iterator[tuple[str, tuple[str, str]]]:
+  """Yields (dotted name, (recorded text, wanted text)) of what differs.
 
-
-@contextlib.contextmanager
-def _durable_temporary(path: pathlib.Path, text: str) -> Iterator[pathlib.Path]:
-  """Writes text beside `path`; removes it unless it was renamed meanwhile."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
-  try:
-    with temporary.open('x', encoding='utf-8') as file:
-      file.write(text)
-      file.flush()
-      os.fsync(file.fileno())
-    yield temporary
-  finally:
-    temporary.unlink(missing_ok=True)
+  Args:
+    recorded: settings, as JSON has them.
+    wanted: others.
+    name: of both, where they are part of some.
+  """
+  if isinstance(recorded, dict) and isinstance(wanted, dict):
+    for key in [*wanted, *(k for k in recorded if k not in wanted)]:
+      yield from differences(
+        recorded.get(key, _MISSING),
+        wanted.get(key, _MISSING),
+        f'{name}.{key}' if name else key,
+      )
+  elif recorded != wanted:
+    yield name, (_show(recorded), _show(wanted))
 
 
 def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
   """Writes the file unless it exists; says whether it did."""
-  with _durable_temporary(path, _dump(settings)) as temporary:
+  with files.durable_temporary(path, _dump(settings)) as temporary:
     try:
       os.link(temporary, path)  # fails if somebody was faster
     except FileExistsError:
@@ -180,7 +162,7 @@ def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
         if path.exists():
           return False
         os.replace(temporary, path)
-  sync_directory(path.parent)
+  files.sync_directory(path.parent)
   return True
 
 
@@ -191,7 +173,7 @@ def _compare(
   advisory: Collection[str],
 ) -> None:
   different = []
-  for name, (there, here) in _differences(recorded, wanted):
+  for name, (there, here) in differences(recorded, wanted):
     if name.split('.')[0] in advisory:
       logger.warning(
         '%s was written with %s = %s, now it is %s', path, name, there, here
@@ -210,21 +192,6 @@ def _dump(settings: Mapping[str, Any]) -> str:
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
   return json.loads(json.dumps(settings))
-
-
-def _differences(
-  recorded: Any, wanted: Any, name: str = ''
-) -> Iterator[tuple[str, tuple[str, str]]]:
-  """Yields (dotted name, (recorded text, wanted text)) of what differs."""
-  if isinstance(recorded, dict) and isinstance(wanted, dict):
-    for key in [*wanted, *(k for k in recorded if k not in wanted)]:
-      yield from _differences(
-        recorded.get(key, _MISSING),
-        wanted.get(key, _MISSING),
-        f'{name}.{key}' if name else key,
-      )
-  elif recorded != wanted:
-    yield name, (_show(recorded), _show(wanted))
 
 
 _MISSING = object()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from dualrs_jax.runtime import locks, settings
+from dualrs_jax.runtime import files, locks
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Shard(Generic[Row]):
       self._file.truncate(self._good)
       if self._good == 0:
         self.append(header)
-        settings.sync_directory(path.parent)
+        files.sync_directory(path.parent)
     except BaseException:
       self._file.close()
       raise
@@ -113,13 +113,14 @@ class Shard(Generic[Row]):
       raise ValueError(f'a row must be a single line, got {line!r}')
     rest = whole = f'{line}\n'.encode()
     try:
-      while rest:
-        rest = rest[self._file.write(rest) :]
-      os.fsync(self._file.fileno())
-    except OSError as error:
+      with files.naming(self.path):
+        while rest:
+          rest = rest[self._file.write(rest) :]
+        os.fsync(self._file.fileno())
+    except OSError:
       with contextlib.suppress(OSError):
         self._file.truncate(self._good)
-      raise OSError(error.errno, error.strerror, str(self.path)) from error
+      raise
     self._good += len(whole)
 
   def remove(self) -> None:

@@ -1,13 +1,8 @@
 """Checks of a configuration before anything is trained."""
 
 import difflib
-import logging
 import math
 from collections.abc import Collection, Sequence
-
-from dualrs_jax import confidence
-
-logger = logging.getLogger(__name__)
 
 
 def levels(
@@ -49,34 +44,4 @@ def choice(field: str, value: str, choices: Collection[str]) -> None:
     raise ValueError(
       f'{field} must be one of {", ".join(choices)}, not {value!r}; did you'
       f' mean {nearest!r}?'
-    )
-
-
-def radius_cap(
-  sigmas: Sequence[float], estimator_sigma: float, *, n: int, alpha: float
-) -> float | None:
-  """The largest radius that the estimator's noise allows, where it limits.
-
-  Returns:
-    In pixel units: what n unanimous votes of the estimator give. None if the
-    classifier's own radius is limited to that or less.
-  """
-  if estimator_sigma >= max(sigmas):
-    return None
-  return float(estimator_sigma * confidence.lower_z(n, alpha)[n])
-
-
-def warn_of_radius_cap(
-  sigmas: Sequence[float], estimator_sigma: float, *, n: int, alpha: float
-) -> None:
-  """Warns where the estimator's noise limits the radius, with the number."""
-  cap = radius_cap(sigmas, estimator_sigma, n=n, alpha=alpha)
-  if cap is not None:
-    logger.warning(
-      'estimator_sigma %g is below the largest of sigmas, %g: the radius within'
-      ' which the estimator keeps its choice is at most %.3f (n = %d)',
-      estimator_sigma,
-      max(sigmas),
-      cap,
-      n,
     )

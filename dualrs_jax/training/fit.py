@@ -17,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dualrs_jax import checkpoints, sharding
-from dualrs_jax.runtime import preemption, processes
+from dualrs_jax.runtime import bars, preemption, processes
 from dualrs_jax.training import recorder, state
 from dualrs_jax.training.feed import Examples, Feed, Order
 
@@ -190,12 +189,12 @@ def fit(
     recorder.Recorder(workdir / 'metrics', stage, after_step=start)
     if first_process
     else contextlib.nullcontext() as record,
-    tqdm.tqdm(
-      desc=stage,
-      total=steps,
-      initial=start,
+    bars.bar(
+      stage,
       unit='step',
-      disable=not first_process,
+      shown=first_process,
+      initial=start,
+      total=steps,
     ) as bar,
     contextlib.closing(feed.calls(calls, order, mesh)) as supply,
   ):

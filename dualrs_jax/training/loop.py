@@ -100,6 +100,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
       f'the devices are those of {jax.process_count()} processes, which'
       " --config.distributed='auto' connects"
     )
+  recipe.check_together(config)
   workdir = pathlib.Path(workdir)
   settings.claim(workdir / 'settings.json', recipe.identity(config))
   with _alone(workdir), preemption.watch(together=True) as preempted:

@@ -1,10 +1,11 @@
 """What a configuration says of a training, before anything is computed."""
 
+import json
 from typing import Any
 
 import optax
 
-from dualrs_jax import confidence, data, networks
+from dualrs_jax import data, networks, sharding
 from dualrs_jax.runtime import processes, settings
 from dualrs_jax.training import checks, losses, state
 from dualrs_jax.training import classifier as classifier_stage
@@ -57,18 +58,69 @@ def check(config: Any) -> None:
   for name in ('classifier', 'estimator', 'finetune'):
     options = config[name]
     if options.steps or name == 'estimator':
-      optimizer(options, options.steps)
+      try:
+        optimizer(options, options.steps)
+      except ValueError as error:
+        raise ValueError(f'{name}: {error}') from error
     checks.parts(name, options.batch_size, options.accumulate)
-  for name, value in config.checkpoint.items():
+  counted = {f'checkpoint.{name}': n for name, n in config.checkpoint.items()}
+  for name in ('votes', 'n', 'chunk_size', 'shard_size'):
+    counted[f'targets.{name}'] = config.targets[name]
+  for name, value in counted.items():
     if value < 1:
-      raise ValueError(f'checkpoint.{name} must be at least 1, not {value}')
-  # What `paper` and `agreement` leave to the bound of the selected level.
-  n, alpha = config.certify.n, config.certify.alpha / 2
-  confidence.check_possible(n, alpha)
-  if processes.here().first:
-    checks.warn_of_radius_cap(
-      config.sigmas, config.estimator_sigma, n=n, alpha=alpha
+      raise ValueError(f'{name} must be at least 1, not {value}')
+
+
+def check_together(config: Any) -> None:
+  """Raises ValueError for what the processes of a run cannot do together.
+
+  That is found out at the start: processes that save at different steps would
+  wait for each other for ever, and a last stage whose rows do not divide over
+  them would end the run after days. Processes join to call this.
+  """
+  for name in ('classifier', 'estimator', 'finetune'):
+    options = config[name]
+    if not options.steps:
+      continue
+    rows = options.batch_size // options.accumulate
+    try:
+      sharding.data_mesh(rows)
+    except ValueError as error:
+      raise ValueError(
+        f'{name}: {error}; another {name}.accumulate or number of processes'
+        ' may do'
+      ) from error
+  check_same(config)
+
+
+def check_same(config: Any) -> None:
+  """Raises ValueError unless the processes of a run have one configuration.
+
+  Processes join to call this.
+  """
+  own = json.dumps(_in_step(config))
+  first = processes.agreed_text(own)
+  different = [
+    f'{name} is {there} there and {here} here'
+    for name, (there, here) in settings.differences(
+      json.loads(first), json.loads(own)
     )
+  ]
+  if different:
+    raise ValueError(
+      'process 0 was given another configuration: ' + '; '.join(different)
+    )
+
+
+def _in_step(config: Any) -> dict[str, Any]:
+  """What the processes of a run must have alike: not where their files are."""
+  fields = {
+    name: value
+    for name, value in config.to_dict().items()
+    if name not in ('name', 'workers', 'distributed')
+  }
+  known = identity(config)
+  return fields | {name: known[name] for name in ('data', 'model')}
 
 
 def identity(config: Any) -> dict[str, Any]:

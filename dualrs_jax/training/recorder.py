@@ -3,12 +3,16 @@
 import json
 import os
 import pathlib
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import RecordWriter
 
-from dualrs_jax.runtime import settings
+from dualrs_jax.runtime import files
 
 LINES = 'metrics.jsonl'
 
@@ -40,27 +44,42 @@ class Recorder:
       for row in read(path)
       if row['stage'] != stage or row['step'] <= after_step
     ]
-    settings.write_atomic(path, ''.join(map(_line, rows)))
-    self._file = path.open('a')
-    for stale in (directory / stage).glob('events.*'):
+    files.write_atomic(path, ''.join(map(_line, rows)))
+    self._path, self._folder = path, directory / stage
+    self._file = path.open('ab', buffering=0)
+    self._folder.mkdir(exist_ok=True)
+    for stale in self._folder.glob('events.*'):
       stale.unlink()
-    self._events = tensorboardX.SummaryWriter(str(directory / stage))
+    # Not SummaryWriter: where its thread cannot write, its queue blocks for
+    # ever.
+    name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
+    self._events = RecordWriter(str(self._folder / name))
+    self._add_event(file_version='brain.Event:2')
     for row in rows:
       if row['stage'] == stage:
         self._add_events(row)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Records the metrics of a step; returns once the system has the line."""
+    """Records the metrics of a step; returns once the system has the line.
+
+    Raises:
+      OSError: it cannot be written; the error names the file.
+    """
     row = {'stage': self._stage, 'step': step}
     row.update({name: float(value) for name, value in metrics.items()})
-    self._file.write(_line(row))
-    self._file.flush()
+    rest = _line(row).encode()
+    with files.naming(self._path):
+      while rest:
+        rest = rest[self._file.write(rest) :]
     self._add_events(row)
+    with files.naming(self._folder):
+      self._events.flush()
 
   def close(self) -> None:
     """Completes the files."""
     self._file.close()
-    self._events.close()
+    with files.naming(self._folder):
+      self._events.close()
 
   def __enter__(self):
     return self
@@ -71,7 +90,12 @@ class Recorder:
   def _add_events(self, row: Mapping[str, Any]) -> None:
     for name, value in row.items():
       if name not in ('stage', 'step'):
-        self._events.add_scalar(name, value, row['step'])
+        self._add_event(step=row['step'], summary=summary.scalar(name, value))
+
+  def _add_event(self, **fields: Any) -> None:
+    event = event_pb2.Event(wall_time=time.time(), **fields)  # pyright: ignore[reportAttributeAccessIssue]
+    with files.naming(self._folder):
+      self._events.write(event.SerializeToString())
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:

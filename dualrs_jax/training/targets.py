@@ -6,8 +6,8 @@ interrupted goes on with the first one that is missing.
 
 import contextlib
 import functools
+import io
 import logging
-import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Sequence
@@ -15,16 +15,19 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, confidence, data, sharding
 from dualrs_jax.data import loader
-from dualrs_jax.runtime import preemption, processes, settings
+from dualrs_jax.runtime import bars, files, preemption, processes
 from dualrs_jax.training import losses
 
 logger = logging.getLogger(__name__)
+
+#: Calls of the device in which a shard is counted, where its images allow it: a
+#: run that is asked to end loses those of one shard, and waits for one of them.
+_CALLS = 8
 
 
 def build(
@@ -54,11 +57,11 @@ def build(
     votes: noisy copies per image and level. The noise is a function of the key
       and the image's dataset index, the same at all levels.
     chunk_size: noisy copies per forward pass.
-    shard_size: images per shard, and per call of the device.
+    shard_size: images per shard.
     workers: processes that read images from disk, see `loader.batches`.
     key: of the stage.
     directory: of the shards; created if it is missing.
-    preempted: see `preemption.watch`; asked after each shard.
+    preempted: see `preemption.watch`; asked several times per shard.
 
   Returns:
     The number of votes for the true class.
@@ -84,56 +87,55 @@ def build(
   fixed = sharding.on_local_devices(
     (classifier, key, jnp.asarray(sigmas, jnp.float32)), mesh
   )
-  # Shards are padded, so that all have one compiled shape.
-  rows = -(-shard_size // mesh.size) * mesh.size
+  # Calls are padded with any images, so that all have one compiled shape.
+  rows = -(-shard_size // (_CALLS * mesh.size)) * mesh.size
+  calls = range(0, shard_size, rows)
   batches = loader.batches(
     source,
-    (loader.Request(np.resize(places[number], rows)) for number in mine),
+    (
+      loader.Request(np.resize(places[number][call:], rows))
+      for number in mine
+      for call in calls
+    ),
     workers=workers,
     ahead=1,
     sharding=NamedSharding(mesh, PartitionSpec(sharding.VOTES)),
   )
   with (
     contextlib.closing(batches),
-    tqdm.tqdm(
-      desc=stage,
+    bars.bar(
+      stage,
+      unit='shard',
+      shown=place.first,
       initial=len(places) - len(missing),
       total=len(places),
-      unit='shard',
-      disable=not place.first,
     ) as bar,
   ):
-    # A round is a shard of each process: all ask equally often.
-    for first in range(0, len(missing), place.count):
-      if first // place.count < len(mine):
-        number = mine[first // place.count]
-        counts = _count_spread(
-          *fixed,
-          *next(batches),
-          jnp.asarray(np.resize(indices[number], rows), jnp.uint32),
-          votes=votes,
-          chunk_size=min(chunk_size, votes),
-          mesh=mesh,
-        )
-        own = np.asarray(counts)[: len(places[number])]
-        _save(paths[number], indices[number], own)
+    for turn, first in enumerate(range(0, len(missing), place.count)):
+      number = mine[turn] if turn < len(mine) else None
+      counts = []
+      for call in range(_CALLS):  # all processes ask equally often
+        if number is not None and call < len(calls):
+          chosen = np.resize(indices[number][calls[call] :], rows)
+          found = _count_spread(
+            *fixed,
+            *next(batches),
+            jnp.asarray(chosen, jnp.uint32),
+            votes=votes,
+            chunk_size=min(chunk_size, votes),
+            mesh=mesh,
+          )
+          counts.append(np.asarray(found))
+          if len(counts) == len(calls):
+            own = np.concatenate(counts)[: len(places[number])]
+            _save(paths[number], indices[number], own)
+        if preempted():
+          raise preemption.Preempted(
+            f'the finished shards of {stage} are saved'
+          )
       bar.update(min(place.count, len(missing) - first))
-      if preempted():
-        raise preemption.Preempted(f'the finished shards of {stage} are saved')
   processes.barrier(stage)
-  processes.await_shown(
-    lambda: all(path.exists() for path in paths) or None, directory
-  )
-  table = [
-    _load(path, chosen, len(sigmas))
-    for path, chosen in zip(paths, indices, strict=True)
-  ]
-  for path, shard in zip(paths, table, strict=True):
-    if shard is None:
-      raise OSError(
-        f'{path} is not there: {directory} must be one folder for all processes'
-      )
-  return np.concatenate([shard for shard in table if shard is not None])
+  return _read(paths, indices, len(sigmas))
 
 
 @functools.partial(jax.jit, static_argnames=('votes', 'chunk_size', 'mesh'))
@@ -268,14 +270,30 @@ def _save(
   indices: Int[np.ndarray, ' shard'],
   counts: Int[np.ndarray, 'shard levels'],
 ) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_suffix('.part')
-  with part.open('wb') as file:
-    np.savez(file, indices=indices, counts=counts)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(part, path)
-  settings.sync_directory(path.parent)
+  content = io.BytesIO()
+  np.savez(content, indices=indices, counts=counts)
+  files.write_atomic(path, content.getvalue())
+
+
+def _read(
+  paths: Sequence[pathlib.Path],
+  indices: Sequence[Int[np.ndarray, ' _']],
+  levels: int,
+) -> Int[np.ndarray, 'examples levels']:
+  """The counts of all shards, once all of them are written."""
+  directory = paths[0].parent
+  processes.await_shown(
+    lambda: all(path.exists() for path in paths) or None, directory
+  )
+  table = []
+  for path, chosen in zip(paths, indices, strict=True):
+    shard = _load(path, chosen, levels)
+    if shard is None:
+      raise OSError(
+        f'{path} is not there: {directory} must be one folder for all processes'
+      )
+    table.append(shard)
+  return np.concatenate(table)
 
 
 def _load(

@@ -1,7 +1,6 @@
 """Saving: a save that is interrupted, or fails, costs nothing but itself."""
 
 import re
-import resource
 import time
 
 import jax
@@ -12,6 +11,7 @@ import pytest
 from dualrs_jax import checkpoints
 from tests.checkpoints.trees import Net, assert_same, items
 from tests.clocks import hours_pass_while_saving
+from tests.full_disk import full_disk
 from tests.read_only import read_only
 from tests.runtime import launch
 
@@ -37,13 +37,6 @@ def test_an_interrupted_save_is_no_checkpoint(directory):
   assert checkpoints.restore(directory, items(Net(9)))[2] == 3
 
 
-def fill(largest):
-  """No file may grow beyond so many bytes; returns what ends that."""
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
-  return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def check_until_it_fails(saver):
   deadline = time.monotonic() + 30
   while time.monotonic() < deadline:
@@ -54,14 +47,11 @@ def check_until_it_fails(saver):
 def test_a_full_disk_is_told_at_the_next_step_and_loses_nothing(
   directory, caplog
 ):
-  empty = fill(1000)
-  try:
+  with full_disk(1000):
     saver = checkpoints.Saver(directory, keep=3)
     saver.save(4, items(Net(4)), {})
     with pytest.raises(checkpoints.CheckpointError) as error:
       check_until_it_fails(saver)
-  finally:
-    empty()
   assert re.fullmatch(
     f'checkpoint {directory}/4 could not be written: '
     r'(\[Errno 27\] )?File too large',
@@ -79,15 +69,12 @@ def test_a_full_disk_is_told_at_the_next_step_and_loses_nothing(
 
 
 def test_a_full_disk_at_the_last_save_is_told_at_the_end(directory):
-  empty = fill(1000)
-  try:
-    with (
-      pytest.raises(checkpoints.CheckpointError, match='4 could not be writt'),
-      checkpoints.Saver(directory, keep=3) as saver,
-    ):
-      saver.save(4, items(Net(4)), {})
-  finally:
-    empty()
+  with (
+    full_disk(1000),
+    pytest.raises(checkpoints.CheckpointError, match='4 could not be written'),
+    checkpoints.Saver(directory, keep=3) as saver,
+  ):
+    saver.save(4, items(Net(4)), {})
 
 
 def test_nothing_of_a_failed_save_comes_between_the_files_of_the_next(tmp_path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from dualrs_jax import checkpoints, data, models, sharding
+from dualrs_jax import checkpoints, confidence, data, models, sharding
 from dualrs_jax.evaluation import asked, certify_source, records
 from dualrs_jax.evaluation import certify_dataset as module
 from dualrs_jax.runtime import settings
@@ -128,6 +128,34 @@ def test_dual_certification_of_a_subset(fresh):
   ).exists()
   more = module.certify_dataset(make_config(count=3), fresh)
   assert timeless(more[:2]) == timeless(rows)
+
+
+def test_the_cap_of_the_estimator_is_what_its_unanimous_votes_give(caplog):
+  config = make_config(n=10_000, alpha=0.001, certificate='paper')
+  with config.unlocked():
+    config.update(sigmas=(0.25, 1.0), estimator_sigma=0.5)
+  cap = asked.radius_cap(config)
+  assert cap == 0.5 * confidence.lower_z(10_000, 0.0005)[-1]
+  assert cap == pytest.approx(3.1709 * 0.5, abs=1e-4)
+  asked.warn_of_radius_cap(config)
+  assert 'estimator_sigma 0.5 is below the largest of sigmas, 1' in caplog.text
+  assert 'at most 1.585 (n = 10000)' in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('estimator_sigma', 'radii', 'felt'),
+  [(0.5, (0.0, 1.0), False), (0.5, (0.0, 1.6), True), (1.0, (9.0,), False)],
+)
+def test_a_cap_beyond_the_radii_is_not_told(
+  caplog, estimator_sigma, radii, felt
+):
+  config = make_config(
+    n=10_000, alpha=0.001, certificate='paper', protocol='adaptive', radii=radii
+  )
+  with config.unlocked():
+    config.update(sigmas=(0.25, 1.0), estimator_sigma=estimator_sigma)
+  asked.warn_of_radius_cap(config)
+  assert bool(caplog.text) == felt
 
 
 def test_the_cap_of_the_estimator_is_told_with_its_number(fresh, caplog):
@@ -360,9 +388,8 @@ def test_a_merge_names_what_is_missing_by_label(fresh):
   config = make_config(smoothing='single', count=3)
   labels = ['single-0.25-fixed', 'single-1-fixed']
   images = [3, 10, 17]
-  assert module.merge_dataset(config, fresh, partly=True) == dict.fromkeys(
-    labels, images
-  )
+  with pytest.raises(FileNotFoundError, match='no single-0.25-fixed or single'):
+    module.merge_dataset(config, fresh, partly=True)
   rows = module.certify_dataset(config, fresh, Place(1, 2))
   assert [row.idx for row in rows] == [10] * 2
   missing = dict.fromkeys(labels, [3, 17])

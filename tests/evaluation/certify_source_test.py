@@ -6,7 +6,6 @@ The rows are those of the certificates, in any order and by any number of runs.
 import dataclasses
 import json
 import pathlib
-import resource
 import signal
 import time
 
@@ -23,6 +22,7 @@ from dualrs_jax.runtime import locks, preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 from tests import programs
+from tests.full_disk import full_disk
 from tests.read_only import read_only
 
 ALL = np.arange(12)
@@ -393,7 +393,9 @@ def test_two_processes_cannot_take_one_place(certify, tmp_path, monkeypatch):
     workers.open_own(tmp_path / 'run', recorded, Place(0, 2)),
     pytest.raises(locks.InUse, match=str(path)),
   ):
-    certify(place=Place(0, 2))
+    certify(place=Place(0, 2), positions=ALL[:3])
+  after = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  assert after == recorded, 'who was refused has asked for nothing'
 
 
 def test_who_chose_a_chunk_size_later_takes_that_of_the_first(
@@ -452,14 +454,9 @@ def test_a_full_disk_is_told_and_loses_nothing(certify, tmp_path):
   whole = timeless(certify('whole'))
   certify(positions=ALL[:1])
   path = tmp_path / 'run' / module.ROWS
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  limit = path.stat().st_size + 700
-  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-  try:
-    with pytest.raises(OSError, match=str(path)):
-      certify()
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  room = path.stat().st_size + 700
+  with full_disk(room), pytest.raises(OSError, match=str(path)):
+    certify()
   kept = timeless(written(path.parent))
   assert 1 < len(kept) < 12
   assert kept == whole[: len(kept)]

@@ -13,6 +13,7 @@ from dualrs_jax.evaluation import (
   report,
   style,
 )
+from dualrs_jax.runtime import files as files_lib
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime import shards
 
@@ -130,7 +131,7 @@ def test_the_summary_is_of_the_images_asked_for_last(workdir, tmp_path):
   recorded = settings_lib.read(path)
   assert recorded['asked'] == ' '.join(map(str, range(100, 112)))
   asked = {'images': 3, 'asked': '104 109 150'}
-  settings_lib.write_atomic(path, json.dumps(recorded | asked))
+  files_lib.write_atomic(path, json.dumps(recorded | asked))
   run = report.load_runs(copy)['single-0.5']
   assert [row.idx for row in run.rows] == [104, 109]
   text = report.report(copy, ['single-0.5'], radii=(0.0,))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax.evaluation import certify_source, tsv, workers
+from dualrs_jax.runtime import files as files_lib
 from dualrs_jax.runtime import locks, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
@@ -99,6 +100,29 @@ def test_who_begins_later_gets_the_same_share(run):
   assert workers.share(asked, later, FIRST) == at_once[0][3:]
 
 
+def test_who_begins_again_after_a_merge_gets_the_rest_of_its_share(
+  run, tmp_path
+):
+  settings, rows = run
+  asked = range(100, 112)
+  write(tmp_path / workers.ROWS, rows[:2])
+  places = FIRST, SECOND
+  before = workers.read(tmp_path, settings)
+  shares = [workers.share(asked, before, place) for place in places]
+  assert [len(share) for share in shares] == [5, 5]
+  done = [shares[0], shares[1][:2]]  # the second one is killed
+  for name, own in zip(SHARDS, done, strict=True):
+    write(tmp_path / name, of(rows, *own))
+  missing = workers.merge(tmp_path, settings, asked, partly=True)
+  assert missing == sorted(shares[1][2:])
+  files = workers.read(tmp_path, settings)
+  again = [workers.share(asked, files, place) for place in places]
+  assert again == [[], shares[1][2:]]
+  others = [workers.share(asked, files, Place(k, 3)) for k in range(3)]
+  assert sorted(sum(others, [])) == missing
+  assert [len(share) for share in others] == [1, 1, 1]
+
+
 def test_a_merge_is_one_file_in_the_order_of_the_indices(files, run):
   rows = run[1]
   assert workers.merge(files, run[0], range(100, 108), partly=False) == []
@@ -118,8 +142,10 @@ def test_what_is_missing_is_named_and_only_a_part_is_merged_on_request(
   assert workers.merge(files, run[0], asked, partly=False) == missing
   assert names(files) == before
   assert workers.merge(files, run[0], asked, partly=True) == missing
-  assert names(files) == [workers.ROWS]
+  assert names(files) == before
   assert merged(files, run) == by_index(run[1])
+  assert workers.merge(files, run[0], range(100, 108), partly=True) == []
+  assert names(files) == [workers.ROWS]
 
 
 def test_without_a_file_all_is_missing_and_nothing_is_made(run, tmp_path):
@@ -182,7 +208,7 @@ def test_a_merge_that_is_interrupted_loses_no_row(
     monkeypatch.setattr(shards.Shard, 'remove', interrupted)
 
   if step == 'replace':
-    monkeypatch.setattr(settings_lib, 'write_atomic', interrupted)
+    monkeypatch.setattr(files_lib, 'write_atomic', interrupted)
   else:
     second = step == 'second'
     monkeypatch.setattr(
@@ -228,16 +254,16 @@ def test_who_ends_while_another_merges_waits_and_merges_its_own(
     args=(files, settings, asked),
     kwargs={'partly': False},
   )
-  write = settings_lib.write_atomic
+  write = files_lib.write_atomic
 
   def slow_write(*arguments):
-    monkeypatch.setattr(settings_lib, 'write_atomic', write)
+    monkeypatch.setattr(files_lib, 'write_atomic', write)
     own.close()
     other.start()
     other.join(0.5)
     write(*arguments)
 
-  monkeypatch.setattr(settings_lib, 'write_atomic', slow_write)
+  monkeypatch.setattr(files_lib, 'write_atomic', slow_write)
   workers.merge(files, settings, asked, partly=False)
   other.join()
   assert names(files) == [workers.ROWS]

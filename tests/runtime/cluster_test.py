@@ -56,6 +56,11 @@ def test_a_place_that_is_given_takes_no_coordinator():
   assert found == Place(2, 3)
   with pytest.raises(ValueError, match=r'process_id must be in \[0, 3\)'):
     cluster.locate('', num_processes=3, process_id=3)
+  with pytest.raises(ValueError, match='num_processes must be at least 1'):
+    cluster.locate('', num_processes=0, process_id=0)
+  message = '^num_processes given without process_id$'
+  with pytest.raises(ValueError, match=message):
+    cluster.locate('', num_processes=3)
 
 
 @pytest.fixture
@@ -97,13 +102,23 @@ def test_no_cluster_tells_a_place(updated):
   assert not updated
 
 
-def test_a_cluster_that_is_none(monkeypatch):
-  def initialize(*_, **options):
-    assert options['heartbeat_timeout_seconds'] == 30
-    raise ValueError('coordinator_address should be defined.')
+def test_a_cluster_is_joined_with_a_heartbeat_of_30_s(monkeypatch, updated):
+  for name, value in SLURM.items():
+    monkeypatch.setenv(name, value)
+  called = []
+  # JAX itself would refuse, since other tests have used its devices.
+  monkeypatch.setattr(
+    cluster.jax.distributed,
+    'initialize',
+    lambda *arguments, **options: called.append((arguments, options)),
+  )
+  cluster.start('auto')
+  [(arguments, options)] = called
+  assert arguments == (None, None, None)
+  assert options['heartbeat_timeout_seconds'] == 30
 
-  # JAX itself would refuse earlier, since other tests have used its devices.
-  monkeypatch.setattr(cluster.jax.distributed, 'initialize', initialize)
+
+def test_a_cluster_that_is_none():
   with pytest.raises(ValueError, match="'auto', but JAX recognises no cluster"):
     cluster.start('auto')
 

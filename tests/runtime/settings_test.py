@@ -9,28 +9,6 @@ import pytest
 from dualrs_jax.runtime import settings
 
 
-def test_write_atomic_replaces_and_leaves_nothing_else(tmp_path):
-  path = tmp_path / 'deep' / 'file.txt'
-  settings.write_atomic(path, 'one')
-  settings.write_atomic(path, 'two\n')
-  assert path.read_text() == 'two\n'
-  assert os.listdir(path.parent) == ['file.txt']
-
-
-def test_interrupted_write_keeps_the_old_contents(tmp_path, monkeypatch):
-  path = tmp_path / 'file.txt'
-  settings.write_atomic(path, 'old')
-
-  def fail(descriptor):
-    raise OSError('no space left')
-
-  monkeypatch.setattr(os, 'fsync', fail)
-  with pytest.raises(OSError, match='no space'):
-    settings.write_atomic(path, 'new')
-  assert path.read_text() == 'old'
-  assert os.listdir(tmp_path) == ['file.txt']
-
-
 def test_file_and_directory_are_synced_before_claim_returns(
   tmp_path, monkeypatch
 ):
@@ -174,14 +152,19 @@ def test_seeds_that_jax_would_cut_are_refused(seed):
     settings.check_seed(seed)
 
 
-def test_latest_values_follow_the_claims_and_are_never_compared(tmp_path):
+def test_values_are_replaced_and_never_compared(tmp_path):
   path = tmp_path / 'settings.json'
-  for images in (100, 500, 500):
-    claimed = settings.claim(path, {'n': 1}, latest={'images': images})
-    assert claimed == settings.read(path) == {'n': 1, 'images': images}
+  for images in (100, 500):
+    claimed = settings.claim(path, {'n': 1}, once={'images': images})
+    assert claimed == settings.read(path) == {'n': 1, 'images': 100}
+  settings.replace(path, {'images': 500})
+  assert settings.read(path) == {'n': 1, 'images': 500}
   with pytest.raises(settings.SettingsMismatch, match='n is 1 there'):
-    settings.claim(path, {'n': 2}, latest={'images': 7})
+    settings.claim(path, {'n': 2}, once={'images': 7})
   assert settings.read(path)['images'] == 500
+  before = path.stat().st_ino
+  settings.replace(path, {'images': 500})
+  assert path.stat().st_ino == before, 'nothing to write'
 
 
 def test_verify_compares_what_both_name(tmp_path):

@@ -1,10 +1,10 @@
 import logging
 import os
-import resource
 
 import pytest
 
 from dualrs_jax.runtime import locks, shards
+from tests.full_disk import full_disk
 
 HEADER = 'number\tsquare'
 
@@ -135,15 +135,11 @@ def test_a_row_must_be_one_line(path, text):
 
 def test_a_full_disk_is_named_and_leaves_no_torn_line(path):
   whole = path.read_bytes()
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   with shards.Shard(path, HEADER, parse) as shard:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 6, hard))
-    try:
+    with full_disk(len(whole) + 6):
       shard.append(line(3))  # four bytes of six
       with pytest.raises(OSError, match=r"File too large: '.*rows\.tsv'"):
         shard.append(line(4))
-    finally:
-      resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == whole + b'3\t9\n'
     shard.append(line(4))
   assert shards.read(path, HEADER, parse) == [0, 1, 2, 3, 4]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from dualrs_jax import confidence
 from dualrs_jax.training import checks
 
 
@@ -31,22 +30,6 @@ def test_a_choice_names_the_nearest():
   checks.choice('estimator.loss', 'paper', {'paper': 1, 'certificate': 2})
   with pytest.raises(ValueError, match="did you mean 'certificate'"):
     checks.choice('estimator.loss', 'certify', {'paper': 1, 'certificate': 2})
-
-
-def test_radius_cap_is_reported_with_its_number(caplog):
-  options = {'n': 10_000, 'alpha': 0.0005}
-  cap = checks.radius_cap((0.25, 1.0), 0.5, **options)
-  assert cap == 0.5 * confidence.lower_z(10_000, 0.0005)[-1]
-  assert cap == pytest.approx(3.1709 * 0.5, abs=1e-4)
-  checks.warn_of_radius_cap((0.25, 1.0), 0.5, **options)
-  assert 'estimator_sigma 0.5 is below the largest of sigmas, 1' in caplog.text
-  assert 'at most 1.585 (n = 10000)' in caplog.text
-
-
-def test_no_cap_at_the_largest_level(caplog):
-  assert checks.radius_cap((0.25, 1.0), 1.0, n=100, alpha=0.001) is None
-  checks.warn_of_radius_cap((0.25, 1.0), 1.0, n=100, alpha=0.001)
-  assert not caplog.text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from dualrs_jax.training import recorder
+from tests.full_disk import full_disk
 
 
 def events(directory):
@@ -49,6 +50,23 @@ def test_resuming_drops_what_came_after(tmp_path):
   assert steps(tmp_path, 'b') == [10]
   losses = [(step, value) for step, _, value in events(tmp_path / 'a')]
   assert losses == [(10, 10), (20, 20), (30, 31)]
+
+
+@pytest.mark.parametrize('largest', [300, 3000])
+def test_a_full_disk_is_told_with_the_place_and_never_waited_for(
+  tmp_path, largest
+):
+  def fill():
+    with recorder.Recorder(tmp_path, 'a', after_step=0) as record:
+      for step in range(1000):
+        record.write(step, {'loss': 1.0, 'other': 2.0})
+
+  with full_disk(largest), pytest.raises(OSError, match='too large') as error:
+    fill()
+  assert error.value.filename.startswith(str(tmp_path))
+  with recorder.Recorder(tmp_path, 'a', after_step=2) as record:
+    record.write(3, {'loss': 3.0})
+  assert steps(tmp_path, 'a') == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dualrs_jax import confidence
+from dualrs_jax import confidence, sharding
+from dualrs_jax.runtime import preemption
 from dualrs_jax.training import targets
 from tests.training import networks
 
@@ -119,6 +120,40 @@ def test_shards_make_no_difference(tmp_path):
   assert whole.shape == (40, len(SIGMAS))
   np.testing.assert_array_equal(whole, build(tmp_path / 'b', shard_size=7))
   assert len(list((tmp_path / 'b').iterdir())) == 6
+
+
+def test_within_a_shard_it_can_be_ended(tmp_path):
+  undisturbed = build(tmp_path / 'undisturbed')
+  asked = []
+
+  def preempted():
+    asked.append(sorted(path.name for path in tmp_path.glob('*.npz')))
+    return len(asked) == 11
+
+  with pytest.raises(
+    preemption.Preempted, match='finished shards of targets-1'
+  ):
+    build(tmp_path, shard_size=8, preempted=preempted)
+  # With eight devices a shard of eight is one call, and asked about as often.
+  assert asked[0] == asked[7] == ['000000000.npz']
+  assert asked[8] == asked[10] == ['000000000.npz', '000000008.npz']
+  np.testing.assert_array_equal(build(tmp_path, shard_size=8), undisturbed)
+
+
+def test_a_shard_is_counted_in_several_calls(tmp_path, monkeypatch):
+  undisturbed = build(tmp_path / 'undisturbed')
+  mesh = sharding.votes_mesh(jax.local_devices()[:1])
+  monkeypatch.setattr(sharding, 'votes_mesh', lambda _: mesh)
+  asked = []
+
+  def preempted():
+    asked.append(len(list(tmp_path.glob('*.npz'))))
+    return len(asked) == 5
+
+  with pytest.raises(preemption.Preempted):
+    build(tmp_path, shard_size=20, preempted=preempted)
+  assert asked == [0] * 5, 'in the middle of the first shard'
+  np.testing.assert_array_equal(build(tmp_path, shard_size=20), undisturbed)
 
 
 def test_a_complete_table_is_not_counted_again(tmp_path, monkeypatch):
