@@ -4,7 +4,8 @@
 
 Trains a small configuration on several numbers of processes over loopback and
 of CPU devices in each, and compares the weights with those of one process and
-one device: they may differ by the order of float32 sums. Then it certifies what
+one device, from which they may differ by the order of float32 sums, and with
+those of one process and as many devices in all. Then it certifies what
 one process trained, adaptively and with a fixed number of votes: by processes
 that share the images, and by processes that share the votes on each image.
 Rows must be those of one process bit for bit.
@@ -27,7 +28,7 @@ from dualrs_jax import checkpoints, networks
 from dualrs_jax.runtime import environment
 
 #: Processes, and devices of each.
-TRAINED = ((2, 1), (4, 1), (1, 4), (2, 2))
+TRAINED = ((1, 2), (2, 1), (1, 4), (2, 2), (4, 1))
 #: How the processes of a certification share it, how many, devices of each.
 CERTIFIED = (
   ('images', 2, 1),
@@ -143,16 +144,20 @@ def report(stages, training, certification):
     ' sums begin as roundings; where one decides a tie, of a vote or of the'
     ' level at which an image is trained, later stages can differ by more. To'
     ' compare with, the last row: one process, each weight of its classifier-0'
-    f' changed by at most {CHANGE}. All processes share the cores.',
+    f' changed by at most {CHANGE}. The last column but one is against one'
+    ' process with as many devices in all, of any weight in any stage. All'
+    ' processes share the cores.',
     '',
-    f'| processes | devices of each | {" | ".join(stages)} | votes | seconds |',
-    '|--:|--:|' + '--:|' * (len(stages) + 2),
+    f'| processes | devices of each | {" | ".join(stages)} | votes'
+    ' | same devices, one process | seconds |',
+    '|--:|--:|' + '--:|' * (len(stages) + 3),
   ]
-  for topology, (differences, differing, cast, seconds) in training:
+  for topology, found in training:
+    differences, differing, cast, alike, seconds = found
     shown = ' | '.join(f'{x:.1e}' for x in differences)
     lines.append(
       f'| {" | ".join(map(str, topology))} | {shown} | {differing} of {cast:,}'
-      f' | {seconds:.0f} |'
+      f' | {"" if alike is None else f"{alike:.1e}"} | {seconds:.0f} |'
     )
   lines += [
     '',
@@ -182,18 +187,23 @@ def main():
     cast = votes(one).size * runs.load_config(config).targets.votes
     stages = list(arrays(config, one))
     nothing = [0.0] * len(stages)
-    training: list[Any] = [((1, 1), (nothing, 0, cast, seconds))]
-    for topology in TRAINED:
-      workdir = folder / f'trained-{topology[0]}-{topology[1]}'
-      seconds = trained(config, workdir, *topology)
+    training: list[Any] = [((1, 1), (nothing, 0, cast, None, seconds))]
+    for processes, devices in TRAINED:
+      workdir = folder / f'trained-{processes}-{devices}'
+      seconds = trained(config, workdir, processes, devices)
+      alike = None
+      if processes > 1:
+        other = folder / f'trained-1-{processes * devices}'
+        alike = max(compared(config, workdir, other)[0])
+      comparison = compared(config, workdir, one)
       training.append(
-        (topology, (*compared(config, workdir, one), cast, seconds))
+        ((processes, devices), (*comparison, cast, alike, seconds))
       )
       print(*training[-1], flush=True)
     workdir = folder / 'disturbed'
     seconds = disturbed(config, one, workdir)
     comparison = compared(config, workdir, one)
-    training.append((('1, changed', 1), (*comparison, cast, seconds)))
+    training.append((('1, changed', 1), (*comparison, cast, None, seconds)))
     print(*training[-1], flush=True)
     expected = certified(config, folder, one, 'images', 1, 1)
     certification = []

@@ -91,6 +91,21 @@ def test_more_processes_train_as_one(
 
 
 @pytest.mark.slow
+def test_two_processes_are_bit_for_bit_one_process_with_two_devices(tmp_path):
+  for count, devices in ((2, 1), (1, 2)):
+    workdir = tmp_path / f'{count}-{devices}'
+    workdir.mkdir()
+    started = start(workdir, count=count, devices=devices)
+    programs.check(programs.end_all(started), [0] * count)
+  for stage in STAGES:
+    one, two = (
+      tiny.weights(tmp_path / name, stage, tiny.STAGES[stage])
+      for name in ('1-2', '2-1')
+    )
+    jax.tree.map(np.testing.assert_array_equal, two, one)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('victim', [0, 1])
 def test_one_is_killed_the_other_leaves_and_a_restart_ends_in_the_same_weights(
   tmp_path, tmp_path_factory, victim
