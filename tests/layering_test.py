@@ -112,6 +112,7 @@ MAY_IMPORT = {
 #: Level 3: these join stages and practice, and they alone receive `config`.
 LOOPS = {
   'training.recipe': {'networks'},
+  'training.run': {'networks'},
   'training.loop': {'networks'},
   'evaluation.asked': {'networks', 'training'},
   'evaluation.certify_dataset': {'networks', 'training'},

@@ -18,64 +18,33 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from dualrs_jax import (
   checkpoints,
   data,
-  denoising,
   models,
   networks,
-  sharding,
 )
 from dualrs_jax.runtime import locks, preemption, processes, settings
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
-from dualrs_jax.training import fit, losses, recipe, state, targets
+from dualrs_jax.training import fit, losses, recipe, targets
+from dualrs_jax.training import run as run_lib
 from dualrs_jax.training import stages as stage_names
-from dualrs_jax.training.feed import Examples, Feed
+from dualrs_jax.training.feed import Feed
+from dualrs_jax.training.run import Run
 
 logger = logging.getLogger(__name__)
 
 _VALIDATION_VOTES = 32
-
-
-class _Run(NamedTuple):
-  """A configuration with what is loaded for it."""
-
-  config: Any
-  workdir: pathlib.Path
-  train: data.Source
-  validation: Examples
-  classifier_front: denoising.Front
-  estimator_front: denoising.Front
-  mesh: Mesh
-  preempted: Callable[[], bool]
-
-  def placed(self, tree: Any) -> Any:
-    """Arrays, on all devices of the mesh."""
-    return sharding.replicated(tree, self.mesh)
-
-  def spread_over(self, mesh: Mesh) -> '_Run':
-    """The same run on another mesh."""
-    if mesh == self.mesh:
-      return self
-    moved = self.validation, self.classifier_front, self.estimator_front
-    validation, *fronts = sharding.replicated(moved, mesh)
-    return self._replace(
-      validation=validation,
-      classifier_front=fronts[0],
-      estimator_front=fronts[1],
-      mesh=mesh,
-    )
 
 
 def train(config: Any, workdir: str | os.PathLike) -> None:
@@ -104,7 +73,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
   workdir = pathlib.Path(workdir)
   settings.claim(workdir / 'settings.json', recipe.identity(config))
   with _alone(workdir), preemption.watch(together=True) as preempted:
-    _train(_load(config, workdir, preempted))
+    _train(run_lib.load(config, workdir, preempted))
 
 
 def is_trained(config: Any, workdir: str | os.PathLike) -> bool:
@@ -138,7 +107,7 @@ def _alone(workdir: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _train(run: _Run) -> None:
+def _train(run: Run) -> None:
   """Trains stage after stage."""
   config = run.config
   shares = classifier_stage.level_shares(
@@ -164,49 +133,8 @@ def _train(run: _Run) -> None:
     _fit_single(run, sigma)
 
 
-def _load(
-  config: Any, workdir: pathlib.Path, preempted: Callable[[], bool]
-) -> _Run:
-  """Loads the images, and what stands before the networks."""
-  validation = data.load(split='validation', **config.data)
-  images, labels = validation.gather(np.arange(len(validation)))
-  model = config.model.to_dict()
-  mesh = _mesh('estimator-1', config.estimator)
-  denoiser = networks.denoiser(model['denoiser'])
-  if denoiser is not None:
-    denoiser = sharding.replicated(denoiser, mesh)
-  return _Run(
-    config,
-    workdir,
-    data.load(split='train', **config.data),
-    Examples(*sharding.replicated((images, labels), mesh)),
-    networks.front(denoiser, model['classifier']),
-    networks.front(denoiser, model['estimator']),
-    mesh,
-    preempted,
-  )
-
-
-def _mesh(stage: str, options: Any) -> Mesh:
-  """The devices over which the rows that a stage takes at a time divide."""
-  rows = options.batch_size // options.accumulate
-  try:
-    mesh = sharding.data_mesh(rows)
-  except ValueError as error:
-    raise ValueError(f'{stage}: {error}') from error
-  if mesh.size < jax.device_count() and processes.here().first:
-    logger.warning(
-      '%s computes %d rows at a time, which takes %d of %d devices',
-      stage,
-      rows,
-      mesh.size,
-      jax.device_count(),
-    )
-  return mesh
-
-
 def _fit_classifier(
-  run: _Run,
+  run: Run,
   stage: str,
   model: Any,
   options: Any,
@@ -218,9 +146,9 @@ def _fit_classifier(
   steps = options.steps if steps is None else steps
   if not steps:
     return model
-  run = run.spread_over(_mesh(stage, options))
+  run = run.for_stage(stage, options)
   levels = run.placed(levels)
-  source = _subset(run.train, options.count)
+  source = run_lib.subset(run.train, options.count)
   key = run.placed(fit.stage_key(run.config.seed, f'{stage}/validation'))
 
   def evaluate(model):
@@ -229,7 +157,7 @@ def _fit_classifier(
       run.validation,
       levels.sigmas,
       key,
-      batch_size=_images_per_pass(options),
+      batch_size=run_lib.images_per_pass(options),
     )
     return {
       f'validation_accuracy/{sigma:g}': float(accuracy)
@@ -244,13 +172,13 @@ def _fit_classifier(
     entropy=options.entropy,
   )
   feed = Feed(source, source.labels, options.augmented, run.config.workers)
-  return _fit(
-    run, stage, model, loss, feed, levels, options, evaluate, steps=steps
+  return run.fit(
+    stage, model, loss, feed, levels, options, evaluate, steps=steps
   )
 
 
 def _levels(
-  run: _Run, sigmas: Sequence[float], shares: Float[Array, ' levels']
+  run: Run, sigmas: Sequence[float], shares: Float[Array, ' levels']
 ) -> classifier_stage.Levels:
   """Noise levels with their shares, before any is selected."""
   levels = jnp.asarray(sigmas, jnp.float32)
@@ -259,7 +187,7 @@ def _levels(
   )
 
 
-def _fit_single(run: _Run, sigma: float) -> nnx.Module:
+def _fit_single(run: Run, sigma: float) -> nnx.Module:
   """Trains a baseline with as many steps as the dual's classifier has had."""
   config = run.config
   return _fit_classifier(
@@ -272,11 +200,11 @@ def _fit_single(run: _Run, sigma: float) -> nnx.Module:
   )
 
 
-def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
+def _fit_estimator(run: Run, number: int, classifier: Any) -> nnx.Module:
   """Builds the radius targets of a round and trains its estimator on them."""
   config, stage = run.config, f'estimator-{number}'
   options = config.estimator
-  run = run.spread_over(_mesh(stage, options))
+  run = run.for_stage(stage, options)
   new = networks.create(
     config.model.estimator.to_dict(),
     num_classes=len(config.sigmas),
@@ -287,7 +215,7 @@ def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
   done = fit.finished(new, directory, steps=options.steps)
   if done is not None:
     return run.placed(done)
-  source = _subset(run.train, config.targets.count)
+  source = run_lib.subset(run.train, config.targets.count)
   bounds = _radius_targets(run, number, source, classifier)
   context = estimator_stage.Context(
     run.placed(jnp.float32(config.estimator_sigma)),
@@ -303,7 +231,7 @@ def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
       context.estimator_sigma,
       key,
       votes=_VALIDATION_VOTES,
-      batch_size=_images_per_pass(options),
+      batch_size=run_lib.images_per_pass(options),
     )
     return estimator_stage.selected_shares(selected, config.sigmas)
 
@@ -319,11 +247,11 @@ def _fit_estimator(run: _Run, number: int, classifier: Any) -> nnx.Module:
   )
   loss = estimator_stage.make_loss(per_image, copies=options.copies)
   feed = Feed(source, bounds, options.augmented, config.workers)
-  return _fit(run, stage, new, loss, feed, context, options, evaluate)
+  return run.fit(stage, new, loss, feed, context, options, evaluate)
 
 
 def _radius_targets(
-  run: _Run, number: int, source: data.Source, classifier: Any
+  run: Run, number: int, source: data.Source, classifier: Any
 ) -> Float[np.ndarray, 'examples levels']:
   """What each level would certify of each image of a source."""
   config, stage = run.config, f'targets-{number}'
@@ -353,59 +281,7 @@ def _radius_targets(
   return bounds
 
 
-def _subset(source: data.Source, count: int) -> data.Source:
-  """That many images at equal distances; all of them for 0."""
-  if not 0 < count < len(source):
-    return source
-  return source.take(np.arange(count) * len(source) // count)
-
-
-def _images_per_pass(options: Any) -> int:
-  """How many images a validation takes at once: as many as a step of it."""
-  return options.batch_size * options.copies // options.accumulate
-
-
-def _fit(
-  run: _Run,
-  stage: str,
-  model: nnx.Module,
-  loss: state.Loss,
-  feed: Feed,
-  context: Any,
-  options: Any,
-  evaluate: Callable[[nnx.Module], dict[str, float]],
-  *,
-  steps: int | None = None,
-) -> nnx.Module:
-  """Fits one model; `options` are those that all stages share."""
-  total = steps or options.steps
-  checkpoint = run.config.checkpoint
-  return fit.fit(
-    model,
-    loss,
-    feed,
-    context,
-    stage=stage,
-    steps=total,
-    batch_size=options.batch_size,
-    accumulate=options.accumulate,
-    optimizer=recipe.optimizer(options, total),
-    decay=options.average,
-    seed=run.config.seed,
-    workdir=run.workdir,
-    rhythm=fit.Rhythm(
-      checkpoint.metrics_steps,
-      checkpoint.every_steps,
-      checkpoint.evaluate_steps,
-      checkpoint.keep,
-    ),
-    evaluate=evaluate,
-    mesh=run.mesh,
-    preempted=run.preempted,
-  )
-
-
-def _new_classifier(run: _Run) -> Any:
+def _new_classifier(run: Run) -> Any:
   return networks.create(
     run.config.model.classifier.to_dict(),
     num_classes=run.train.num_classes,
