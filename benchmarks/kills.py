@@ -13,15 +13,13 @@ other must leave by itself within a minute, or end its images in certification.
 
 import argparse
 import collections
-import os
 import pathlib
 import random
 import signal
 import tempfile
 import time
 
-from benchmarks import runs
-from dualrs_jax.runtime import environment
+from benchmarks import machine, runs
 
 PHASES = ('training', 'checkpointing', 'targets', 'certification')
 #: A phase is killed at a moment in so many seconds after it is seen, of
@@ -140,15 +138,13 @@ def disturb(config, folder, options, expected):
 
 def report(options, kills, leaving, ended, differing):
   """The result as Markdown."""
-  machine = environment.describe()
   lines = [
     '# Runs that were killed',
     '',
     f'`python -m benchmarks.kills --kills {options.kills} --processes'
     f' {options.processes} --seed {options.seed}`',
     '',
-    f'{os.cpu_count()} cores, {machine["device_kind"]}, jax'
-    f' {machine["versions"]["jax"]}, revision {machine["git_revision"]}.',
+    machine.in_short(),
     '',
     '| killed in | times |',
     '|---|---|',

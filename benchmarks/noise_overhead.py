@@ -1,6 +1,6 @@
 """What exact integer noise costs against float32 Gaussian noise.
 
-  python benchmarks/noise_overhead.py --output \
+  python -m benchmarks.noise_overhead --output \
     benchmarks/results/noise-overhead-NAME.md
 
 For images of 32 x 32 x 3 and 32 x 32 x 1: microseconds per noisy copy of
@@ -15,10 +15,8 @@ It runs on whatever device is there; sizes are options.
 """
 
 import argparse
-import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -26,8 +24,8 @@ import time
 import jax
 import jax.numpy as jnp
 
+from benchmarks import machine
 from dualrs_jax import lattice, models, noise, voting
-from dualrs_jax.runtime import environment
 
 SHAPES = ((32, 32, 3), (32, 32, 1))
 SIGMAS = (0.25, 0.5, 1.0)
@@ -94,16 +92,6 @@ def alternate(functions, rounds):
   return times
 
 
-def processor():
-  """The processor as the system names it."""
-  path = pathlib.Path('/proc/cpuinfo')
-  if path.exists():
-    for line in path.read_text().splitlines():
-      if line.startswith('model name'):
-        return line.partition(':')[2].strip()
-  return platform.processor() or platform.machine()
-
-
 def row(shape, arguments):
   """A line of the table: times of one image shape."""
   sampler = lattice.lattice_noise(SIGMAS)
@@ -154,16 +142,15 @@ def markdown(arguments):
     [
       '# What exact noise costs',
       '',
-      f'`{" ".join(["python", *sys.argv])}`',
+      f'`{" ".join(["python -m benchmarks.noise_overhead", *sys.argv[1:]])}`',
       '',
       f'Microseconds{of_what} per noisy copy, and per vote of a CIFAR ResNet'
       f' of depth {arguments.depth}, float32, in batches of'
       f' {arguments.copies}. Medians of {arguments.rounds} alternating rounds,'
       ' in brackets the best.',
       '',
-      f'Machine: {processor()}, {os.cpu_count()} CPU cores,'
-      f' {len(jax.local_devices())} device(s) of kind'
-      f' {jax.local_devices()[0].device_kind}.',
+      f'Machine: {machine.processor()}, {os.cpu_count()} CPU cores,'
+      f' {machine.devices()}.',
       '',
       '| image | gaussian | lattice | vote | lattice / gaussian'
       ' | extra, of a vote |',
@@ -173,11 +160,7 @@ def markdown(arguments):
       'The tables, of 8,192 columns per level:',
       '',
       *build,
-      '',
-      '```',
-      json.dumps(environment.describe(), indent=2),
-      '```',
-      '',
+      *machine.block(),
     ]
   )
 

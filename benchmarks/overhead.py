@@ -1,6 +1,6 @@
 """What certification costs beyond the forward passes it cannot avoid.
 
-  python benchmarks/overhead.py --output benchmarks/results/overhead-NAME.md
+  python -m benchmarks.overhead --output benchmarks/results/overhead-NAME.md
 
 Three figures, each measured side by side in one run, in alternating rounds:
 
@@ -15,9 +15,7 @@ It runs on whatever device is there; sizes are options.
 """
 
 import argparse
-import json
 import pathlib
-import platform
 import resource
 import statistics
 import subprocess
@@ -28,8 +26,8 @@ import jax
 import jax.numpy as jnp
 
 import dualrs_jax
+from benchmarks import machine
 from dualrs_jax import models
-from dualrs_jax.runtime import environment
 
 SHAPE = (32, 32, 3)
 SIGMAS = (0.25, 0.5, 1.0)
@@ -150,7 +148,7 @@ def peak_memory(depth, n, chunk):
   """Bytes at the peak of a process that certifies one image with n votes."""
   arguments = ['--child', '--depth', depth, '--n', n, '--chunk', chunk]
   process = subprocess.run(
-    [sys.executable, __file__, *map(str, arguments)],
+    [sys.executable, '-m', 'benchmarks.overhead', *map(str, arguments)],
     capture_output=True,
     text=True,
     check=True,
@@ -178,30 +176,19 @@ def certify_once(depth, n, chunk):
   print(peak)
 
 
-def processor():
-  """The processor as the system names it."""
-  path = pathlib.Path('/proc/cpuinfo')
-  if path.exists():
-    for line in path.read_text().splitlines():
-      if line.startswith('model name'):
-        return line.partition(':')[2].strip()
-  return platform.processor() or platform.machine()
-
-
 def markdown(arguments):
   depth, n, chunk = arguments.depth, arguments.n, arguments.chunk
   votes, times, ratio = against_forward(depth, n, chunk, arguments.rounds)
   lines = [
     '# Overhead of certification',
     '',
-    f'`{" ".join(["python", *sys.argv])}`',
+    f'`{" ".join(["python -m benchmarks.overhead", *sys.argv[1:]])}`',
     '',
     f'Network: CIFAR ResNet of depth {depth}, {chunk} noisy copies of 32 x 32'
     f' x 3 per forward pass, n = {n:,}, float32. Medians of'
     f' {arguments.rounds} alternating rounds.',
     '',
-    f'Machine: {processor()}, {len(jax.local_devices())} device(s) of kind'
-    f' {jax.local_devices()[0].device_kind}.',
+    f'Machine: {machine.processor()}, {machine.devices()}.',
     '',
     '| | votes/s | of the bare forward pass |',
     '|---|---|---|',
@@ -218,8 +205,7 @@ def markdown(arguments):
   for factor in (1, 2, 4):
     peak = peak_memory(depth, factor * n, chunk) / 2**20
     lines.append(f'| {factor * n:,} | {peak:,.0f} |')
-  lines += ['', '```', json.dumps(environment.describe(), indent=2), '```', '']
-  return '\n'.join(lines)
+  return '\n'.join([*lines, *machine.block()])
 
 
 def main():

@@ -26,8 +26,8 @@ import numpy as np
 from flax import nnx
 
 import dualrs_jax
+from benchmarks import machine
 from dualrs_jax import data, models, sharding
-from dualrs_jax.runtime import environment
 from dualrs_jax.training import classifier, feed, fit, state
 
 SHAPE = (32, 32, 3)
@@ -161,16 +161,14 @@ def measured(devices):
 
 
 def report(rows, load):
-  machine = environment.describe()
   one = rows[1]
   lines = [
     '# Scaling over the devices of a CPU',
     '',
     '`python -m benchmarks.scaling`',
     '',
-    f'{os.cpu_count()} cores, load before the run {load:.1f}, jax'
-    f' {machine["versions"]["jax"]}, revision {machine["git_revision"]}. One'
-    ' core for each device, as far as there are any.',
+    f'{machine.in_short()} Load before the run {load:.1f}. One core for each'
+    ' device, as far as there are any.',
     '',
     f'| devices | training, ms per step of {BATCH} images | times one device'
     ' | certification, votes/s | times one device | host, ms per step |',

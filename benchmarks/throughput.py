@@ -35,19 +35,16 @@ over the rounds, ratios of what was measured in the same round.
 """
 
 import argparse
-import contextlib
 import importlib.metadata
 import importlib.util
 import json
 import math
 import os
 import pathlib
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,42 +52,13 @@ import numpy as np
 
 import dualrs_jax
 from benchmarks import paths
+from benchmarks import throughput_report as report
 from dualrs_jax import adaptive, composition, sharding
-from dualrs_jax.runtime import environment
 
 SIGMA = 0.5
 ALPHA = 0.001
 
 CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
-
-FORWARD = 'bare forward pass'
-PRODUCT = 'matrix product'
-PEERS = ('torch', 'adversarial-robustness-toolbox')
-
-GOALS = (
-  'Goals for a GPU with bfloat16: `certify` has at least 0.9 of the bare'
-  ' forward pass, and at least 0.5 of the matrix product on cifar10-denoised.'
-)
-
-
-class Measured(NamedTuple):
-  """What was measured of a path.
-
-  Attributes:
-    chunk_size: Noisy copies per forward pass.
-    n: Estimation votes per image; as many as a chunk precede them.
-    multiply_adds: Per vote.
-    difference: Between logits of PyTorch and Flax, relative to the largest;
-      None without PyTorch.
-    rates: Work per second of each method in every round: votes, and
-      floating-point operations of the matrix product.
-  """
-
-  chunk_size: int
-  n: int
-  multiply_adds: int
-  difference: float | None
-  rates: Mapping[str, Sequence[float]]
 
 
 def image(path: paths.Path) -> Any:
@@ -221,7 +189,7 @@ def alternate(
   return rates
 
 
-def measure(path: paths.Path, arguments: argparse.Namespace) -> Measured:
+def measure(path: paths.Path, arguments: argparse.Namespace) -> report.Measured:
   """Times all methods on a path."""
   dtype = jnp.dtype(arguments.dtype)
   chunk_size = arguments.chunk_size or path.chunk_size
@@ -234,14 +202,14 @@ def measure(path: paths.Path, arguments: argparse.Namespace) -> Measured:
     twins = peer.twins(path, dtype, SIGMA)
     network = path.assemble(twins.parts)
   methods = {
-    PRODUCT: product(dtype, arguments.matrix),
-    FORWARD: forward(network, path, n + chunk_size, chunk_size),
+    report.PRODUCT: product(dtype, arguments.matrix),
+    report.FORWARD: forward(network, path, n + chunk_size, chunk_size),
     'certify': certify(network, path, n, chunk_size),
     'adaptive': adaptively(network, path, n, chunk_size, arguments.images),
   }
   if twins is not None:
     methods |= peers(peer, twins.network, path, n, chunk_size)
-  return Measured(
+  return report.Measured(
     chunk_size=chunk_size,
     n=n,
     multiply_adds=path.multiply_adds(),
@@ -256,137 +224,6 @@ def torch_peer(arguments: argparse.Namespace) -> Any | None:
     return None
   peer = importlib.import_module('benchmarks.torch_peer')
   return peer if peer.runs_here() else None
-
-
-def rows(
-  name: str, measured: Measured, arguments: argparse.Namespace
-) -> list[dict[str, Any]]:
-  """A line of the table for each method, as `rows` of the JSON has it."""
-  rates, cost = measured.rates, 2 * measured.multiply_adds
-  ratio = lambda method, other: statistics.median(
-    own / others
-    for own, others in zip(rates[method], rates[other], strict=True)
-  )
-  return [
-    {
-      'path': name,
-      'sizes': arguments.sizes,
-      'method': method,
-      'device_kind': jax.local_devices()[0].device_kind,
-      'dtype': arguments.dtype,
-      'chunk_size': measured.chunk_size,
-      'n': measured.n,
-      'votes_per_second': statistics.median(rates[method]),
-      'flops_per_vote': cost,
-      'of_forward': ratio(method, FORWARD),
-      'fraction': cost * ratio(method, PRODUCT),
-      'matrix_flops_per_second': statistics.median(rates[PRODUCT]),
-    }
-    for method in rates
-    if method != PRODUCT
-  ]
-
-
-def processor() -> str:
-  """The processor as the system names it."""
-  path = pathlib.Path('/proc/cpuinfo')
-  if path.exists():
-    for line in path.read_text().splitlines():
-      if line.startswith('model name'):
-        return line.partition(':')[2].strip()
-  return platform.processor() or platform.machine()
-
-
-def describe() -> dict[str, Any]:
-  """The environment, with the versions of the peers."""
-  found = environment.describe()
-  for package in PEERS:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      found['versions'][package] = importlib.metadata.version(package)
-  return found
-
-
-def cores() -> int | None:
-  """How many cores this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count()
-
-
-def machine(load: float) -> dict[str, Any]:
-  return {
-    'processor': processor(),
-    'cpu_count': cores(),
-    'load_before': round(load, 2),
-  }
-
-
-def described(path: paths.Path) -> str:
-  """The networks of a path, with the sizes that they were given."""
-  given = lambda sizes: ', '.join(
-    f'{name} {value}' for name, value in sizes.items()
-  )
-  classifier = f'{path.architecture.__name__}: {given(path.sizes)}'
-  if path.denoiser is None:
-    return classifier
-  return f'DiffusionUNet: {given(path.denoiser)}; {classifier}'
-
-
-def markdown(
-  command: str,
-  about: Mapping[str, Any],
-  measured: Mapping[str, Measured],
-  arguments: argparse.Namespace,
-) -> str:
-  chosen = paths.SIZES[arguments.sizes]
-  busy = about['load_before'] > 0.5
-  lines = [
-    f'# Throughput, {arguments.sizes} sizes',
-    '',
-    f'`{command}`',
-    '',
-    f'Networks of {arguments.sizes} sizes with random weights,'
-    f' {arguments.dtype}. Medians of {arguments.rounds} alternating rounds;'
-    f' ratios are of the same round. Seconds are of {arguments.clock} time.',
-    '',
-    f'Machine: {about["processor"]}, {about["cpu_count"]} of'
-    f' {os.cpu_count()} CPU cores used; load of the machine before the run'
-    f' {about["load_before"]}{", shared with other work" if busy else ""};'
-    f' {len(jax.local_devices())} device(s) of kind'
-    f' {jax.local_devices()[0].device_kind}, of which one is used.',
-    '',
-    f'| path, {arguments.sizes} | method | votes/s | of the forward pass'
-    ' | TFLOP/s | of the matrix product |',
-    '|---|---|---|---|---|---|',
-  ]
-  for name, found in measured.items():
-    for row in rows(name, found, arguments):
-      speed = row['votes_per_second']
-      lines.append(
-        f'| {name} | {row["method"]} | {speed:,.4g} | {row["of_forward"]:.3f}'
-        f' | {speed * row["flops_per_vote"] / 1e12:,.4g}'
-        f' | {row["fraction"]:.1%} |'
-      )
-  lines += [
-    '',
-    f'{GOALS} This run: {jax.default_backend()}, {arguments.dtype},'
-    f' {arguments.sizes} sizes.',
-    '',
-    '| path | GMAC per vote | chunk | n | matrix product, TFLOP/s'
-    ' | logits of PyTorch and Flax differ by | networks |',
-    '|---|---|---|---|---|---|---|',
-  ]
-  for name, found in measured.items():
-    rate = statistics.median(found.rates[PRODUCT])
-    differ = found.difference
-    lines.append(
-      f'| {name} | {found.multiply_adds / 1e9:.4g} | {found.chunk_size}'
-      f' | {found.n:,} | {rate / 1e12:,.4g}'
-      f' | {"" if differ is None else f"{differ:.1e}"}'
-      f' | images {chosen[name].image_shape}; {described(chosen[name])} |'
-    )
-  environments = json.dumps(about['environment'], indent=2)
-  return '\n'.join([*lines, '', '```', environments, '```', ''])
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -419,13 +256,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   arguments = options(argv)
   given = sys.argv[1:] if argv is None else argv
   command = ' '.join(['python -m benchmarks.throughput', *given])
-  about = machine(os.getloadavg()[0])
-  about |= {'clock': arguments.clock, 'environment': describe()}
+  about = report.about(os.getloadavg()[0], arguments.clock)
   measured = {
     name: measure(paths.SIZES[arguments.sizes][name], arguments)
     for name in arguments.paths
   }
-  text = markdown(command, about, measured, arguments)
+  text = report.markdown(command, about, measured, arguments)
   print(text)
   if arguments.output:
     arguments.output.write_text(text)
@@ -433,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     content['rows'] = [
       row
       for name, found in measured.items()
-      for row in rows(name, found, arguments)
+      for row in report.rows(name, found, arguments)
     ]
     written = json.dumps(content, indent=2)
     arguments.output.with_suffix('.json').write_text(f'{written}\n')

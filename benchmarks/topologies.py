@@ -12,7 +12,6 @@ Rows must be those of one process bit for bit.
 """
 
 import argparse
-import os
 import pathlib
 import shutil
 import tempfile
@@ -23,9 +22,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks import runs
+from benchmarks import machine, runs
 from dualrs_jax import checkpoints, networks
-from dualrs_jax.runtime import environment
 
 #: Processes, and devices of each.
 TRAINED = ((1, 2), (2, 1), (1, 4), (2, 2), (4, 1))
@@ -129,14 +127,12 @@ def certified(config, folder, source, spread, processes, devices):
 
 def report(stages, training, certification):
   """The result as Markdown."""
-  machine = environment.describe()
   lines = [
     '# One run on several processes and devices',
     '',
     '`python -m benchmarks.topologies`',
     '',
-    f'{os.cpu_count()} cores, {machine["device_kind"]}, jax'
-    f' {machine["versions"]["jax"]}, revision {machine["git_revision"]}.',
+    machine.in_short(),
     '',
     'Training, 300 steps for each stage, against one process with one device:'
     ' the largest difference of any weight, and of all'

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import paths, throughput
+from benchmarks import paths, throughput, throughput_report
 
 #: Billions of multiplications per vote, as PyTorch counts them in the original
 #: networks: the denoiser's and the classifier's.
@@ -84,19 +84,19 @@ def test_paths_are_classifiers(name):
 
 def test_rows():
   """Ratios are of the same round, and then their median."""
-  measured = throughput.Measured(
+  measured = throughput_report.Measured(
     chunk_size=4,
     n=8,
     multiply_adds=10,
     difference=None,
     rates={
-      throughput.PRODUCT: [1000.0, 100.0, 400.0],
-      throughput.FORWARD: [10.0, 1.0, 4.0],
+      throughput_report.PRODUCT: [1000.0, 100.0, 400.0],
+      throughput_report.FORWARD: [10.0, 1.0, 4.0],
       'certify': [5.0, 0.9, 1.6],
     },
   )
   arguments = throughput.options(['--sizes', 'full', '--dtype', 'bfloat16'])
-  forward, certify = throughput.rows('some path', measured, arguments)
+  forward, certify = throughput_report.rows('some path', measured, arguments)
   assert (forward['of_forward'], forward['fraction']) == (1.0, 0.2)
   assert certify == {
     'path': 'some path',
@@ -138,7 +138,7 @@ def test_run(tmp_path, monkeypatch, capsys):
     'rows',
   }
   methods = [row['method'] for row in content['rows']]
-  assert methods == [throughput.FORWARD, 'certify', 'adaptive']
+  assert methods == [throughput_report.FORWARD, 'certify', 'adaptive']
   cost = 2 * tiny(name).multiply_adds()
   for row in content['rows']:
     assert (row['path'], row['sizes'], row['n']) == (name, 'reduced', 48)
