@@ -10,6 +10,7 @@ import dataclasses
 import gc
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,5 +61,8 @@ def _no_traceback_of_orbax(record: logging.LogRecord) -> bool:
 
 
 def _no_abandoned_task(record: logging.LogRecord) -> bool:
-  message = record.getMessage()
-  return not ('exception was never retrieved' in message and 'orbax' in message)
+  message, raised = record.getMessage(), ''
+  if record.exc_info:
+    raised = ''.join(traceback.format_exception(*record.exc_info))
+  ours = 'orbax' in message or 'orbax' in raised
+  return not ('exception was never retrieved' in message and ours)
