@@ -16,13 +16,8 @@ from flax import nnx
 from dualrs_jax import models
 from dualrs_jax.base import Classifier
 from dualrs_jax.cost import operations
-from dualrs_jax.denoising import (
-  DenoisedClassifier,
-  Denoiser,
-  Schedule,
-  cosine_alphas,
-  linear_alphas,
-)
+from dualrs_jax.denoising import DenoisedClassifier, Denoiser
+from dualrs_jax.diffusion import Schedule, cosine_alphas, linear_alphas
 from dualrs_jax.models import beit, cifar_resnet, diffusion_unet, resnet, vit
 from dualrs_jax.pretrained import matching
 

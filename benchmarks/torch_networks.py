@@ -13,7 +13,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
-from dualrs_jax import denoising
+from dualrs_jax import diffusion
 from dualrs_jax.models import beit, resnet
 
 #: A stage of a residual network: blocks, channels inside, channels put out.
@@ -48,11 +48,11 @@ class Denoised(nn.Module):
     size: tuple[int, int],
   ):
     super().__init__()
-    step = int(denoising.timestep(alphas, sigma))
+    step = int(diffusion.timestep(alphas, sigma))
     self.predictor, self.classifier, self.size = predictor, classifier, size
     self.time = step * 1000 / len(alphas)
     self.signal = float(np.sqrt(alphas[step]))
-    self.deviation = float(denoising.deviations(alphas)[step])
+    self.deviation = float(diffusion.deviations(alphas)[step])
 
   def forward(self, images):
     centred = 2 * images - 1

@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from dualrs_jax import denoising, models
+from dualrs_jax import denoising, diffusion, models
 from dualrs_jax.pretrained import converted
 
 
@@ -74,7 +74,7 @@ def denoiser(description: Mapping[str, Any]) -> denoising.Denoiser | None:
 
   Args:
     description: `{'pretrained': FOLDER, 'schedule': name, 'steps': of it,
-      'dtype': of the activations}`, see `denoising.Schedule.named`; empty for
+      'dtype': of the activations}`, see `diffusion.Schedule.named`; empty for
       none.
 
   Raises:
@@ -83,7 +83,7 @@ def denoiser(description: Mapping[str, Any]) -> denoising.Denoiser | None:
   """
   if not description:
     return None
-  schedule = denoising.Schedule.named(
+  schedule = diffusion.Schedule.named(
     description['schedule'], description['steps']
   )
   folder = description['pretrained']

@@ -13,19 +13,15 @@ import numpy as np
 import pytest
 
 import dualrs_jax
-from dualrs_jax import denoising, models, noise, resizing, voting
-from dualrs_jax.denoising import (
-  DenoisedClassifier,
-  Denoiser,
-  PublishedNoise,
-  Schedule,
-)
+from dualrs_jax import diffusion, models, noise, resizing, voting
+from dualrs_jax.denoising import DenoisedClassifier, Denoiser, PublishedNoise
+from dualrs_jax.diffusion import Schedule
 from tests import parity_classifiers, parity_unets
 from tests.parity_unets import apply, nchw, nhwc
 
 SCHEDULES = {
-  'cosine_4000': denoising.cosine_alphas(4000),
-  'linear_1000': denoising.linear_alphas(1000),
+  'cosine_4000': diffusion.cosine_alphas(4000),
+  'linear_1000': diffusion.linear_alphas(1000),
 }
 TABLES = {'cosine_4000': 'improved_cifar10', 'linear_1000': 'guided_imagenet'}
 UNETS = sorted(parity_unets.SIZES)
@@ -55,7 +51,7 @@ def test_schedules_are_the_published_ones(name):
   assert alphas.dtype == np.float64
   np.testing.assert_allclose(alphas, published['alphas_cumprod'], rtol=1e-15)
   np.testing.assert_allclose(
-    denoising.deviations(alphas),
+    diffusion.deviations(alphas),
     published['sqrt_recipm1_alphas_cumprod'],
     rtol=1e-11,
   )
@@ -68,7 +64,7 @@ def test_steps_are_exactly_those_of_the_published_table(name):
   rows = read_json('diffusion_schedules', 'sigma_to_t.json')[TABLES[name]]
   assert len(rows['rows']) == 5
   for row in rows['rows']:
-    assert denoising.timestep(SCHEDULES[name], row['sigma']) == row['t']
+    assert diffusion.timestep(SCHEDULES[name], row['sigma']) == row['t']
     position = at(name, row['sigma'])
     assert position.step == row['t']
     time = device(name).network_time(position.step)
@@ -81,22 +77,22 @@ def test_steps_are_exactly_those_of_the_published_table(name):
 def test_the_device_finds_the_steps_of_the_reference(name):
   sigmas = np.random.default_rng(0).uniform(0.003, 2, 20_000)
   np.testing.assert_array_equal(
-    at(name, sigmas).step, denoising.timestep(SCHEDULES[name], sigmas)
+    at(name, sigmas).step, diffusion.timestep(SCHEDULES[name], sigmas)
   )
 
 
 def test_a_level_of_the_schedule_is_its_own_step(name):
-  levels = denoising.deviations(SCHEDULES[name])[1:] / 2
+  levels = diffusion.deviations(SCHEDULES[name])[1:] / 2
   steps = np.arange(1, len(levels) + 1)
   np.testing.assert_array_equal(at(name, levels).step, steps)
   np.testing.assert_array_equal(
-    denoising.timestep(SCHEDULES[name], levels), steps
+    diffusion.timestep(SCHEDULES[name], levels), steps
   )
 
 
 def test_step_zero_is_never_used(name):
   assert at(name, 1e-6).step == 1
-  assert denoising.timestep(SCHEDULES[name], 1e-6) == 1
+  assert diffusion.timestep(SCHEDULES[name], 1e-6) == 1
 
 
 def test_levels_beyond_the_schedule_are_refused_or_nan():
@@ -106,9 +102,9 @@ def test_levels_beyond_the_schedule_are_refused_or_nan():
     assert np.isnan(position.signal)
     assert np.isnan(position.deviation)
     with pytest.raises(ValueError, match='at most 78.7'):
-      denoising.timestep(alphas, sigma)
+      diffusion.timestep(alphas, sigma)
   with pytest.raises(ValueError, match='must be positive'):
-    denoising.timestep(alphas, np.array([0.5, 0.0]))
+    diffusion.timestep(alphas, np.array([0.5, 0.0]))
 
 
 @pytest.mark.parametrize('unet', UNETS)
@@ -121,12 +117,12 @@ def test_denoising_parity(unet):
   )
   # The published code adds the noise of the step: bring it to pixel units.
   alphas = parity_unets.ALPHAS[unet]
-  steps = denoising.timestep(alphas, sigma)
+  steps = diffusion.timestep(alphas, sigma)
   np.testing.assert_array_equal(
     steps,
     np.concatenate([np.broadcast_to(io[f'{c}_t'], 3) for c in cases]),
   )
-  level = denoising.deviations(alphas)[steps] / 2
+  level = diffusion.deviations(alphas)[steps] / 2
   eps = np.concatenate([io[f'{case}_noise'] for case in cases])
   noisy = np.tile(io['x01'], (6, 1, 1, 1)) + level[:, None, None, None] * eps
   both = jax.jit(lambda f, *inputs: (f.unclipped(*inputs), f(*inputs)))
@@ -180,8 +176,8 @@ def test_published_noise_is_that_of_the_step(name):
   assert isinstance(sampler, noise.Noise)
   eps = apply(dualrs_jax.gaussian, key, 0 * image, jnp.float32(1))
   for sigma in (0.12, 0.25, 1.0):
-    step = denoising.timestep(SCHEDULES[name], sigma)
-    level = denoising.deviations(SCHEDULES[name])[step] / 2
+    step = diffusion.timestep(SCHEDULES[name], sigma)
+    level = diffusion.deviations(SCHEDULES[name])[step] / 2
     noisy = apply(sampler, key, image, jnp.float32(sigma))
     np.testing.assert_allclose(noisy, image + level * eps, atol=2e-6)
 
@@ -285,9 +281,9 @@ def logits_and_those_published(name, dtype):
   io = parity_unets.arrays(name, 'io')
   sigma = np.repeat([io['s0_sigma'], io['s1_sigma']], 3)
   alphas = parity_unets.ALPHAS[PIPELINES[name][0]]
-  steps = denoising.timestep(alphas, sigma)
+  steps = diffusion.timestep(alphas, sigma)
   np.testing.assert_array_equal(steps, np.repeat([io['s0_t'], io['s1_t']], 3))
-  level = denoising.deviations(alphas)[steps] / 2
+  level = diffusion.deviations(alphas)[steps] / 2
   eps = np.concatenate([io['s0_noise'], io['s1_noise']])
   noisy = np.tile(io['x01'], (2, 1, 1, 1)) + level[:, None, None, None] * eps
   noisy = nhwc(noisy.astype(np.float32))

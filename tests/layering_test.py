@@ -25,6 +25,7 @@ THEORY = {
   'decisions',
   'plans',
   'denoising',
+  'diffusion',
   'dual',
   'lanes',
   'lattice',
@@ -55,7 +56,8 @@ MAY_IMPORT = {
   'noise': {'base'},
   'lattice': set(),
   'resizing': set(),
-  'denoising': {'resizing'},
+  'diffusion': set(),
+  'denoising': {'diffusion', 'resizing'},
   'sharding': {'base'},
   'validation': {'base', 'confidence'},
   'voting': {'base', 'noise', 'sharding', 'validation'},
@@ -102,7 +104,7 @@ MAY_IMPORT = {
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
-  'networks': {'denoising', 'models', 'pretrained'},
+  'networks': {'denoising', 'diffusion', 'models', 'pretrained'},
   # what the loops would do, and nothing of it done
   'cost': FOUNDATIONS | {'evaluation', 'pretrained', 'training'},
   # the door of the package opens on the theory alone

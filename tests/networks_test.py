@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from dualrs_jax import denoising, models, networks
+from dualrs_jax.diffusion import Schedule, linear_alphas
 from dualrs_jax.pretrained import converted
 
 EXPERT = {
@@ -118,7 +119,7 @@ def test_the_schedule_is_the_named_one(folder):
   assert linear is not None
   np.testing.assert_array_equal(
     linear.schedule.deviation,
-    denoising.Schedule.of(denoising.linear_alphas(1000)).deviation,
+    Schedule.of(linear_alphas(1000)).deviation,
   )
   assert cosine.schedule.deviation.shape == (4000,)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrs_jax import denoising
+from dualrs_jax import diffusion
 from dualrs_jax.pretrained import matching, openai_diffusion
 
 DATA = pathlib.Path(__file__).parent / 'data' / 'parity'
@@ -31,8 +31,8 @@ SIZES = {
 }
 
 ALPHAS = {
-  'improved_unet_a': denoising.cosine_alphas(4000),
-  'guided_unet_a': denoising.linear_alphas(1000),
+  'improved_unet_a': diffusion.cosine_alphas(4000),
+  'guided_unet_a': diffusion.linear_alphas(1000),
 }
 
 #: One compilation per network, dtype and shape in the whole run.

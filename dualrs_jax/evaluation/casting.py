@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dualrs_jax import (
   adaptive,
   denoising,
+  diffusion,
   dual,
   lattice,
   noise,
@@ -60,7 +61,7 @@ def make_noise(settings: Mapping[str, Any]) -> Any:
       "noise = 'published' is at the steps of a denoiser's schedule, and there"
       ' is no denoiser'
     )
-  schedule = denoising.Schedule.named(denoiser['schedule'], denoiser['steps'])
+  schedule = diffusion.Schedule.named(denoiser['schedule'], denoiser['steps'])
   return denoising.PublishedNoise(schedule)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dualrs_jax import denoising, noise
+from dualrs_jax import denoising, diffusion, noise
 from dualrs_jax.evaluation import casting
 
 DENOISER = {'schedule': 'cosine', 'steps': 4000}
@@ -36,7 +36,7 @@ def test_published_noise_is_that_of_the_denoisers_schedule():
   assert isinstance(sampler, denoising.PublishedNoise)
   np.testing.assert_array_equal(
     sampler.schedule.deviation,
-    denoising.Schedule.of(denoising.cosine_alphas(4000)).deviation,
+    diffusion.Schedule.of(diffusion.cosine_alphas(4000)).deviation,
   )
   assert casting.noise_alpha(sampler, settings('published'), 100) == 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import denoising, lanes, models, noise, sharding
+from dualrs_jax import denoising, diffusion, lanes, models, noise, sharding
 from dualrs_jax.evaluation import certify_source, memory
 from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.models.beit import LARGE16_IMAGENET
@@ -341,7 +341,7 @@ def full_size():
 
   def make(dtype):
     schedule = jax.eval_shape(
-      lambda: denoising.Schedule.of(denoising.linear_alphas(1000))
+      lambda: diffusion.Schedule.of(diffusion.linear_alphas(1000))
     )
     unet = nnx.eval_shape(
       lambda: models.DiffusionUNet(**IMAGENET256, dtype=dtype, rngs=nnx.Rngs(0))
