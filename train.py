@@ -50,6 +50,7 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
 def check(config: Any, place: Place) -> None:
   """Says before the training what would end the certification after it."""
   recipe.check(config)
+  asked.check_baselines(config)
   [*_, dual] = variants = list(certifications(config))
   for variant in variants:
     asked.check(variant, place)

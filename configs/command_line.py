@@ -81,7 +81,13 @@ def run(
     folder = pathlib.Path(workdir.value or f'runs/{config.value.name}')
     if folder.exists() and not folder.is_dir():
       _fail(f'the working directory {folder} is a file')
-    given = processes.Place(process_id.value or 0, num_processes.value or 1)
+    index, count, given = (
+      process_id.value,
+      num_processes.value,
+      processes.Place(),
+    )
+    if index is not None and count is not None:
+      given = processes.Place(index, count)
     with _one_sentence(given.label):
       place = find_place(config.value, folder)(
         config.value.distributed,

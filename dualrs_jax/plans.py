@@ -105,7 +105,7 @@ def plan(
   validation.check_whole('n', n)
   confidence.check_alpha(alpha)
   radii = tuple(float(radius) for radius in radii)
-  check_goal(goal, radii)
+  _check_goal(goal, radii)
   share = 0.75 if goal == 'full' else 0.5
 
   def lookup(part: float) -> Lookup:
@@ -282,8 +282,7 @@ class Lookup:
     return max(at_end, self._rows[look][failures])
 
 
-def check_goal(goal: str, radii: tuple[float, ...]) -> None:
-  """Raises ValueError unless these radii are what the goal takes."""
+def _check_goal(goal: str, radii: tuple[float, ...]) -> None:
   if goal not in GOALS:
     raise ValueError(f'goal must be one of {", ".join(GOALS)}, not {goal!r}.')
   wanted = {'radius': len(radii) == 1, 'grid': bool(radii), 'full': not radii}

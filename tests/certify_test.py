@@ -164,7 +164,10 @@ def test_killed_merged_and_preempted_it_ends_in_the_same_rows(
   assert printed == (
     f'dual-agreement-fixed: {len(missing)} images are missing:'
     f' {", ".join(map(str, missing))}\n'
+    'their processes do them with the same command again, or any others with'
+    ' another number of processes\n'
   )
+  assert len(list(folder.glob('rows-*'))) == 2, 'each keeps its share'
 
   alone = begin()
   send_once_there(alone, signal.SIGTERM, folder / 'rows.tsv', len(kept) + 1)

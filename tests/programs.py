@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 class Ended(NamedTuple):
   """How a program ended, what it printed and what it logged."""
 
-  status: int
+  status: int | None
   printed: str
   log: str
 
@@ -59,11 +59,17 @@ class Program:
     """Waits for its end; a program that is late is killed."""
     try:
       status = self._process.wait(timeout)
-      self._printed.seek(0)
-      self._log.seek(0)
-      return Ended(status, self._printed.read(), self._log.read())
+    except subprocess.TimeoutExpired as error:
+      raise AssertionError(f'late: {self._said(None)}') from error
+    else:
+      return self._said(status)
     finally:
       self.kill()
+
+  def _said(self, status: int | None) -> Ended:
+    self._printed.seek(0)
+    self._log.seek(0)
+    return Ended(status, self._printed.read(), self._log.read())
 
   def kill(self) -> None:
     self._process.kill()

@@ -202,8 +202,8 @@ def test_what_processes_cannot_do_together_is_said_at_the_start(
     ),
     (
       ['--config.sigmas=(0.25, 1.0)'],
-      "error: certify.classifier = 'single-0.5' was trained at a noise level"
-      ' that is not among sigmas = (0.25, 1.0)\n',
+      'error: baselines are certified at their levels, which must be among'
+      ' sigmas = (0.25, 1.0), unlike 0.5\n',
     ),
     (
       ['--config.certify.n0=0', '--config.baselines=()'],

@@ -20,6 +20,10 @@ _UNFINISHED = '*.orbax-checkpoint-tmp*'
 _REMOVED = '.removed'
 
 
+#: Where a directory cannot be made, what is to be written into it would be
+#: waited for, for minutes, before that is told.
+_ASYNC = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,7 +35,8 @@ class _Handler(ocp.CompositeCheckpointHandler):
   """
 
   def __init__(self):
-    super().__init__()
+    options = ocp.CompositeOptions(async_options=_ASYNC)
+    super().__init__(composite_options=options)
     self._commits: list[future.Future] = []
 
   async def async_save(self, directory, args) -> list[future.Future]:
@@ -83,7 +88,7 @@ class Saver:
     self._newest = max(description.steps(self._directory), default=-1)
     self._saving: pathlib.Path | None = None
     self._handler = _Handler()
-    self._writer = ocp.AsyncCheckpointer(self._handler)
+    self._writer = ocp.AsyncCheckpointer(self._handler, async_options=_ASYNC)
     quiet.saving()
 
   def save(

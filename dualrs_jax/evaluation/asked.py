@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import confidence, data, networks, plans, validation
+from dualrs_jax import (
+  confidence,
+  data,
+  networks,
+  plans,
+  smoothing,
+  validation,
+)
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import casting, verdicts
-from dualrs_jax.runtime import processes
+from dualrs_jax.runtime import processes, settings
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
 
@@ -55,7 +62,9 @@ def check(config: Any, place: Place) -> None:
     raise ValueError(
       f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
     )
+  settings.check_seed(max(0, options.seed))
   for run in runs(config):
+    casting.make_noise(run)
     try:
       _check_statistics(run, options.chunk_size)
     except ValueError as error:
@@ -68,21 +77,37 @@ def check_choices(config: Any) -> None:
     checks.choice(f'certify.{name}', config.certify[name], choices)
 
 
+def check_baselines(config: Any) -> None:
+  """Raises ValueError unless the levels of baselines are among `sigmas`."""
+  alone = [sigma for sigma in config.baselines if sigma not in config.sigmas]
+  if alone:
+    raise ValueError(
+      'baselines are certified at their levels, which must be among sigmas ='
+      f' {tuple(config.sigmas)}, unlike {alone[0]:g}'
+    )
+
+
 def _check_statistics(run: Mapping[str, Any], chunk_size: int) -> None:
   """Raises ValueError for what no network could make a certification of."""
-  confidence.check_alpha(run['alpha'])
-  validation.check_whole('n', run['n'])
+  n, alpha = run['n'], run['alpha']
+  confidence.check_alpha(alpha)
+  validation.check_whole('n', n)
   if chunk_size:
     validation.check_chunk_size(chunk_size)
+  if run['task'] == 'predict':
+    selects = run['smoothing'] == 'dual' and len(run['sigmas']) > 1
+    smoothing.check_prediction_possible(n, alpha / 2 if selects else alpha)
+    return
+  validation.check_selection(run['n0'])
   if run['goal'] is not None:
-    plans.check_goal(run['goal'], tuple(run['radii']))
-  share = 1.0
-  if run['task'] == 'certify':
-    validation.check_selection(run['n0'])
-    if run['certificate'] is not None:
-      rule = verdicts.RULES[run['certificate']]
-      share = rule.smallest_share(len(run['sigmas']))
-  confidence.check_possible(run['n'], share * run['alpha'])
+    verdicts.plan({**run, 'noise_alpha': 0.0})
+  elif run['smoothing'] == 'single':
+    confidence.check_possible(n, alpha)
+  else:
+    share = verdicts.RULES[run['certificate']].smallest_share(
+      len(run['sigmas'])
+    )
+    confidence.check_possible(n, share * alpha)
 
 
 def radius_cap(config: Any) -> float | None:
@@ -94,7 +119,7 @@ def radius_cap(config: Any) -> float | None:
     it is asked for.
   """
   options, [run] = config.certify, runs(config)
-  if config.estimator_sigma >= max(config.sigmas):
+  if len(config.sigmas) == 1 or config.estimator_sigma >= max(config.sigmas):
     return None
   keeps = verdicts.RULES[run['certificate']].keeps
   bounds = confidence.lower_z(run['n'], keeps * run['alpha'])

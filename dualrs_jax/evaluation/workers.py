@@ -9,7 +9,8 @@ dataset indices.
 A row is in one of these files from when it is written, and at no time in none:
 a merge replaces `rows.tsv` before it removes what it merged. Whoever reads
 `rows.tsv` last therefore sees every row, and some of them twice. Where images
-are missing a merge removes nothing, so that each process keeps its share.
+are missing, or a process is at work, a merge removes nothing, so that each
+process keeps its share.
 """
 
 import contextlib
@@ -166,7 +167,8 @@ def _merge(
     lines = [tsv.header(task)]
     lines += [tsv.to_line(rows[idx], task) for idx in sorted(rows)]
     files_lib.write_atomic(directory / ROWS, '\n'.join(lines) + '\n')
-    for shard in free[:-1] if remove else ():
+    everybody_ended = len(free) == 1 + len(_paths(directory))
+    for shard in free[:-1] if remove and everybody_ended else ():
       shard.remove()
 
 

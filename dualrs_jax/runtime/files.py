@@ -21,7 +21,7 @@ def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
     OSError: it cannot be written; the error names the file.
   """
   path = pathlib.Path(path)
-  with durable_temporary(path, content) as temporary:
+  with durable_temporary(path, content) as temporary, naming(path):
     os.replace(temporary, path)
   sync_directory(path.parent)
 
@@ -61,7 +61,10 @@ def sync_directory(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-  """Names a file in the errors of the system, which forget it when they write.
+  """Names a file in the errors of the system, in place of what they name.
+
+  They name nothing where a write fails, and otherwise a file that is about to
+  take the place of this one.
 
   Args:
     path: what is written to.
@@ -69,6 +72,6 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    if error.filename is not None or error.errno is None:
+    if error.errno is None:
       raise
-    raise OSError(error.errno, error.strerror, str(path)) from error
+    raise type(error)(error.errno, error.strerror, str(path)) from error

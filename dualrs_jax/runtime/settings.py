@@ -80,7 +80,8 @@ def claim(
   recorded = read(path)
   kept = {name: recorded[name] for name in drawn if name in recorded}
   if len(kept) < len(drawn):
-    raise SettingsMismatch(f'{path} does not record {", ".join(drawn)}')
+    lost = [name for name in drawn if name not in recorded]
+    raise SettingsMismatch(f'{path} does not record {", ".join(lost)}')
   identity = {n: value for n, value in recorded.items() if n not in drawn}
   _compare(path, identity, wanted, advisory)
   return recorded

@@ -55,14 +55,13 @@ def check(config: Any) -> None:
   if config.estimator.loss == 'paper':
     reach = config.estimator.paper.reach
     checks.choice('estimator.paper.reach', reach, losses.REACHES)
+  for name, steps in _trained(config).items():
+    try:
+      optimizer(config[name], steps)
+    except ValueError as error:
+      raise ValueError(f'{name}: {error}') from error
   for name in ('classifier', 'estimator', 'finetune'):
-    options = config[name]
-    if options.steps or name == 'estimator':
-      try:
-        optimizer(options, options.steps)
-      except ValueError as error:
-        raise ValueError(f'{name}: {error}') from error
-    checks.parts(name, options.batch_size, options.accumulate)
+    checks.parts(name, config[name].batch_size, config[name].accumulate)
   counted = {f'checkpoint.{name}': n for name, n in config.checkpoint.items()}
   for name in ('votes', 'n', 'chunk_size', 'shard_size'):
     counted[f'targets.{name}'] = config.targets[name]
@@ -78,11 +77,8 @@ def check_together(config: Any) -> None:
   wait for each other for ever, and a last stage whose rows do not divide over
   them would end the run after days. Processes join to call this.
   """
-  for name in ('classifier', 'estimator', 'finetune'):
-    options = config[name]
-    if not options.steps:
-      continue
-    rows = options.batch_size // options.accumulate
+  for name in _trained(config):
+    rows = config[name].batch_size // config[name].accumulate
     try:
       sharding.data_mesh(rows)
     except ValueError as error:
@@ -91,6 +87,18 @@ def check_together(config: Any) -> None:
         ' may do'
       ) from error
   check_same(config)
+
+
+def _trained(config: Any) -> dict[str, int]:
+  """The groups of options by which something is trained, and the fewest steps.
+
+  Baselines have those of the classifier, even where that one has no steps.
+  """
+  found = {name: config[name].steps for name in ('classifier', 'finetune')}
+  if config.baselines and not found['classifier']:
+    found['classifier'] = config.rounds * found['finetune']
+  found = {name: steps for name, steps in found.items() if steps}
+  return found | {'estimator': config.estimator.steps}
 
 
 def check_same(config: Any) -> None:

@@ -137,7 +137,10 @@ def images_per_pass(options: Any) -> int:
 def _mesh(stage: str, options: Any) -> Mesh:
   """The devices over which the rows that a stage takes at a time divide."""
   rows = options.batch_size // options.accumulate
-  mesh = sharding.data_mesh(rows)
+  try:
+    mesh = sharding.data_mesh(rows)
+  except ValueError as error:
+    raise ValueError(f'{stage}: {error}') from error
   if mesh.size < jax.device_count() and processes.here().first:
     logger.warning(
       '%s computes %d rows at a time, which takes %d of %d devices',

@@ -1,6 +1,7 @@
 """Saving: a save that is interrupted, or fails, costs nothing but itself."""
 
 import re
+import threading
 import time
 
 import jax
@@ -75,6 +76,19 @@ def test_a_full_disk_at_the_last_save_is_told_at_the_end(directory):
     checkpoints.Saver(directory, keep=3) as saver,
   ):
     saver.save(4, items(Net(4)), {})
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path):
+  before = set(threading.enumerate())
+  saver = checkpoints.Saver(tmp_path / 'stage', keep=1)
+  (tmp_path / 'stage').rmdir()
+  (tmp_path / 'stage').write_text('in the way')
+  begin = time.monotonic()
+  with pytest.raises(checkpoints.CheckpointError, match='1 could not be writt'):
+    saver.save(1, items(Net(1)), {})
+  saver.close()
+  assert time.monotonic() - begin < 60, 'of the 300 s that Orbax would wait'
+  assert set(threading.enumerate()) <= before
 
 
 def test_nothing_of_a_failed_save_comes_between_the_files_of_the_next(tmp_path):

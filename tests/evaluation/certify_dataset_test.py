@@ -156,6 +156,11 @@ def test_a_cap_beyond_the_radii_is_not_told(
     config.update(sigmas=(0.25, 1.0), estimator_sigma=estimator_sigma)
   asked.warn_of_radius_cap(config)
   assert bool(caplog.text) == felt
+  caplog.clear()
+  with config.unlocked():
+    config.sigmas = (1.0,)  # nothing is chosen
+  asked.warn_of_radius_cap(config)
+  assert not caplog.text
 
 
 def test_the_cap_of_the_estimator_is_told_with_its_number(fresh, caplog):
@@ -332,6 +337,25 @@ def test_bad_subsets_are_refused(options, message):
       "'single-0.3' was trained at a noise level that is not among sigmas",
     ),
     ({'label': '..'}, ValueError, 'certify.label must be the name'),
+    ({'seed': 2**32}, ValueError, r'seed must be in \[0, 2\*\*32\)'),
+    ({'noise': 'published'}, ValueError, 'and there is no denoiser'),
+    ({'n0': 0}, ValueError, 'certify: n0 must be at least 1, not 0'),
+    (
+      {'protocol': 'adaptive', 'n0': 0},
+      ValueError,
+      'certify: n0 must be at least 1, not 0',
+    ),
+    (
+      {'protocol': 'adaptive', 'n': 10, 'alpha': 0.001},
+      ValueError,
+      'certify: n = 10 votes can never certify at alpha = 0.001',
+    ),
+    (
+      {'task': 'predict', 'n': 5},
+      ValueError,
+      'certify: n = 5 votes can never predict',
+    ),
+    ({'start': 500}, ValueError, 'certify.start = 500 leaves none of the'),
     ({'alpha': 1.5}, ValueError, 'alpha'),
     ({'n': 6}, ValueError, 'can never certify'),
     ({'classifier': 'classifier-7'}, checkpoints.CheckpointError, 'no checkp'),

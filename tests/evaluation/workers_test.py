@@ -157,7 +157,7 @@ def test_the_file_of_a_process_that_goes_on_is_left_to_it(files, run):
   settings, rows = run
   with workers.open_own(files, settings, SECOND) as own:
     assert workers.merge(files, settings, range(100, 108), partly=False) == []
-    assert names(files) == [SHARDS[1], workers.ROWS]
+    assert names(files) == [*SHARDS, workers.ROWS]
     assert merged(files, run) == by_index(rows[:5])
     own.append(tsv.to_line(rows[0]._replace(idx=108), 'predict'))
   assert workers.merge(files, settings, range(100, 109), partly=False) == []

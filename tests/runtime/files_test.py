@@ -6,6 +6,7 @@ import os
 import pytest
 
 from dualrs_jax.runtime import files
+from tests.read_only import read_only
 
 
 def test_write_atomic_replaces_and_leaves_nothing_else(tmp_path):
@@ -31,11 +32,21 @@ def test_interrupted_write_keeps_the_old_contents(tmp_path, monkeypatch):
   assert os.listdir(tmp_path) == ['file.txt']
 
 
-def test_an_error_that_has_a_name_or_no_number_stays_as_it_is(tmp_path):
-  missing = tmp_path / 'missing'
-  with pytest.raises(FileNotFoundError) as error, files.naming('other'):
-    missing.read_text()
-  assert error.value.filename == str(missing)
+def test_a_file_that_cannot_be_made_is_named_and_not_its_temporary(tmp_path):
+  path = tmp_path / 'file.txt'
+  with (
+    read_only(tmp_path),
+    pytest.raises(PermissionError) as error,
+  ):
+    files.write_atomic(path, 'new')
+  assert error.value.filename == str(path)
+  path.mkdir()
+  with pytest.raises(IsADirectoryError) as error:
+    files.write_atomic(path, 'new')
+  assert error.value.filename == str(path)
+
+
+def test_an_error_without_a_number_stays_as_it_is():
   with pytest.raises(OSError, match='^words$') as error, files.naming('other'):
     raise OSError('words')
   assert error.value.filename is None

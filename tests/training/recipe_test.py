@@ -1,0 +1,78 @@
+"""What a configuration cannot mean is said before anything is computed."""
+
+import json
+
+import pytest
+
+from dualrs_jax import sharding
+from dualrs_jax.runtime import processes
+from dualrs_jax.training import recipe
+from tests.training import tiny
+
+
+def changed(**fields):
+  config = tiny.get_config().unlock()
+  for name, value in fields.items():
+    group, _, field = name.rpartition('__')
+    (config[group] if group else config)[field] = value
+  return config
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'rounds': 0}, 'rounds must be at least 1, not 0'),
+    ({'classifier__optimizer': 'nonsense'}, 'classifier: .*nonsense'),
+    (
+      # The baselines are trained by its options all the same.
+      {'classifier__steps': 0, 'classifier__optimizer': 'nonsense'},
+      'classifier: .*nonsense',
+    ),
+    ({'finetune__warmup_steps': 40}, r'finetune: warmup_steps must be in'),
+    ({'targets__shard_size': 0}, 'targets.shard_size must be at least 1'),
+    ({'checkpoint__every_steps': 0}, 'checkpoint.every_steps must be at least'),
+  ],
+)
+def test_refused(fields, message):
+  recipe.check(tiny.get_config())
+  with pytest.raises(ValueError, match=message):
+    recipe.check(changed(**fields))
+
+
+def test_options_by_which_nothing_is_trained_are_not_looked_at():
+  recipe.check(
+    changed(baselines=(), classifier__steps=0, classifier__optimizer='nonsense')
+  )
+
+
+@pytest.mark.parametrize(
+  ('fields', 'stage'),
+  [
+    ({'finetune__batch_size': 33}, 'finetune'),
+    ({'estimator__batch_size': 6, 'estimator__accumulate': 2}, 'estimator'),
+    ({'classifier__batch_size': 5, 'classifier__steps': 0}, 'classifier'),
+  ],
+)
+def test_rows_that_do_not_divide_over_the_processes(monkeypatch, fields, stage):
+  def data_mesh(rows):
+    if rows % 2:
+      raise ValueError(f'{rows} rows at a time do not divide over 2 processes')
+
+  monkeypatch.setattr(sharding, 'data_mesh', data_mesh)
+  recipe.check_together(tiny.get_config())
+  with pytest.raises(
+    ValueError, match=rf'^{stage}: \d+ rows .* another {stage}\.a'
+  ):
+    recipe.check_together(changed(**fields))
+
+
+def test_processes_with_other_configurations(monkeypatch):
+  first = json.dumps(recipe._in_step(tiny.get_config()))
+  monkeypatch.setattr(processes, 'agreed_text', lambda own: first)
+  recipe.check_same(changed(name='another', workers=7))
+  message = (
+    'process 0 was given another configuration: certify.n is 50 there and 60'
+    ' here; checkpoint.keep is 2 there and 3 here'
+  )
+  with pytest.raises(ValueError, match=message):
+    recipe.check_same(changed(checkpoint__keep=3, certify__n=60))
