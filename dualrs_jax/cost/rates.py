@@ -133,8 +133,10 @@ def read(path: str | os.PathLike) -> Rates:
       f'{path} is of {len(devices)} kinds of devices, not of one'
     )
   device = devices.pop()
+  if device == 'cpu':
+    device = content.get('processor', device)
   if clock == 'processor':  # counted on one core, whatever else it did
-    device = f'one core of a {device}'
+    device = f'one core, {device}'
   return Rates(device, None, measured, str(path))
 
 

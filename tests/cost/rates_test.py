@@ -101,7 +101,7 @@ def test_other_files(tmp_path, text):
 def test_processor_time(tmp_path):
   path = tmp_path / 'core.json'
   path.write_text(json.dumps({'rows': ROWS, 'clock': 'processor'}))
-  assert rates.read(path).device == 'one core of a chip'
+  assert rates.read(path).device == 'one core, chip'
 
 
 def test_several_kinds_of_devices(tmp_path):
