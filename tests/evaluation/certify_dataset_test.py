@@ -355,6 +355,11 @@ def test_bad_subsets_are_refused(options, message):
       ValueError,
       'certify: n = 5 votes can never predict',
     ),
+    (
+      {'task': 'predict', 'n': 11, 'alpha': 0.001},
+      ValueError,
+      'certify: n = 11 votes can never predict at alpha = 0.0005',
+    ),
     ({'start': 500}, ValueError, 'certify.start = 500 leaves none of the'),
     ({'alpha': 1.5}, ValueError, 'alpha'),
     ({'n': 6}, ValueError, 'can never certify'),

@@ -384,6 +384,14 @@ def rows_in_files(directory):
   }
 
 
+def test_the_settings_say_what_was_asked_for_last(certify, tmp_path):
+  for images in (3, 5, 2):
+    certify(positions=ALL[:images])
+    found = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+    assert found['images'] == images
+    assert len(found['asked'].split()) == images
+
+
 def test_two_processes_cannot_take_one_place(certify, tmp_path, monkeypatch):
   monkeypatch.setattr(locks, 'PATIENCE_SECONDS', 0.2)
   certify(place=Place(0, 2))

@@ -52,6 +52,21 @@ def test_resuming_drops_what_came_after(tmp_path):
   assert losses == [(10, 10), (20, 20), (30, 31)]
 
 
+def test_a_line_that_the_system_takes_in_parts_is_whole(tmp_path, monkeypatch):
+  with recorder.Recorder(tmp_path, 'a', after_step=0) as record:
+    file = record._file
+
+    class Hesitant:
+      close = file.close
+
+      def write(self, content):
+        return file.write(content[:7])
+
+    monkeypatch.setattr(record, '_file', Hesitant())
+    record.write(1, {'loss': 0.5})
+  assert steps(tmp_path, 'a') == [1]
+
+
 @pytest.mark.parametrize('largest', [300, 3000])
 def test_a_full_disk_is_told_with_the_place_and_never_waited_for(
   tmp_path, largest
