@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import shlex
 
 import pytest
 
@@ -61,3 +63,16 @@ def test_mistakes(arguments, message, capsys):
 def test_usage(arguments):
   with pytest.raises(SystemExit):
     cost.main(['--config', DIGITS, *arguments])
+
+
+def test_the_hours_of_the_guide(capsys, monkeypatch):
+  """Of the published sizes, at the rates of the file that was measured."""
+  monkeypatch.chdir(ROOT)
+  guide = (ROOT / 'docs' / 'running.md').read_text()
+  [command] = re.findall(r'python -m dualrs_jax.cost (.*throughput-.*)', guide)
+  assert cost.main(shlex.split(command)) == 0
+  printed = capsys.readouterr().out
+  assert '| targets-1 | bare forward pass | 27 |' in printed
+  assert '| dual, fixed | certify | 17 |' in printed
+  assert '| dual, adaptive | adaptive | 3.3 |' in printed
+  assert 'takes 3.3 hours of such' in guide
