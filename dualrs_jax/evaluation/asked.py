@@ -114,16 +114,20 @@ def radius_cap(config: Any) -> float | None:
   """The largest radius that the estimator's noise allows, where that is felt.
 
   Returns:
-    In pixel units: what n unanimous votes of the estimator give. None if the
+    In pixel units: what n unanimous votes of the estimator give, before the
+    noise takes its share of alpha. None if the
     classifier's own radius is limited to that or less, or if no radius beyond
     it is asked for.
   """
   options, [run] = config.certify, runs(config)
   if len(config.sigmas) == 1 or config.estimator_sigma >= max(config.sigmas):
     return None
-  keeps = verdicts.RULES[run['certificate']].keeps
-  bounds = confidence.lower_z(run['n'], keeps * run['alpha'])
-  cap = float(config.estimator_sigma * bounds[run['n']])
+  if run['goal'] is None:
+    keeps = verdicts.RULES[run['certificate']].keeps
+    best = confidence.lower_z(run['n'], keeps * run['alpha'])[run['n']]
+  else:
+    best = verdicts.plan({**run, 'noise_alpha': 0.0}).keeps.final[0]
+  cap = float(config.estimator_sigma * best)
   decided = options.radii if run['goal'] in ('radius', 'grid') else [math.inf]
   return cap if cap < max(decided) else None
 
