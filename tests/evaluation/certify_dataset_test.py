@@ -145,8 +145,8 @@ def test_the_cap_of_the_estimator_is_what_its_unanimous_votes_give(caplog):
 @pytest.mark.parametrize(
   ('estimator_sigma', 'radii', 'felt'),
   [
-    (0.5, (0.0, 1.53), False),
-    (0.5, (0.0, 1.58), True),  # that of a fixed n would be 1.585
+    (0.5, (0.0, 1.58), False),
+    (0.5, (0.0, 1.59), True),
     (1.0, (9.0,), False),
   ],
 )
