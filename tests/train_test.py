@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from dualrs_jax.runtime import preemption
+import train
+from dualrs_jax.runtime import preemption, processes
 from dualrs_jax.training import recipe
 from tests import programs
 from tests.evaluation import timeless
@@ -201,17 +202,8 @@ def test_what_processes_cannot_do_together_is_said_at_the_start(
       'error: rounds must be at least 1, not 0\n',
     ),
     (
-      ['--config.sigmas=(0.25, 1.0)'],
-      'error: baselines are certified at their levels, which must be among'
-      ' sigmas = (0.25, 1.0), unlike 0.5\n',
-    ),
-    (
       ['--config.certify.n0=0', '--config.baselines=()'],
       'error: certify: n0 must be at least 1, not 0.\n',
-    ),
-    (
-      ['--config.certify.start=1000', '--config.baselines=()'],
-      'error: certify.start = 1000 leaves none of the 500 images\n',
     ),
     (
       ['--workdir', 'taken', '--config.baselines=()'],
@@ -235,3 +227,26 @@ def test_a_mistake_is_one_sentence(command, tmp_path, arguments, sentence):
   expected = sentence.replace('taken', str(taken)).rstrip('\n')
   assert errors[0].startswith(expected)
   assert list(taken.iterdir()) == [taken / 'settings.json']
+
+
+@pytest.mark.parametrize(
+  ('certify', 'baselines', 'message'),
+  [
+    (
+      {},
+      (0.5,),
+      r'among sigmas = \(0.25, 1.0\), unlike 0.5',
+    ),
+    ({'n0': 0}, (), 'certify: n0 must be at least 1, not 0'),
+    ({'alpha': 1.5}, (), r'certify: alpha .* in \(0, 1\), not 1.5'),
+    ({'start': 1000}, (), 'certify.start = 1000 leaves none of the 500 images'),
+  ],
+)
+def test_what_would_end_the_certification_is_said_before_the_training(
+  certify, baselines, message
+):
+  config = tiny.get_config().unlock()
+  config.baselines = baselines
+  config.certify.update(certify)
+  with pytest.raises(ValueError, match=message):
+    train.check(config, processes.Place())
