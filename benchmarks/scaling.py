@@ -88,6 +88,7 @@ def train(model, steps, images):
       decay=0.0,
       seed=0,
       workdir=pathlib.Path(folder),
+      settings={},
       rhythm=fit.Rhythm(steps, steps, steps, 1),
       evaluate=lambda model: {},
       mesh=sharding.data_mesh(BATCH),

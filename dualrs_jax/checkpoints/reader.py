@@ -157,15 +157,28 @@ def load_model(directory: str | os.PathLike, model: Module) -> Module:
   return nnx.merge(nnx.graphdef(model), *state[MODEL].values())
 
 
-def is_finished(directory: str | os.PathLike) -> bool:
-  """Whether the newest checkpoint has all `steps` that its `meta` names."""
+def newest_meta(directory: str | os.PathLike) -> dict[str, Any] | None:
+  """What was said of the newest checkpoint; None if it cannot be read.
+
+  Its arrays are not looked at.
+  """
   found = steps(directory)
   if not found:
-    return False
+    return None
   path = absolute(directory) / str(found[0]) / DESCRIPTION / 'metadata'
   try:
-    return found[0] >= json.loads(path.read_text())['meta']['steps']
+    meta = json.loads(path.read_text())['meta']
   except (OSError, ValueError, LookupError, TypeError):
+    return None
+  return meta if isinstance(meta, dict) else None
+
+
+def is_finished(directory: str | os.PathLike) -> bool:
+  """Whether the newest checkpoint has all `steps` that its `meta` names."""
+  meta = newest_meta(directory)
+  try:
+    return meta is not None and steps(directory)[0] >= meta['steps']
+  except (LookupError, TypeError):
     return False
 
 

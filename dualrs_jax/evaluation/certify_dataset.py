@@ -10,18 +10,21 @@ import jax
 
 from dualrs_jax import checkpoints, data, networks
 from dualrs_jax.base import Classifier
+from dualrs_jax.checkpoints import origin
 from dualrs_jax.data import Source
 from dualrs_jax.denoising import Denoiser
 from dualrs_jax.evaluation import (
   asked,
   certify_source,
+  marks,
   report,
+  seeds,
   workers,
 )
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import preemption, processes, settings
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.training import recipe, stages
+from dualrs_jax.training import claim, recipe, stages
 
 
 def certify_dataset(
@@ -90,16 +93,18 @@ def _certify(
   """Certifies, under options that have been checked."""
   options = config.certify
   wanted = asked.runs(config)
-  _check_workdir(config, workdir)
+  _claimed(config, workdir)
   source = load_source(config)
   positions = asked.positions(config, source)
   estimator, classifier = load_networks(config, workdir, source)
   seed = options.seed
+  folder = workdir / certify_source.FOLDER
   if seed == -1:
-    drawn = {'seed': settings.fresh_seed()}
-    seed = settings.claim(
-      workdir / certify_source.FOLDER / 'seed.json', {}, once=drawn
-    )['seed']
+    labels = [asked.label(config, run) for run in wanted]
+    try:
+      seed = seeds.drawn(folder, labels)
+    except settings.SettingsMismatch as error:
+      raise _with_advice(error) from error
   if place.first:
     asked.warn_of_radius_cap(config)
   rows = []
@@ -113,7 +118,7 @@ def _certify(
         estimator,
         expert,
         source,
-        workdir / certify_source.FOLDER / asked.label(config, run),
+        folder / asked.label(config, run),
         settings=run,
         seed=seed,
         chunk_size=options.chunk_size,
@@ -157,12 +162,12 @@ def merge_dataset(
     name = asked.label(config, run)
     path = folder / name / certify_source.SETTINGS
     missing[name] = images
-    if path.exists():
+    if path.exists() or workers.hold_rows(path.parent):
       try:
+        recorded = marks.read(path.parent)
         settings.verify(path, run)
       except settings.SettingsMismatch as error:
         raise _with_advice(error) from error
-      recorded = settings.read(path)
       missing[name] = workers.merge(
         path.parent, recorded, images, partly=partly
       )
@@ -220,7 +225,9 @@ def load_networks(
     classifier_steps=config.classifier.steps,
     finetune_steps=config.finetune.steps,
   )
-  load = functools.partial(_load, pathlib.Path(workdir), source, denoiser)
+  workdir = pathlib.Path(workdir)
+  claimed = _claimed(config, workdir)
+  load = functools.partial(_load, workdir, claimed, source, denoiser)
   classifier = load(
     stage, model.classifier.to_dict(), num_classes=source.num_classes
   )
@@ -247,6 +254,7 @@ def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:
 
 def _load(
   workdir: pathlib.Path,
+  claimed: Mapping[str, Any],
   source: Source,
   denoiser: Denoiser | None,
   stage: str | None,
@@ -262,23 +270,33 @@ def _load(
     seed=0,
   )
   if stage is not None:
-    network = checkpoints.load_model(workdir / 'checkpoints' / stage, network)
+    directory = workdir / 'checkpoints' / stage
+    network = checkpoints.load_model(directory, network)
+    meta = checkpoints.newest_meta(directory) or {}
+    origin.check_part(directory, meta, stage=stage, settings=claimed)
   front = networks.front(denoiser, description)
   return front.before(networks.inference_view(network))
 
 
-def _check_workdir(config: Any, workdir: pathlib.Path) -> None:
-  """Raises SettingsMismatch if something else was trained there."""
-  if (workdir / 'settings.json').exists():
-    settings.verify(
-      workdir / 'settings.json',
-      {
-        'data': data.identity(config.data.to_dict()),
-        'sigmas': list(config.sigmas),
-        'estimator_sigma': config.estimator_sigma,
-        'model': {
-          role: networks.identity(description)
-          for role, description in config.model.to_dict().items()
-        },
-      },
-    )
+def _claimed(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+  """What the networks of a directory must have been trained under.
+
+  Raises:
+    SettingsMismatch: If its settings file says something else.
+  """
+  wanted = {
+    'data': data.identity(config.data.to_dict()),
+    'sigmas': list(config.sigmas),
+    'estimator_sigma': config.estimator_sigma,
+    'model': {
+      role: networks.identity(description)
+      for role, description in config.model.to_dict().items()
+    },
+  }
+  path = workdir / claim.SETTINGS
+  if not path.exists():
+    return wanted
+  settings.verify(path, wanted)
+  recorded = settings.read(path)
+  mark = recorded.keys() & {settings.FINGERPRINT}
+  return wanted | {name: recorded[name] for name in mark}

@@ -16,7 +16,14 @@ from jaxtyping import Float, Int
 from dualrs_jax import sharding, validation, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import casting, memory, records, tsv, workers
+from dualrs_jax.evaluation import (
+  casting,
+  marks,
+  memory,
+  records,
+  tsv,
+  workers,
+)
 from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.evaluation.progress import Progress
 from dualrs_jax.evaluation.records import Record
@@ -27,12 +34,9 @@ from dualrs_jax.runtime.processes import Place
 #: Folder of a working directory with one folder for each certification.
 FOLDER = 'certify'
 ROWS = workers.ROWS
-SETTINGS = 'settings.json'
+SETTINGS = marks.SETTINGS
 
 _ALONE = Place()
-
-#: Recorded, but a difference does not make other results.
-_ADVISORY = ('versions', 'git_revision', 'device_count')
 
 
 def certify_source(
@@ -93,7 +97,8 @@ def certify_source(
     ValueError: If the statistics are invalid, a vote depends on its batch
       companions, images are not the estimator's or classifier's, or the
       memory does not hold one copy at a time.
-    SettingsMismatch: If the directory holds results of other settings.
+    SettingsMismatch: If the directory holds results of other settings, or
+      without those that say how they were computed.
     CorruptShard: If the file of rows is damaged before its last line, or the
       label of a row is not that of its image.
     InUse: If another process is adding rows in this place.
@@ -119,16 +124,21 @@ def certify_source(
     booth = booth._replace(**chosen)
   identity = _identity(booth, example, settings, source, seed)
   identity = {n: v for n, v in identity.items() if n not in chosen}
+  mark = {settings_lib.FINGERPRINT: marks.of(identity | chosen)}
   if path.exists():  # another device may not have the memory for its chunks
     settings_lib.verify(
-      path, {n: v for n, v in identity.items() if n not in _ADVISORY}
+      path, {n: v for n, v in identity.items() if n not in marks.ADVISORY}
     )
+    marks.check(settings_lib.read(path), path)
+  else:
+    workers.check_adoption(directory, identity | chosen | mark)
   casting.check_independence(_here(booth), example, settings)
   indices = source.indices[positions].tolist()
   asked = {'images': len(indices), 'asked': ' '.join(map(str, indices))}
   claimed = settings_lib.claim(
-    path, identity, once=chosen | asked, advisory=_ADVISORY
+    path, identity, once=chosen | asked, first=mark, advisory=marks.ADVISORY
   )
+  marks.check(claimed, path)
   if claimed['chunk_size'] != booth.chunk_size:  # another process was faster
     booth = booth._replace(chunk_size=claimed['chunk_size'])
     casting.check_independence(_here(booth), example, settings)
@@ -163,7 +173,7 @@ def certify_source(
 
     for row in _certify(booth, source, positions[todo], claimed, before_step):
       if shard is not None:
-        shard.append(tsv.to_line(row, claimed['task']))
+        shard.append(tsv.file_line(row, claimed))
       rows[row.idx] = row
       progress.add(row)
   return [rows[idx] for idx in indices if idx in rows]
@@ -173,7 +183,12 @@ def _recorded_chunk_size(path: pathlib.Path) -> int:
   """The chunk size of the run that has these settings, or 0."""
   if not path.exists():
     return 0
-  return settings_lib.read(path).get('chunk_size', 0)
+  found = settings_lib.read(path).get('chunk_size', 0)
+  if type(found) is not int or found < 0:
+    raise settings_lib.SettingsMismatch(
+      f'{path} records {found!r} as chunk_size: put a copy of it back'
+    )
+  return found
 
 
 def _everywhere(networks: Any, mesh: Mesh) -> Any:

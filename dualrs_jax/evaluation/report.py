@@ -10,12 +10,13 @@ from dualrs_jax.evaluation import (
   certify_source,
   figures,
   gallery,
+  marks,
   style,
   workers,
 )
 from dualrs_jax.evaluation import summary as summary_lib
 from dualrs_jax.evaluation.summary import Run
-from dualrs_jax.runtime import files, settings
+from dualrs_jax.runtime import files
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +55,8 @@ def load_runs(
 
 
 def _load_run(folder: pathlib.Path) -> Run:
-  path = folder / certify_source.SETTINGS
-  recorded = settings.read(path)
-  if 'asked' not in recorded:
-    raise ValueError(f'{path} does not record which images were asked for')
-  asked = set(map(int, recorded['asked'].split()))
+  recorded = marks.read(folder)
+  asked = marks.asked(folder, recorded)
   # Those of all processes: one of them may still have its file.
   rows = workers.together(workers.read(folder, recorded))
   chosen = [rows[idx] for idx in sorted(rows) if idx in asked]

@@ -2,7 +2,8 @@
 
 The first columns are those of locuslab/smoothing, so its `analyze.py` and
 everything built on it reads our files. The columns after them hold the radius
-in full and the vote counts.
+in full and the vote counts; in a file, the last one says of which settings a
+row is, see `marks`.
 
 References:
   Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via
@@ -15,7 +16,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dualrs_jax.evaluation import records
+from dualrs_jax.evaluation import marks, records
 from dualrs_jax.evaluation.records import STATUSES, Record, Votes
 from dualrs_jax.runtime import shards
 
@@ -86,6 +87,16 @@ def from_line(line: str, task: str) -> Record:
   return record
 
 
+def file_header(settings: Mapping[str, Any]) -> str:
+  """The first line of a file of rows of a run."""
+  return marks.to_header(header(settings['task']), settings)
+
+
+def file_line(record: Record, settings: Mapping[str, Any]) -> str:
+  """A row as a line of the file of its run, without its line end."""
+  return marks.to_line(to_line(record, settings['task']), settings)
+
+
 def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
   """Makes the function that reads and checks the rows of a run.
 
@@ -93,13 +104,18 @@ def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
     settings: Those of the run, see `records.recompute`.
 
   Returns:
-    A function of a line; it raises ValueError if the line is damaged or does
-    not say what its votes amount to.
+    A function of a line; it raises ValueError if the line is damaged, and
+    CorruptShard if it is whole, but one of other settings, or does not say
+    what its votes amount to.
   """
 
   def parse(line: str) -> Record:
-    record = from_line(line, settings['task'])
-    records.check(record, settings)
+    row = marks.from_line(line, settings)
+    record = from_line(row, settings['task'])
+    try:
+      records.check(record, settings)
+    except ValueError as error:
+      raise shards.CorruptShard(str(error)) from error
     return record
 
   return parse
@@ -113,10 +129,10 @@ def read(path: str | os.PathLike, settings: Mapping[str, Any]) -> list[Record]:
     settings: Those of its run.
 
   Raises:
-    CorruptShard: If a line is damaged or does not agree with its votes, or an
-      image is in two rows.
+    CorruptShard: If a line is damaged, of other settings, or does not agree
+      with its votes, or an image is in two rows.
   """
-  rows = shards.read(path, header(settings['task']), parser(settings))
+  rows = shards.read(path, file_header(settings), parser(settings))
   check_unique(rows, path)
   return rows
 

@@ -19,10 +19,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dualrs_jax.evaluation import tsv
+from dualrs_jax.evaluation import marks, tsv
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import files as files_lib
 from dualrs_jax.runtime import locks, shards
+from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.runtime.shards import Shard
 
@@ -73,6 +74,31 @@ def read(directory: pathlib.Path, settings: Mapping[str, Any]) -> Files:
     with contextlib.suppress(FileNotFoundError):  # merged meanwhile
       files[path.name] = tsv.read(path, settings)
   return files
+
+
+def check_adoption(
+  directory: pathlib.Path, settings: Mapping[str, Any]
+) -> None:
+  """Refuses rows of unknown settings in a folder without a settings file.
+
+  Args:
+    directory: The folder of the run.
+    settings: Those that are about to be written to it.
+
+  Raises:
+    SettingsMismatch: If there are rows, and they do not say that they are of
+      these settings.
+  """
+  try:
+    read(directory, settings)
+  except shards.CorruptShard as error:
+    if (directory / marks.SETTINGS).exists():  # another process was faster
+      return
+    raise settings_lib.SettingsMismatch(
+      f'{directory} holds rows without the {marks.SETTINGS} that says how they'
+      ' were computed, and they are not known to be of these settings'
+      f' ({error}): they go on if that file is put back'
+    ) from error
 
 
 def together(files: Files) -> dict[int, Record]:
@@ -163,9 +189,8 @@ def _merge(
     if len(free) < 2 or free[-1].path.name != ROWS:
       return  # nothing to merge, or a process is writing to where it belongs
     rows = together({shard.path.name: shard.rows for shard in free})
-    task = settings['task']
-    lines = [tsv.header(task)]
-    lines += [tsv.to_line(rows[idx], task) for idx in sorted(rows)]
+    lines = [tsv.file_header(settings)]
+    lines += [tsv.file_line(rows[idx], settings) for idx in sorted(rows)]
     files_lib.write_atomic(directory / ROWS, '\n'.join(lines) + '\n')
     everybody_ended = len(free) == 1 + len(_paths(directory))
     for shard in free[:-1] if remove and everybody_ended else ():
@@ -186,7 +211,7 @@ def _open(
   *,
   patience: float | None = None,
 ) -> Shard[Record]:
-  header = tsv.header(settings['task'])
+  header = tsv.file_header(settings)
   shard = Shard(path, header, tsv.parser(settings), patience=patience)
   try:
     tsv.check_unique(shard.rows, path)
@@ -194,6 +219,11 @@ def _open(
     shard.close()
     raise
   return shard
+
+
+def hold_rows(directory: pathlib.Path) -> bool:
+  """Whether a folder has a file of rows, be it empty."""
+  return bool(_paths(directory)) or (directory / ROWS).exists()
 
 
 def _paths(directory: pathlib.Path) -> list[pathlib.Path]:

@@ -103,24 +103,31 @@ def describe(directory: str | os.PathLike) -> dict[str, Any]:
     directory: the folder of a converted model.
 
   Raises:
-    ImportFailure: it is none.
+    ImportFailure: it is none, or model.json is not that of the weights.
   """
   path = pathlib.Path(directory) / _DESCRIPTION
+  meta = checkpoints.newest_meta(directory)
   try:
     description = json.loads(path.read_text())
     known = description['architecture'] in ARCHITECTURES
+    same = meta is None or meta == description
     description['sizes'] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in description['sizes'].items()
     }
   except (OSError, ValueError, LookupError, TypeError, AttributeError):
-    known = False
-  if not known:
+    known = same = False
+  if known and same:
+    return description
+  if meta is None:
     raise ImportFailure(
       f'{directory} holds no converted model; make one with'
       ' `python -m dualrs_jax.pretrained`, see docs/pretrained.md'
     )
-  return description
+  raise ImportFailure(
+    f'{path} is not the description of the weights beside it: put its own back,'
+    ' or remove the folder and convert the model again'
+  )
 
 
 def load(directory: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:

@@ -6,6 +6,7 @@ what it does, and every later one either does exactly the same or is refused.
 """
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -18,8 +19,18 @@ from dualrs_jax.runtime import files, locks
 
 logger = logging.getLogger(__name__)
 
+#: The name under which a settings file records the `fingerprint` of the rest.
+FINGERPRINT = 'fingerprint'
+
 #: What file systems without hard links say.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+#: What to do about a file that cannot be used. Whatever was computed under it
+#: is compared with what a new one says.
+_RESTORE = (
+  'put a copy of it back, or remove it, and the same command writes it again if'
+  ' nothing else was computed there'
+)
 
 _SEED_BITS = 32  # jax.random.key drops higher bits unless 64-bit mode is on
 
@@ -48,6 +59,7 @@ def claim(
   settings: Mapping[str, Any],
   *,
   once: Mapping[str, Any] | None = None,
+  first: Mapping[str, Any] | None = None,
   advisory: Collection[str] = (),
 ) -> dict[str, Any]:
   """Makes a directory belong to these settings, or refuses.
@@ -61,6 +73,8 @@ def claim(
     settings: what identifies the run; anything that JSON can express.
     once: further values that are taken from the first claim ever after, such
       as a seed that was drawn for it, until they are replaced; never compared.
+    first: values that only the claim which writes the file records, such as
+      their `fingerprint`; a file that has others, or none, is left as it is.
     advisory: names in `settings` whose difference is only logged, such as
       library versions. The file keeps what it says.
 
@@ -74,16 +88,18 @@ def claim(
   """
   path = pathlib.Path(path)
   wanted, drawn = _as_json(settings), _as_json(once or {})
-  first = {**wanted, **drawn}
-  if not path.exists() and _create(path, first):
-    return first
+  written = {**wanted, **drawn, **_as_json(first or {})}
+  if not path.exists() and _create(path, written):
+    return written
   recorded = read(path)
-  kept = {name: recorded[name] for name in drawn if name in recorded}
-  if len(kept) < len(drawn):
-    lost = [name for name in drawn if name not in recorded]
-    raise SettingsMismatch(f'{path} does not record {", ".join(lost)}')
-  identity = {n: value for n, value in recorded.items() if n not in drawn}
-  _compare(path, identity, wanted, advisory)
+  lost = [name for name in drawn if name not in recorded]
+  if lost:
+    raise SettingsMismatch(
+      f'{path} does not record {", ".join(lost)}: {_RESTORE}'
+    )
+  uncompared = {*drawn, *(first or {})}
+  identity = {n: value for n, value in recorded.items() if n not in uncompared}
+  compare(identity, wanted, place=path.parent, advisory=advisory)
   return recorded
 
 
@@ -107,23 +123,43 @@ def verify(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
   """
   recorded, wanted = read(path), _as_json(settings)
   shared = [name for name in wanted if name in recorded]
-  _compare(
-    pathlib.Path(path),
+  compare(
     {name: recorded[name] for name in shared},
     {name: wanted[name] for name in shared},
-    advisory=(),
+    place=pathlib.Path(path).parent,
   )
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the settings in a file; ValueError if it holds no JSON object."""
   try:
-    settings = json.loads(pathlib.Path(path).read_text())
+    settings = json.loads(pathlib.Path(path).read_bytes())
   except ValueError as error:
-    raise ValueError(f'{path} is not a settings file: {error}') from error
+    raise ValueError(
+      f'{path} is not a settings file ({error}): {_RESTORE}'
+    ) from error
   if not isinstance(settings, dict):
-    raise ValueError(f'{path} is not a settings file: no JSON object')
+    raise ValueError(
+      f'{path} is not a settings file (no JSON object): {_RESTORE}'
+    )
   return settings
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+  """A short text that changes with any of the settings, not with their order.
+
+  What was computed under settings carries it, so that it is not taken for that
+  of others where their file is lost or exchanged.
+
+  Args:
+    settings: anything that JSON can express.
+
+  Example:
+    >>> fingerprint({'n': 1, 'sigmas': (0.5,)})
+    'a2430d875cda1812'
+  """
+  text = json.dumps(settings, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(
@@ -147,6 +183,35 @@ def differences(
     yield name, (_show(recorded), _show(wanted))
 
 
+def compare(
+  recorded: Mapping[str, Any],
+  wanted: Mapping[str, Any],
+  *,
+  place: pathlib.Path,
+  advisory: Collection[str] = (),
+) -> None:
+  """Raises SettingsMismatch where settings differ, naming all differences.
+
+  Args:
+    recorded: the settings of something that is there.
+    wanted: those asked for, as JSON has them.
+    place: where it is.
+    advisory: names whose difference is only logged.
+  """
+  different = []
+  for name, (there, here) in differences(recorded, wanted):
+    if name.split('.')[0] in advisory:
+      logger.warning(
+        '%s was written with %s = %s, now it is %s', place, name, there, here
+      )
+    else:
+      different.append(f'{name} is {there} there and {here} here')
+  if different:
+    raise SettingsMismatch(
+      f'{place} belongs to another configuration: {"; ".join(different)}'
+    )
+
+
 def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
   """Writes the file unless it exists; says whether it did."""
   with files.durable_temporary(path, _dump(settings)) as temporary:
@@ -165,26 +230,6 @@ def _create(path: pathlib.Path, settings: Mapping[str, Any]) -> bool:
         os.replace(temporary, path)
   files.sync_directory(path.parent)
   return True
-
-
-def _compare(
-  path: pathlib.Path,
-  recorded: Mapping[str, Any],
-  wanted: Mapping[str, Any],
-  advisory: Collection[str],
-) -> None:
-  different = []
-  for name, (there, here) in differences(recorded, wanted):
-    if name.split('.')[0] in advisory:
-      logger.warning(
-        '%s was written with %s = %s, now it is %s', path, name, there, here
-      )
-    else:
-      different.append(f'{name} is {there} there and {here} here')
-  if different:
-    raise SettingsMismatch(
-      f'{path.parent} belongs to another configuration: {"; ".join(different)}'
-    )
 
 
 def _dump(settings: Mapping[str, Any]) -> str:

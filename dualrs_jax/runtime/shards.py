@@ -7,6 +7,7 @@ hands back all the others.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import pathlib
@@ -33,14 +34,17 @@ def read(
   Args:
     path: the file.
     header: the expected first line, without its line end.
-    parse: turns one line into a row; raises ValueError if it cannot.
+    parse: turns one line into a row. It raises ValueError if it cannot, and
+      CorruptShard for a whole row that does not belong there, which is then no
+      torn line, though it may be the last one.
 
   Returns:
     The rows in the order of the file; a torn last line is left out.
 
   Raises:
-    CorruptShard: the header is another one, or a line that is not the last
-      one cannot be parsed. The message names the line.
+    CorruptShard: the header is another one, a line that is not the last one
+      cannot be parsed, or a row does not belong there. The message names the
+      line.
   """
   rows, _ = _scan(pathlib.Path(path), header, parse)
   return rows
@@ -76,7 +80,7 @@ class Shard(Generic[Row]):
     Args:
       path: the file. Its directory is created if it is missing.
       header: the first line, without its line end.
-      parse: turns one line into a row; raises ValueError if it cannot.
+      parse: turns one line into a row, see `read`.
       patience: for how many seconds to wait for a process that has the shard,
         see `locks.open_locked`.
 
@@ -151,10 +155,8 @@ def _scan(
   if not lines and header.encode().startswith(torn):
     return [], 0
   if not lines or lines[0] != header.encode():
-    raise CorruptShard(
-      f'{path}, line 1: expected the header {header!r}, found'
-      f' {(lines or [torn])[0][:200].decode(errors="replace")!r}'
-    )
+    found = (lines or [torn])[0].decode(errors='replace')
+    raise CorruptShard(f'{path}, line 1: {_difference(found, header)}')
   rows = []
   good = len(lines[0]) + 1
   dropped = torn or None
@@ -162,7 +164,8 @@ def _scan(
     try:
       rows.append(parse(line.decode()))
     except ValueError as error:
-      if number < len(lines) or torn:
+      whole = isinstance(error, CorruptShard)
+      if whole or number < len(lines) or torn:
         raise CorruptShard(f'{path}, line {number}: {error}') from error
       dropped = line
     else:
@@ -174,3 +177,20 @@ def _scan(
       dropped[:200].decode(errors='replace'),
     )
   return rows, good
+
+
+def _difference(found: str, header: str) -> str:
+  """Which is the first column by which a header is not the one expected."""
+  columns = itertools.zip_longest(found.split('\t'), header.split('\t'))
+  number, there, wanted = next(
+    (number, *pair)
+    for number, pair in enumerate(columns, start=1)
+    if pair[0] != pair[1]
+  )
+  if there is None:
+    return f'expected the header to go on with {wanted!r}, found its end'
+  wanted = 'its end' if wanted is None else repr(wanted)
+  return (
+    f'expected the header with {wanted} as column {number}, found'
+    f' {there[:200]!r}'
+  )

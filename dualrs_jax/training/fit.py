@@ -7,10 +7,9 @@ therefore ends in the same weights, bit for bit on a CPU.
 
 import contextlib
 import logging
-import os
 import pathlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dualrs_jax import checkpoints, sharding
+from dualrs_jax.checkpoints import origin
 from dualrs_jax.runtime import bars, preemption, processes
 from dualrs_jax.training import recorder, state
 from dualrs_jax.training.feed import Examples, Feed, Order
@@ -67,12 +67,21 @@ def initial_seed(seed: int, role: str) -> int:
 
 
 def finished(
-  model: nnx.Module, directory: str | os.PathLike, *, steps: int
+  model: nnx.Module,
+  directory: pathlib.Path,
+  *,
+  stage: str,
+  steps: int,
+  settings: Mapping[str, Any],
 ) -> nnx.Module | None:
   """The model of a stage whose last checkpoint is complete, or None.
 
-  All processes of a run get the same answer.
+  All processes of a run get the same answer. See `fit` for the arguments, and
+  `origin.check` for what is refused.
   """
+  meta = checkpoints.newest_meta(directory)
+  if meta is not None:
+    origin.check(directory, meta, stage=stage, settings=settings)
   found = checkpoints.steps(directory)
   if not processes.agreed(np.array(bool(found) and found[0] >= steps)):
     return None
@@ -111,6 +120,7 @@ def fit(
   decay: float,
   seed: int,
   workdir: pathlib.Path,
+  settings: Mapping[str, Any],
   rhythm: Rhythm,
   evaluate: Callable[[nnx.Module], dict[str, float]],
   mesh: Mesh,
@@ -133,6 +143,7 @@ def fit(
     decay: of the running mean of the weights, see `state.update`.
     seed: of the training run.
     workdir: of the training run.
+    settings: what it was claimed for; each checkpoint records them.
     rhythm: how often to report and to save.
     evaluate: computes further metrics of the model.
     mesh: the devices, see `sharding.data_mesh`. Their number changes the
@@ -147,17 +158,19 @@ def fit(
     FloatingPointError: the loss is no longer finite.
     checkpoints.CheckpointError: the stage was trained with another
       architecture, or a checkpoint could not be written.
+    settings.SettingsMismatch: it was trained under other settings.
     preemption.Preempted: the run was asked to end. All steps that were taken
       are saved.
   """
   directory = workdir / 'checkpoints' / stage
-  done = finished(model, directory, steps=steps)
+  done = finished(model, directory, stage=stage, steps=steps, settings=settings)
   if done is not None:
     return sharding.replicated(done, mesh)
   order = Order(len(feed.source), batch_size, seed, stage)
   graphdef, current = state.create(model, optimizer)
   restored = checkpoints.restore(directory, state.to_items(current))
   if restored is not None:
+    origin.check(directory, restored[1], stage=stage, settings=settings)
     current = state.from_items(restored[0])
     logger.info('%s goes on at step %d', stage, restored[2])
   start = int(current.step)
@@ -218,7 +231,8 @@ def fit(
         bar.set_postfix_str(f'loss {means["loss"]:.4g}', refresh=False)
       if saving:
         items = state.to_items(current)
-        saver.save(last, items, {'stage': stage, 'steps': steps})
+        meta = {**origin.record(stage, settings), 'steps': steps}
+        saver.save(last, items, meta)
       bar.update(last - first)
       if stopping:
         break

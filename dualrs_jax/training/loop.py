@@ -34,9 +34,9 @@ from dualrs_jax import (
   networks,
 )
 from dualrs_jax.runtime import locks, preemption, processes, settings
+from dualrs_jax.training import claim, fit, losses, recipe, targets
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
-from dualrs_jax.training import fit, losses, recipe, targets
 from dualrs_jax.training import run as run_lib
 from dualrs_jax.training import stages as stage_names
 from dualrs_jax.training.feed import Feed
@@ -55,7 +55,8 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     workdir: where everything is written; it belongs to one configuration.
 
   Raises:
-    settings.SettingsMismatch: the directory belongs to another configuration.
+    settings.SettingsMismatch: the directory belongs to another configuration,
+      or does not say to which.
     ValueError: settings that do not fit together, or no converted model where
       the configuration names one.
     data.DatasetNotFound: the data set is not there.
@@ -71,9 +72,9 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     )
   recipe.check_together(config)
   workdir = pathlib.Path(workdir)
-  settings.claim(workdir / 'settings.json', recipe.identity(config))
+  claimed = claim.claim(config, workdir)
   with _alone(workdir), preemption.watch(together=True) as preempted:
-    _train(run_lib.load(config, workdir, preempted))
+    _train(run_lib.load(config, workdir, claimed, preempted))
 
 
 def is_trained(config: Any, workdir: str | os.PathLike) -> bool:
@@ -83,7 +84,7 @@ def is_trained(config: Any, workdir: str | os.PathLike) -> bool:
   """
   try:
     settings.verify(
-      pathlib.Path(workdir) / 'settings.json', recipe.identity(config)
+      pathlib.Path(workdir) / claim.SETTINGS, recipe.identity(config)
     )
   except (settings.SettingsMismatch, OSError, ValueError):
     return False
@@ -212,7 +213,9 @@ def _fit_estimator(run: Run, number: int, classifier: Any) -> nnx.Module:
     seed=fit.initial_seed(config.seed, stage),
   )
   directory = run.workdir / 'checkpoints' / stage
-  done = fit.finished(new, directory, steps=options.steps)
+  done = fit.finished(
+    new, directory, stage=stage, steps=options.steps, settings=run.settings
+  )
   if done is not None:
     return run.placed(done)
   source = run_lib.subset(run.train, config.targets.count)
@@ -267,6 +270,7 @@ def _radius_targets(
     workers=config.workers,
     key=fit.stage_key(config.seed, stage),
     directory=run.workdir / 'targets' / stage,
+    mark=run.settings.get(settings.FINGERPRINT, ''),
     preempted=run.preempted,
   )
   bounds = targets.signed_bounds(

@@ -2,7 +2,7 @@
 
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ class Run(NamedTuple):
   Attributes:
     config: The configuration.
     workdir: Where everything is written.
+    settings: What it was claimed for.
     train: The training images.
     validation: The validation images, on all devices of the mesh.
     classifier_front: What stands before a classifier, such as a denoiser.
@@ -34,6 +35,7 @@ class Run(NamedTuple):
 
   config: Any
   workdir: pathlib.Path
+  settings: Mapping[str, Any]
   train: data.Source
   validation: Examples
   classifier_front: denoising.Front
@@ -87,6 +89,7 @@ class Run(NamedTuple):
       decay=options.average,
       seed=self.config.seed,
       workdir=self.workdir,
+      settings=self.settings,
       rhythm=fit.Rhythm(
         checkpoint.metrics_steps,
         checkpoint.every_steps,
@@ -100,7 +103,10 @@ class Run(NamedTuple):
 
 
 def load(
-  config: Any, workdir: pathlib.Path, preempted: Callable[[], bool]
+  config: Any,
+  workdir: pathlib.Path,
+  settings: Mapping[str, Any],
+  preempted: Callable[[], bool],
 ) -> Run:
   """Loads the images, and what stands before the networks."""
   validation = data.load(split='validation', **config.data)
@@ -113,6 +119,7 @@ def load(
   return Run(
     config,
     workdir,
+    settings,
     data.load(split='train', **config.data),
     Examples(*sharding.replicated((images, labels), mesh)),
     networks.front(denoiser, model['classifier']),

@@ -42,6 +42,7 @@ def build(
   workers: int,
   key: PRNGKeyArray,
   directory: pathlib.Path,
+  mark: str,
   preempted: Callable[[], bool],
 ) -> Int[np.ndarray, 'examples levels']:
   """Counts the votes for the true class, or goes on with it.
@@ -61,6 +62,8 @@ def build(
     workers: processes that read images from disk, see `loader.batches`.
     key: of the stage.
     directory: of the shards; created if it is missing.
+    mark: the fingerprint of all that the counts depend on. A shard of another
+      one is computed again.
     preempted: see `preemption.watch`; asked several times per shard.
 
   Returns:
@@ -77,7 +80,7 @@ def build(
   paths = [directory / f'{start:09d}.npz' for start in starts]
   indices = [source.indices[positions] for positions in places]
   there = [
-    _load(path, chosen, len(sigmas)) is not None
+    _load(path, chosen, len(sigmas), mark) is not None
     for path, chosen in zip(paths, indices, strict=True)
   ]
   missing = np.flatnonzero(~processes.agreed(np.array(there)))
@@ -128,14 +131,14 @@ def build(
           counts.append(np.asarray(found))
           if len(counts) == len(calls):
             own = np.concatenate(counts)[: len(places[number])]
-            _save(paths[number], indices[number], own)
+            _save(paths[number], indices[number], own, mark)
         if preempted():
           raise preemption.Preempted(
             f'the finished shards of {stage} are saved'
           )
       bar.update(min(place.count, len(missing) - first))
   processes.barrier(stage)
-  return _read(paths, indices, len(sigmas))
+  return _read(paths, indices, len(sigmas), mark)
 
 
 @functools.partial(jax.jit, static_argnames=('votes', 'chunk_size', 'mesh'))
@@ -269,9 +272,10 @@ def _save(
   path: pathlib.Path,
   indices: Int[np.ndarray, ' shard'],
   counts: Int[np.ndarray, 'shard levels'],
+  mark: str,
 ) -> None:
   content = io.BytesIO()
-  np.savez(content, indices=indices, counts=counts)
+  np.savez(content, indices=indices, counts=counts, settings=np.array(mark))
   files.write_atomic(path, content.getvalue())
 
 
@@ -279,6 +283,7 @@ def _read(
   paths: Sequence[pathlib.Path],
   indices: Sequence[Int[np.ndarray, ' _']],
   levels: int,
+  mark: str,
 ) -> Int[np.ndarray, 'examples levels']:
   """The counts of all shards, once all of them are written."""
   directory = paths[0].parent
@@ -287,7 +292,7 @@ def _read(
   )
   table = []
   for path, chosen in zip(paths, indices, strict=True):
-    shard = _load(path, chosen, levels)
+    shard = _load(path, chosen, levels, mark)
     if shard is None:
       raise OSError(
         f'{path} is not there: {directory} must be one folder for all processes'
@@ -297,7 +302,10 @@ def _read(
 
 
 def _load(
-  path: pathlib.Path, indices: Int[np.ndarray, ' shard'], levels: int
+  path: pathlib.Path,
+  indices: Int[np.ndarray, ' shard'],
+  levels: int,
+  mark: str,
 ) -> Int[np.ndarray, 'shard levels'] | None:
   """The counts of a shard; None if it is missing, damaged or of others."""
   if not path.exists():
@@ -305,10 +313,14 @@ def _load(
   try:
     with path.open('rb') as file, np.load(file) as shard:
       saved, counts = shard['indices'], shard['counts']
+      found = str(shard['settings']) if 'settings' in shard else ''
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     logger.warning('%s is damaged (%s); it is computed again', path, error)
     return None
-  if not np.array_equal(saved, indices) or counts.shape[1] != levels:
+  if found != mark:
+    logger.warning('%s is of other settings; it is computed again', path)
+    return None
+  if not np.array_equal(saved, indices) or counts.shape != (len(saved), levels):
     logger.warning('%s holds other images; it is computed again', path)
     return None
   return counts

@@ -283,8 +283,9 @@ def test_a_row_with_another_label_is_refused(certify, tmp_path):
   row = certify(positions=ALL[:1])[0]
   path = tmp_path / 'run' / module.ROWS
   other = row._replace(label=2 - row.label if row.label != 1 else 0)
-  line = tsv.to_line(other, 'certify')
-  path.write_text(f'{tsv.header("certify")}\n{line}\n')
+  recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
+  line = tsv.file_line(other, recorded)
+  path.write_text(f'{tsv.file_header(recorded)}\n{line}\n')
   with pytest.raises(shards.CorruptShard, match='image 100 has label'):
     certify(positions=ALL[:1])
 

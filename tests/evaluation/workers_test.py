@@ -51,15 +51,16 @@ def run(tmp_path_factory, classifier, source):
 @pytest.fixture
 def files(run, tmp_path):
   """Three rows in rows.tsv, two and three in those of two processes."""
-  _, rows = run
-  write(tmp_path / workers.ROWS, rows[:3])
-  write(tmp_path / SHARDS[0], rows[3:5])
-  write(tmp_path / SHARDS[1], rows[5:])
+  settings, rows = run
+  write(tmp_path / workers.ROWS, rows[:3], settings)
+  write(tmp_path / SHARDS[0], rows[3:5], settings)
+  write(tmp_path / SHARDS[1], rows[5:], settings)
   return tmp_path
 
 
-def write(path, rows):
-  lines = [tsv.header('predict'), *(tsv.to_line(r, 'predict') for r in rows)]
+def write(path, rows, settings):
+  lines = [tsv.file_line(row, settings) for row in rows]
+  lines.insert(0, tsv.file_header(settings))
   path.write_text('\n'.join(lines) + '\n')
 
 
@@ -105,14 +106,14 @@ def test_who_begins_again_after_a_merge_gets_the_rest_of_its_share(
 ):
   settings, rows = run
   asked = range(100, 112)
-  write(tmp_path / workers.ROWS, rows[:2])
+  write(tmp_path / workers.ROWS, rows[:2], settings)
   places = FIRST, SECOND
   before = workers.read(tmp_path, settings)
   shares = [workers.share(asked, before, place) for place in places]
   assert [len(share) for share in shares] == [5, 5]
   done = [shares[0], shares[1][:2]]  # the second one is killed
   for name, own in zip(SHARDS, done, strict=True):
-    write(tmp_path / name, of(rows, *own))
+    write(tmp_path / name, of(rows, *own), settings)
   missing = workers.merge(tmp_path, settings, asked, partly=True)
   assert missing == sorted(shares[1][2:])
   files = workers.read(tmp_path, settings)
@@ -159,7 +160,7 @@ def test_the_file_of_a_process_that_goes_on_is_left_to_it(files, run):
     assert workers.merge(files, settings, range(100, 108), partly=False) == []
     assert names(files) == [*SHARDS, workers.ROWS]
     assert merged(files, run) == by_index(rows[:5])
-    own.append(tsv.to_line(rows[0]._replace(idx=108), 'predict'))
+    own.append(tsv.file_line(rows[0]._replace(idx=108), settings))
   assert workers.merge(files, settings, range(100, 109), partly=False) == []
   assert [row.idx for row in merged(files, run)] == list(range(100, 109))
 
@@ -297,10 +298,10 @@ def test_the_torn_line_of_a_process_that_was_killed_is_missing(files, run):
 def test_two_rows_of_an_image_must_agree_but_in_their_time(files, run):
   settings, rows = run
   later = rows[0]._replace(time=7.0)
-  write(files / SHARDS[0], [later])
+  write(files / SHARDS[0], [later], settings)
   assert workers.together(workers.read(files, settings))[later.idx] == later
   other = next(r for r in rows if r.predict != rows[0].predict)
-  write(files / SHARDS[0], [other._replace(idx=rows[0].idx)])
+  write(files / SHARDS[0], [other._replace(idx=rows[0].idx)], settings)
   with pytest.raises(shards.CorruptShard, match=f'image {rows[0].idx} has ano'):
     workers.merge(files, settings, range(100, 108), partly=True)
   assert len(names(files)) == 3

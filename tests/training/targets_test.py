@@ -28,6 +28,7 @@ def build(directory, source=None, classifier=None, **options):
       'workers': 0,
       'key': jax.random.key(4),
       'directory': directory,
+      'mark': '',
       'preempted': lambda: False,
       **options,
     },

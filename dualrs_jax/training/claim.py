@@ -1,0 +1,60 @@
+"""A working directory, with all that is in it, belongs to one configuration."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from dualrs_jax import checkpoints
+from dualrs_jax.checkpoints import origin
+from dualrs_jax.runtime import settings
+from dualrs_jax.training import recipe, recorder
+
+#: The settings file of a working directory.
+SETTINGS = 'settings.json'
+
+
+def claim(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+  """Makes a directory belong to a configuration, or refuses.
+
+  Where its settings file is gone, the checkpoints say whether they are of this
+  configuration; the file is then written again.
+
+  Args:
+    config: see `configs/digits.py`.
+    workdir: the directory.
+
+  Returns:
+    The settings in force.
+
+  Raises:
+    SettingsMismatch: it belongs to another configuration, or holds something
+      that does not say to which.
+    ValueError: its settings file is damaged.
+  """
+  path, identity = workdir / SETTINGS, recipe.identity(config)
+  mark = settings.fingerprint(identity)
+  first = {settings.FINGERPRINT: mark}
+  if not path.exists():
+    _check_adoption(workdir, identity | first)
+  claimed = settings.claim(path, identity, first=first)
+  if claimed.get(settings.FINGERPRINT, mark) != mark:
+    raise settings.SettingsMismatch(
+      f'{path} was changed since it was written: put a copy of it back'
+    )
+  return claimed
+
+
+def _check_adoption(workdir: pathlib.Path, wanted: Mapping[str, Any]) -> None:
+  """Raises SettingsMismatch for what was trained under unknown settings."""
+  known = False
+  for folder in sorted((workdir / 'checkpoints').glob('*/')):
+    meta = checkpoints.newest_meta(folder)
+    if meta is not None:
+      origin.check(folder, meta, stage=folder.name, settings=wanted)
+      known = True
+  metrics = workdir / 'metrics'
+  if not known and recorder.read(metrics / recorder.LINES):
+    raise settings.SettingsMismatch(
+      f'{metrics} is of a training whose {workdir / SETTINGS} is gone: put that'
+      ' file back, or remove the folder'
+    )
