@@ -28,7 +28,7 @@ def drawn(folder: pathlib.Path, labels: Sequence[str]) -> int:
   if begun and not path.exists():  # in this order: the seed is written first
     where = folder / begun[0] / marks.SETTINGS
     raise settings.SettingsMismatch(
-      f'{path} is gone, and {begun[0]} was begun with a seed: it goes on if that'
+      f'{path} is gone, and {begun[0]} was begun before: it goes on if that'
       f' file is put back, or with the seed of {where} as --config.certify.seed'
     )
   seed = settings.claim(path, {}, once={'seed': settings.fresh_seed()})['seed']

@@ -7,20 +7,20 @@ from typing import Any
 from dualrs_jax import checkpoints
 from dualrs_jax.checkpoints import origin
 from dualrs_jax.runtime import settings
-from dualrs_jax.training import recipe, recorder
+from dualrs_jax.training import recorder
 
 #: The settings file of a working directory.
 SETTINGS = 'settings.json'
 
 
-def claim(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
   """Makes a directory belong to a configuration, or refuses.
 
   Where its settings file is gone, the checkpoints say whether they are of this
   configuration; the file is then written again.
 
   Args:
-    config: see `configs/digits.py`.
+    identity: of the configuration, see `recipe.identity`.
     workdir: the directory.
 
   Returns:
@@ -31,11 +31,11 @@ def claim(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
       that does not say to which.
     ValueError: its settings file is damaged.
   """
-  path, identity = workdir / SETTINGS, recipe.identity(config)
+  path = workdir / SETTINGS
   mark = settings.fingerprint(identity)
   first = {settings.FINGERPRINT: mark}
   if not path.exists():
-    _check_adoption(workdir, identity | first)
+    _check_adoption(workdir, {**identity, **first})
   claimed = settings.claim(path, identity, first=first)
   if claimed.get(settings.FINGERPRINT, mark) != mark:
     raise settings.SettingsMismatch(

@@ -72,7 +72,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     )
   recipe.check_together(config)
   workdir = pathlib.Path(workdir)
-  claimed = claim.claim(config, workdir)
+  claimed = claim.claim(recipe.identity(config), workdir)
   with _alone(workdir), preemption.watch(together=True) as preempted:
     _train(run_lib.load(config, workdir, claimed, preempted))
 

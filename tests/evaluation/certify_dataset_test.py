@@ -441,6 +441,57 @@ def test_a_merge_names_what_is_missing_by_label(fresh):
     )
 
 
+def test_what_rows_need_is_not_made_anew_for_them(fresh):
+  config = make_config(count=1, seed=-1)
+  [row] = module.certify_dataset(config, fresh)
+  run = folder(fresh, 'dual-agreement-fixed')
+  (fresh / certify_source.FOLDER / 'seed.json').unlink()
+  with pytest.raises(
+    settings.SettingsMismatch, match='seed.json is gone.*choose another --conf'
+  ):
+    module.certify_dataset(config, fresh)
+  seed = settings.read(run / 'settings.json')['seed']
+  (run / 'settings.json').unlink()
+  for merge in (True, False):
+    with pytest.raises(
+      settings.SettingsMismatch, match=r'rows without the settings\.json'
+    ):
+      module.merge_dataset(config, fresh, partly=merge)
+  with pytest.raises(
+    settings.SettingsMismatch,
+    match=r'rows without the settings\.json.*choose another --config.certify',
+  ):
+    module.certify_dataset(make_config(count=1, seed=seed ^ 1), fresh)
+  assert not (run / 'settings.json').exists()
+  again = module.certify_dataset(make_config(count=1, seed=seed), fresh)
+  assert timeless(again) == timeless([row])
+
+
+@pytest.mark.parametrize(
+  ('meta', 'message'),
+  [
+    ({'stage': 'classifier-1'}, 'is that of classifier-1, not of estimator-1'),
+    (
+      {'settings': {'sigmas': [0.25, 0.5], 'seed': 1}},
+      r'sigmas is \[0\.25, 0\.5\] there and \[0\.25, 1\.0\] here',
+    ),
+  ],
+)
+def test_a_checkpoint_of_something_else_is_refused(
+  workdir, tmp_path, meta, message
+):
+  checkpoint = tmp_path / 'checkpoints' / 'classifier-1'
+  checkpoint.parent.mkdir()
+  checkpoint.symlink_to(workdir / 'checkpoints' / 'classifier-1')
+  model = models.create(**CNN, num_classes=2, image_shape=(32, 32, 1), seed=2)
+  with checkpoints.Saver(checkpoint.with_name('estimator-1'), keep=1) as saver:
+    saver.save(1, {checkpoints.MODEL: checkpoints.model_state(model)}, meta)
+  error = (settings.SettingsMismatch, checkpoints.CheckpointError)
+  with pytest.raises(error, match=message):
+    module.certify_dataset(make_config(), tmp_path)
+  assert not (tmp_path / certify_source.FOLDER).exists()
+
+
 def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system(fresh):
   (fresh / certify_source.FOLDER).symlink_to('/sys')
   with pytest.raises(OSError, match='/certify/dual-agreement-fixed'):

@@ -64,6 +64,24 @@ def test_a_converted_network_uses_its_stored_statistics(tmp_path):
   )
 
 
+@pytest.mark.parametrize('change', ['sizes', 'sha256', 'empty', 'gone'])
+def test_the_description_must_be_that_of_the_weights(folder, tmp_path, change):
+  copy = tmp_path / 'copy'
+  shutil.copytree(folder, copy)
+  path = copy / 'model.json'
+  description = json.loads(path.read_text())
+  if change == 'sizes':  # the same arrays make another function of them
+    description['sizes']['deviation'] = [1.0, 1.0, 1.0]
+  elif change == 'sha256':
+    description['sha256'] = '0' * 64
+  path.write_text('' if change == 'empty' else json.dumps(description))
+  if change == 'gone':
+    path.unlink()
+  for read in (converted.describe, pretrained.load):
+    with pytest.raises(pretrained.ImportFailure, match='not the description'):
+      read(copy)
+
+
 def test_the_folder_says_what_it_holds(folder):
   description = converted.describe(folder)
   assert description == {

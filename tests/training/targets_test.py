@@ -56,6 +56,27 @@ def test_votes_follow_the_closed_form():
   assert (np.asarray(counts[0]) <= high).all()
 
 
+@pytest.mark.parametrize('kind', ['other', 'unmarked', 'empty', 'short'])
+def test_shards_that_are_not_of_this_run_are_computed_again(
+  tmp_path, kind, caplog
+):
+  expected = build(tmp_path, mark='ab')
+  paths = sorted(tmp_path.glob('*.npz'))
+  with np.load(paths[0]) as shard:
+    fields = dict(shard)
+  fields['counts'] = fields['counts'] + 1
+  if kind == 'other':
+    fields['settings'] = np.array('cd')
+  elif kind == 'unmarked':
+    del fields['settings']
+  np.savez(paths[0], **fields)
+  if kind in ('empty', 'short'):
+    whole = paths[0].read_bytes()
+    paths[0].write_bytes(whole[: len(whole) // 2 if kind == 'short' else 0])
+  np.testing.assert_array_equal(build(tmp_path, mark='ab'), expected)
+  assert 'computed again' in caplog.text
+
+
 def test_levels_see_the_same_noise():
   """The votes of a classifier that only sees the sign of the noise."""
 
