@@ -17,7 +17,6 @@ import argparse
 import concurrent.futures
 import functools
 import os
-import pathlib
 import time
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits
-from dualrs_jax import composition, decisions, lanes, noise, plans
+from dualrs_jax import composition, decisions, folders, lanes, noise, plans
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
@@ -280,7 +279,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('workdir', type=pathlib.Path)
+  parser.add_argument('workdir', type=folders.expand)
   parser.add_argument('--orders', type=int, default=200)
   parser.add_argument('--images', type=int, default=None)
   parser.add_argument('--processes', type=int, default=os.cpu_count())

@@ -10,7 +10,6 @@ call of the same compiled function, waited for one at a time.
 """
 
 import argparse
-import pathlib
 import time
 from typing import Any
 
@@ -22,6 +21,7 @@ from dualrs_jax import (
   adaptive,
   composition,
   dual,
+  folders,
   lanes,
   lattice,
   noise,
@@ -114,7 +114,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('workdir', type=pathlib.Path)
+  parser.add_argument('workdir', type=folders.expand)
   parser.add_argument('--images', type=int, default=500)
   parser.add_argument('--rounds', type=int, default=1)
   arguments = parser.parse_args()

@@ -11,10 +11,10 @@ spends alpha twice.
 """
 
 import argparse
-import pathlib
 
 import numpy as np
 
+from dualrs_jax import folders
 from dualrs_jax.evaluation import records, report, summary, verdicts
 
 
@@ -57,7 +57,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('workdir', type=pathlib.Path)
+  parser.add_argument('workdir', type=folders.expand)
   parser.add_argument('--label', default='dual-agreement-fixed')
   parser.add_argument(
     '--radii', type=float, nargs='+', default=[0.0, 0.25, 0.5, 0.75, 1.0]

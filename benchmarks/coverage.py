@@ -27,7 +27,6 @@ import functools
 import itertools
 import multiprocessing
 import os
-import pathlib
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -43,6 +42,7 @@ from dualrs_jax import (
   composition,
   confidence,
   decisions,
+  folders,
   plans,
   sequential,
 )
@@ -562,7 +562,7 @@ def main():
   )
   parser.add_argument('--images', type=int, default=400_000)
   parser.add_argument('--coroutines', type=int, default=100_000)
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   options = parser.parse_args()
   lines = []
   for line in report(options):

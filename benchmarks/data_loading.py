@@ -38,7 +38,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module  # pyright: ignore
 from PIL import Image, ImageFilter, features
 
-from dualrs_jax import data
+from dualrs_jax import data, folders
 from dualrs_jax.data import loader, prepared, record_index
 
 #: Data sets in the real formats; what is written here takes over all but the
@@ -221,7 +221,7 @@ def main():
   parser.add_argument('--rounds', type=int, default=4)
   parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
   parser.add_argument('--form', choices=FORMS, default='tfrecord')
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   options = parser.parse_args()
   lines = [
     '# Loading of data',

@@ -20,6 +20,7 @@ import tempfile
 import time
 
 from benchmarks import machine, runs
+from dualrs_jax import folders
 
 PHASES = ('training', 'checkpointing', 'targets', 'certification')
 #: A phase is killed at a moment in so many seconds after it is seen, of
@@ -173,7 +174,7 @@ def main():
   parser.add_argument('--kills', type=int, default=36)
   parser.add_argument('--processes', type=int, default=1)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)

@@ -16,7 +16,6 @@ It runs on whatever device is there; sizes are options.
 
 import argparse
 import os
-import pathlib
 import statistics
 import sys
 import time
@@ -25,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import machine
-from dualrs_jax import lattice, models, noise, voting
+from dualrs_jax import folders, lattice, models, noise, voting
 
 SHAPES = ((32, 32, 3), (32, 32, 1))
 SIGMAS = (0.25, 0.5, 1.0)
@@ -172,7 +171,7 @@ def main():
   parser.add_argument('--depth', type=int, default=20)
   parser.add_argument('--copies', type=int, default=256)
   parser.add_argument('--rounds', type=int, default=20)
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   arguments = parser.parse_args()
   text = markdown(arguments)
   print(text)

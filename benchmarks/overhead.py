@@ -15,7 +15,6 @@ It runs on whatever device is there; sizes are options.
 """
 
 import argparse
-import pathlib
 import resource
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ import jax.numpy as jnp
 
 import dualrs_jax
 from benchmarks import machine
-from dualrs_jax import models
+from dualrs_jax import folders, models
 
 SHAPE = (32, 32, 3)
 SIGMAS = (0.25, 0.5, 1.0)
@@ -216,7 +215,7 @@ def main():
   parser.add_argument('--n', type=int, default=2000)
   parser.add_argument('--chunk', type=int, default=100)
   parser.add_argument('--rounds', type=int, default=5)
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.child:

@@ -27,7 +27,7 @@ from flax import nnx
 
 import dualrs_jax
 from benchmarks import machine
-from dualrs_jax import data, models, sharding
+from dualrs_jax import data, folders, models, sharding
 from dualrs_jax.training import classifier, feed, fit, state
 
 SHAPE = (32, 32, 3)
@@ -190,7 +190,7 @@ def main():
   )
   parser.add_argument('--measure', action='store_true', help=argparse.SUPPRESS)
   parser.add_argument('--devices', type=int, nargs='+', default=[1, 2, 4])
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   options = parser.parse_args()
   if options.measure:
     measure()

@@ -40,7 +40,6 @@ import importlib.util
 import json
 import math
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +52,7 @@ import numpy as np
 import dualrs_jax
 from benchmarks import paths
 from benchmarks import throughput_report as report
-from dualrs_jax import adaptive, composition, sharding
+from dualrs_jax import adaptive, composition, folders, sharding
 
 SIGMA = 0.5
 ALPHA = 0.001
@@ -248,7 +247,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--matrix', type=int, default=2048 if cpu else 8192, help='its side')
   add('--clock', choices=list(CLOCKS), default='wall', help='see above')
   add('--no-peers', action='store_true', help='leaves out PyTorch')
-  add('--output', type=pathlib.Path)
+  add('--output', type=folders.expand)
   return parser.parse_args(argv)
 
 

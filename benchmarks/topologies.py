@@ -23,7 +23,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks import machine, runs
-from dualrs_jax import checkpoints, networks
+from dualrs_jax import checkpoints, folders, networks
 
 #: Processes, and devices of each.
 TRAINED = ((1, 2), (2, 1), (1, 4), (2, 2), (4, 1))
@@ -173,7 +173,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument('--output', type=folders.expand)
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)

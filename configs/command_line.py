@@ -18,7 +18,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 import dualrs_jax
-from dualrs_jax import checkpoints, data
+from dualrs_jax import checkpoints, data, folders
 from dualrs_jax.runtime import locks, preemption, processes
 
 _OURS = (
@@ -66,7 +66,7 @@ def run(
 
   def parse(argv: Sequence[str]) -> list[str]:
     with _one_sentence_for_flags():
-      arguments = flags.FLAGS(argv)
+      arguments = flags.FLAGS(list(_with_home(argv)))
       if len(arguments) > 1:
         _fail(f'unexpected argument {arguments[1]!r}')
       if not flags.FLAGS['config'].present:
@@ -78,7 +78,8 @@ def run(
     del argv
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger('dualrs_jax').setLevel(logging.INFO)
-    folder = pathlib.Path(workdir.value or f'runs/{config.value.name}')
+    with _one_sentence():
+      folder = folders.expand(workdir.value or f'runs/{config.value.name}')
     if folder.exists() and not folder.is_dir():
       _fail(f'the working directory {folder} is a file')
     index, count, given = (
@@ -110,6 +111,23 @@ def run(
       main(config.value, folder, place)
 
   app.run(start, flags_parser=parse)
+
+
+def _with_home(argv: Sequence[str]) -> Iterator[str]:
+  """The arguments with the home directory in the path of the configuration.
+
+  It is read while they are parsed.
+  """
+  before = ''
+  for argument in argv:
+    name, equals, value = argument.partition('=')
+    if before.lstrip('-') == 'config' and argument.startswith('~'):
+      yield str(folders.expand(argument))
+    elif equals and name.lstrip('-') == 'config' and value.startswith('~'):
+      yield f'{name}={folders.expand(value)}'
+    else:
+      yield argument
+    before = argument
 
 
 @contextlib.contextmanager

@@ -19,20 +19,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float
 
+from dualrs_jax import folders
+
 logger = logging.getLogger(__name__)
 
 #: Names another folder for the tables.
 VARIABLE = 'DUALRS_JAX_CACHE'
 
 
-def default_folder() -> pathlib.Path:
-  """`$DUALRS_JAX_CACHE`, else `dualrs_jax` in the user's cache folder."""
+def default_folder() -> pathlib.Path | None:
+  """`$DUALRS_JAX_CACHE`, else the user's cache folder; None without one."""
   named = os.environ.get(VARIABLE)
-  if named:
-    return pathlib.Path(named)
-  caches = os.environ.get('XDG_CACHE_HOME', '')
-  root = pathlib.Path(caches if os.path.isabs(caches) else '~/.cache')
-  return root / 'dualrs_jax'
+  return folders.expand(named) if named else folders.cache()
 
 
 def cached(
@@ -46,29 +44,44 @@ def cached(
   Args:
     key: Everything that the array depends on, with a version of the method.
     compute: Returns the array. It is called where no intact file exists.
-    folder: Where the files are; `default_folder()` if None. If it cannot be
-      written, that is logged once and the array is returned all the same.
+    folder: Where the files are; `default_folder()` if None. If there is none,
+      or it cannot be written, that is logged once and the array is returned all
+      the same.
 
   Returns:
     A read-only array.
   """
   text = json.dumps(key, sort_keys=True)
   name = hashlib.sha256(text.encode()).hexdigest()[:32] + '.npz'
-  path = pathlib.Path(default_folder() if folder is None else folder) / name
+  path = _path(folder, name)
   values = None
-  try:
-    path = path.expanduser()
-    values = _read(path, text)
-  except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
-    _warn_once(str(path.parent), 'read', type(error).__name__)
+  if path is not None:
+    try:
+      values = _read(path, text)
+    except OSError as error:
+      _warn_once(f'the cache folder {path.parent} cannot be read', error)
   if values is None:
     values = compute()
-    try:
-      _write(path, text, values)
-    except OSError as error:
-      _warn_once(str(path.parent), 'written', type(error).__name__)
+    if path is not None:
+      try:
+        _write(path, text, values)
+      except OSError as error:
+        _warn_once(f'the cache folder {path.parent} cannot be written', error)
   values.flags.writeable = False
   return values
+
+
+def _path(folder: str | os.PathLike | None, name: str) -> pathlib.Path | None:
+  """Where a file is kept; None, with a warning, where there is no folder."""
+  try:
+    found = default_folder() if folder is None else folders.expand(folder)
+  except folders.NoHome as error:
+    _warn_once(f'{error}')
+    return None
+  if found is None:
+    _warn_once('there is no cache folder, as no home directory is known')
+    return None
+  return found / name
 
 
 def _read(path: pathlib.Path, key: str) -> np.ndarray | None:
@@ -110,13 +123,14 @@ def _checksum(key: str, values: np.ndarray) -> bytes:
   return hashlib.sha256(described + values.tobytes()).digest()
 
 
+def _warn_once(trouble: str, error: OSError | None = None) -> None:
+  _warn(trouble + (f' ({type(error).__name__})' if error else ''))
+
+
 @functools.cache
-def _warn_once(folder: str, verb: str, reason: str) -> None:
+def _warn(trouble: str) -> None:
   logger.warning(
-    'the cache folder %s cannot be %s (%s): tables are computed in memory;'
-    ' %s names another folder',
-    folder,
-    verb,
-    reason,
+    '%s: tables are computed in memory; %s names another folder',
+    trouble,
     VARIABLE,
   )

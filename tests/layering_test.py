@@ -27,6 +27,7 @@ THEORY = {
   'denoising',
   'diffusion',
   'dual',
+  'folders',
   'lanes',
   'lattice',
   'metrics',
@@ -46,10 +47,11 @@ FOUNDATIONS = {'models', 'data', 'checkpoints', 'runtime'}
 MAY_IMPORT = {
   # 0
   'base': set(),
+  'folders': set(),
   # 1
   'confidence': {'base'},
   'boundaries': {'confidence'},
-  'table_cache': set(),
+  'table_cache': {'folders'},
   'sequential': {'boundaries', 'confidence', 'table_cache'},
   'composition': {'base', 'confidence'},
   'metrics': {'base', 'confidence'},
@@ -97,16 +99,16 @@ MAY_IMPORT = {
   },
   # 2a
   'models': {'base'},
-  'data': {'base'},
-  'checkpoints': {'base', 'runtime'},
-  'runtime': {'base'},
+  'data': {'base', 'folders'},
+  'checkpoints': {'base', 'folders', 'runtime'},
+  'runtime': {'base', 'folders'},
   # 2b
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
   'networks': {'denoising', 'diffusion', 'models', 'pretrained'},
   # what the loops would do, and nothing of it done
-  'cost': FOUNDATIONS | {'evaluation', 'pretrained', 'training'},
+  'cost': FOUNDATIONS | {'evaluation', 'folders', 'pretrained', 'training'},
   # the door of the package opens on the theory alone
   '': THEORY,
 }

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import logging
-import pathlib
 import pickle
 import threading
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import boundaries, sequential, table_cache
+from tests import no_home
 
 KEY = {'version': 1, 'looks': [3, 6], 'alpha': (0.05).hex()}
 VALUES = np.array([-np.inf, 0.25, 1.5])
@@ -171,18 +171,33 @@ def test_processes_may_write_at_once(tmp_path):
 
 
 def test_folder_of_the_user(monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  (tmp_path / 'home').mkdir()
   monkeypatch.setenv('DUALRS_JAX_CACHE', str(tmp_path))
   assert table_cache.default_folder() == tmp_path
+  monkeypatch.setenv('DUALRS_JAX_CACHE', '~/tables')
+  assert table_cache.default_folder() == tmp_path / 'home' / 'tables'
   monkeypatch.delenv('DUALRS_JAX_CACHE')
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
-  assert table_cache.default_folder() == tmp_path / 'xdg' / 'dualrs_jax'
-  home = pathlib.Path('~/.cache/dualrs_jax')
-  for ignored in ('', 'relative/path'):
-    monkeypatch.setenv('XDG_CACHE_HOME', ignored)
-    assert table_cache.default_folder() == home
-  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  monkeypatch.setenv('XDG_CACHE_HOME', '')
   table_cache.cached(KEY, Computation())
   assert list((tmp_path / 'home' / '.cache' / 'dualrs_jax').iterdir())
+
+
+@pytest.mark.parametrize('named', ['', '~/tables', '~nobody-of-this-name/x'])
+def test_without_a_home_tables_are_computed_and_nothing_is_written(
+  monkeypatch, tmp_path, caplog, named
+):
+  no_home.leave(monkeypatch, tmp_path)
+  table_cache._warn.cache_clear()
+  monkeypatch.setenv('DUALRS_JAX_CACHE', named)
+  compute = Computation()
+  for _ in range(2):
+    np.testing.assert_array_equal(table_cache.cached(KEY, compute), VALUES)
+  assert compute.calls == 2
+  [record] = caplog.records
+  assert 'no home directory' in record.getMessage()
+  assert 'computed in memory' in record.getMessage()
+  assert not list(tmp_path.iterdir())
 
 
 def test_sequential_tables_use_it(monkeypatch, tmp_path):

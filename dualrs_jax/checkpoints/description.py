@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dualrs_jax import folders
+
 #: The item that holds the weights; `load_model` reads no other.
 MODEL = 'model'
 #: The item that holds the description.
@@ -30,7 +32,7 @@ def model_state(model: nnx.Module) -> dict[str, Any]:
 
 def absolute(directory: str | os.PathLike) -> pathlib.Path:
   """The path as Orbax wants it."""
-  return pathlib.Path(directory).absolute()
+  return folders.expand(directory).absolute()
 
 
 def steps(directory: str | os.PathLike) -> list[int]:

@@ -15,12 +15,12 @@ published sizes, and so has a converted network whose folder is missing.
 import argparse
 import ast
 import importlib.util
-import pathlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dualrs_jax import folders
 from dualrs_jax.cost import plan, rates, report
 
 
@@ -110,9 +110,10 @@ def _field(text: str) -> tuple[str, Any]:
 def _load(place: str) -> Any:
   """The configuration of a file, and of an argument after a colon."""
   path, _, argument = place.partition(':')
-  if not pathlib.Path(path).is_file():
+  file = folders.expand(path)
+  if not file.is_file():
     raise FileNotFoundError(f'there is no configuration {path}')
-  spec = importlib.util.spec_from_file_location('configuration', path)
+  spec = importlib.util.spec_from_file_location('configuration', file)
   if spec is None or spec.loader is None:
     raise ValueError(f'{path} is no Python file')
   module = importlib.util.module_from_spec(spec)

@@ -9,10 +9,10 @@ sum of their times.
 import json
 import math
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from dualrs_jax import folders
 from dualrs_jax.cost import sizes
 from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.work import Work
@@ -110,7 +110,7 @@ def read(path: str | os.PathLike) -> Rates:
     OSError: If it cannot be read.
   """
   try:
-    content = json.loads(pathlib.Path(path).read_text())
+    content = json.loads(folders.expand(path).read_text())
     rows, clock = content['rows'], content.get('clock', 'wall')
     devices = {row['device_kind'] for row in rows}
     measured = {

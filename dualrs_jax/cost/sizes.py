@@ -6,7 +6,6 @@ the published network are assumed that the source papers use in its place.
 """
 
 import functools
-import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dualrs_jax import models
+from dualrs_jax import folders, models
 from dualrs_jax.cost import operations
 from dualrs_jax.models import beit, cifar_resnet, diffusion_unet, resnet, vit
 from dualrs_jax.pretrained import converted, matching
@@ -142,7 +141,7 @@ def _network(role, description, data, shape, width) -> Network:
     if architecture not in ('cnn', *converted.ARCHITECTURES):
       raise ValueError(f'model.{role}.name: there is no {architecture!r}')
     sizes = {**options, **shape, 'num_classes': width}
-  elif pathlib.Path(folder).exists():
+  elif folders.expand(folder).exists():
     found = converted.describe(folder)
     architecture, sizes = found['architecture'], found['sizes']
   else:

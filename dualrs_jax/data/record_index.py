@@ -3,7 +3,7 @@
 The order on disk is shuffled. Published results number the images of ImageNet
 by class and, within it, by file name: the order of a folder per class. Finding
 it takes one pass over all files, which decodes no image; what it finds is kept
-in the user's cache (XDG_CACHE_HOME, or ~/.cache).
+in the user's cache (XDG_CACHE_HOME, or ~/.cache), if there is one.
 """
 
 import concurrent.futures
@@ -21,6 +21,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Int, Shaped, UInt32
 
+from dualrs_jax import folders
 from dualrs_jax.data.prepared import Prepared
 
 logger = logging.getLogger(__name__)
@@ -53,12 +54,13 @@ def load(prepared: Prepared) -> RecordIndex:
     ValueError: a file is damaged, or two images have one name.
   """
   path = cache_path(prepared)
-  cached = _read(path)
+  cached = None if path is None else _read(path)
   if cached is not None:
     return cached
   index = build(prepared)
   try:
-    _write(path, index)
+    if path is not None:
+      _write(path, index)
   except OSError as error:
     logger.warning('the index is not kept: %s', error)
   return index
@@ -88,15 +90,16 @@ def build(prepared: Prepared) -> RecordIndex:
   return index
 
 
-def cache_path(prepared: Prepared) -> pathlib.Path:
-  """Where the index of these very files is kept."""
-  base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+def cache_path(prepared: Prepared) -> pathlib.Path | None:
+  """Where the index of these very files is kept; None if there is no place."""
+  folder = folders.cache()
+  if folder is None:
+    return None
   files = []
   for path in prepared.paths:
     about = path.stat()
     files.append((path.name, about.st_size, about.st_mtime_ns))
   digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
-  folder = pathlib.Path(base).expanduser() / 'dualrs_jax'
   return folder / f'{prepared.name}-{digest}.npz'
 
 
@@ -129,9 +132,9 @@ def _write(path: pathlib.Path, index: RecordIndex) -> None:
 
 def _read(path: pathlib.Path) -> RecordIndex | None:
   """The index in a file; None if it is missing or damaged."""
-  if not path.exists():
-    return None
   try:
+    if not path.exists():
+      return None
     with path.open('rb') as file, np.load(file) as saved:
       return RecordIndex(*(saved[name] for name in RecordIndex._fields))
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -7,6 +7,8 @@ import pathlib
 import numpy as np
 from jaxtyping import Int
 
+from dualrs_jax import folders
+
 logger = logging.getLogger(__name__)
 
 SPLITS = ('train', 'validation', 'test')
@@ -17,9 +19,18 @@ class DatasetNotFound(FileNotFoundError):
 
 
 def data_folder(data_dir: str) -> pathlib.Path:
-  """The folder of the data sets: as given, TFDS_DATA_DIR, or the default."""
+  """The folder of the data sets: as given, TFDS_DATA_DIR, or the default.
+
+  Raises:
+    DatasetNotFound: it is in the home directory, and none is known.
+  """
   default = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  return pathlib.Path(data_dir or default).expanduser()
+  try:
+    return folders.expand(data_dir or default)
+  except folders.NoHome as error:
+    raise DatasetNotFound(
+      f'{error}; TFDS_DATA_DIR or data_dir names the folder of the data sets'
+    ) from error
 
 
 def check(split: str, held_out: int, about_validation: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from dualrs_jax import checkpoints, data, networks
+from dualrs_jax import checkpoints, data, folders, networks
 from dualrs_jax.base import Classifier
 from dualrs_jax.checkpoints import origin
 from dualrs_jax.data import Source
@@ -81,7 +81,7 @@ def certify_dataset(
   if together:
     recipe.check_same(config)
   with preemption.watch(together=together) as preempted:
-    return _certify(config, pathlib.Path(workdir), place, preempted)
+    return _certify(config, folders.expand(workdir), place, preempted)
 
 
 def _certify(
@@ -157,7 +157,7 @@ def merge_dataset(
   asked.check(config, Place())
   source = load_source(config)
   images = source.indices[asked.positions(config, source)].tolist()
-  missing, folder = {}, pathlib.Path(workdir) / certify_source.FOLDER
+  missing, folder = {}, folders.expand(workdir) / certify_source.FOLDER
   for run in asked.runs(config):
     name = asked.label(config, run)
     path = folder / name / certify_source.SETTINGS
@@ -225,7 +225,7 @@ def load_networks(
     classifier_steps=config.classifier.steps,
     finetune_steps=config.finetune.steps,
   )
-  workdir = pathlib.Path(workdir)
+  workdir = folders.expand(workdir)
   claimed = _claimed(config, workdir)
   load = functools.partial(_load, workdir, claimed, source, denoiser)
   classifier = load(

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import sharding, validation, voting
+from dualrs_jax import folders, sharding, validation, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
@@ -105,6 +105,7 @@ def certify_source(
     Preempted: If it was asked to end; what was decided is kept.
   """
   settings_lib.check_seed(seed)
+  directory = folders.expand(directory)
   if chunk_size:
     validation.check_chunk_size(chunk_size)
   positions = np.array(list(dict.fromkeys(np.asarray(positions).tolist())))

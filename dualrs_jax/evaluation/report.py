@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from dualrs_jax import folders
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import (
   certify_source,
@@ -38,8 +39,8 @@ def load_runs(
     ValueError: If a required settings file is damaged.
   """
   runs = {}
-  folders = (pathlib.Path(workdir) / certify_source.FOLDER).glob('*/')
-  for folder in sorted(folders):
+  parent = folders.expand(workdir) / certify_source.FOLDER
+  for folder in sorted(parent.glob('*/')):
     if not [*folder.glob('rows*.tsv')]:
       continue
     try:
@@ -98,7 +99,7 @@ def report(
       other for other in runs.values() if summary_lib.comparable(run, other)
     ]
     summary = summary_lib.summarize(run, others, radii)
-    folder = pathlib.Path(workdir) / certify_source.FOLDER / label
+    folder = folders.expand(workdir) / certify_source.FOLDER / label
     files.write_atomic(folder / 'summary.txt', summary_lib.to_text(summary))
     files.write_atomic(folder / 'summary.md', summary_lib.to_markdown(summary))
     drawn = _draw(run, others, folder / 'figures', source)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from dualrs_jax import folders
 from dualrs_jax.runtime import files
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def draw_points(
 
 def save(figure: 'Figure', path: str | os.PathLike) -> pathlib.Path:
   """Writes a figure as PNG and returns where it is."""
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   with files.naming(path):
     figure.savefig(path, dpi=200, facecolor='white')

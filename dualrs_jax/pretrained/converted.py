@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dualrs_jax import checkpoints
+from dualrs_jax import checkpoints, folders
 from dualrs_jax.models import BEiT, CIFARResNet, ResNet, ViT, inference_view
 from dualrs_jax.models.diffusion_unet import DiffusionUNet
 from dualrs_jax.pretrained import matching
@@ -57,9 +57,9 @@ def save(
     FileExistsError: the directory holds a model.
   """
   refuse_occupied(directory)
-  directory = pathlib.Path(directory)
+  directory = folders.expand(directory)
   names = {kind: name for name, kind in ARCHITECTURES.items()}
-  with open(source, 'rb') as file:
+  with folders.expand(source).open('rb') as file:
     digest = hashlib.file_digest(file, 'sha256').hexdigest()
   description = {
     'architecture': names[type(model)],
@@ -89,7 +89,7 @@ def refuse_occupied(directory: str | os.PathLike) -> None:
   """
   if not checkpoints.steps(directory):
     return
-  if (pathlib.Path(directory) / _DESCRIPTION).exists():
+  if (folders.expand(directory) / _DESCRIPTION).exists():
     raise FileExistsError(f'{directory} holds a model already')
   raise FileExistsError(
     f'{directory} holds a conversion that was interrupted: remove the folder'
@@ -105,7 +105,7 @@ def describe(directory: str | os.PathLike) -> dict[str, Any]:
   Raises:
     ImportFailure: it is none, or model.json is not that of the weights.
   """
-  path = pathlib.Path(directory) / _DESCRIPTION
+  path = folders.expand(directory) / _DESCRIPTION
   meta = checkpoints.newest_meta(directory)
   try:
     description = json.loads(path.read_text())

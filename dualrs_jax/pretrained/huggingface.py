@@ -10,12 +10,12 @@ References:
 """
 
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from dualrs_jax import folders
 from dualrs_jax.models import BEiT, ViT, inference_view
 from dualrs_jax.pretrained import (
   huggingface_config,
@@ -57,7 +57,7 @@ def read(
     folder: As in `load`.
     sizes: As in `load`.
   """
-  folder = pathlib.Path(folder)
+  folder = folders.expand(folder)
   if not folder.is_dir():
     raise ImportFailure(
       f'{folder} is no folder: give the one that holds config.json and the'

@@ -10,11 +10,11 @@ References:
 import json
 import math
 import os
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 
+from dualrs_jax import folders
 from dualrs_jax.pretrained.matching import ImportFailure
 from dualrs_jax.pretrained.torch_files import refuse_other_files
 
@@ -45,7 +45,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   Raises:
     ImportFailure: the file is something else or cut short.
   """
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   refuse_other_files(path)
   content = np.memmap(path, np.uint8, 'r')
   start = 8 + int.from_bytes(content[:8].tobytes(), 'little')

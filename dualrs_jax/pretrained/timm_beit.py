@@ -17,6 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from dualrs_jax import folders
 from dualrs_jax.models import BEiT, inference_view
 from dualrs_jax.models.beit import LARGE16_IMAGENET
 from dualrs_jax.pretrained import matching, torch_files, torch_layers
@@ -58,7 +59,7 @@ def read(
     path: As in `load`.
     sizes: As in `load`.
   """
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   if path.is_dir():
     path = path / 'model.safetensors'
   if path.suffix == '.safetensors':

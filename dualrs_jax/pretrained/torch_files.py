@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dualrs_jax import folders
 from dualrs_jax.pretrained.matching import ImportFailure
 
 #: Names under which training programs wrap the weights in their checkpoints.
@@ -49,7 +50,7 @@ def read_torch(path: str | os.PathLike) -> TorchFile:
     ImportFailure: the file is something else, cut short, holds objects other
       than tensors and plain containers, or PyTorch is not installed.
   """
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   refuse_other_files(path)
   content = _load(path)
   notes = {}

@@ -6,6 +6,8 @@ import pathlib
 import secrets
 from collections.abc import Iterator
 
+from dualrs_jax import folders
+
 
 def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
   """Replaces the contents of a file, durably, so that no reader sees a part.
@@ -20,7 +22,7 @@ def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
   Raises:
     OSError: it cannot be written; the error names the file.
   """
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   with durable_temporary(path, content) as temporary, naming(path):
     os.replace(temporary, path)
   sync_directory(path.parent)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from dualrs_jax import folders
 from dualrs_jax.runtime import preemption
 
 try:
@@ -106,7 +107,7 @@ def exclusively(
   Raises:
     InUse: another process is there.
   """
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   with open_locked(path, refusal=refusal, patience=patience):
     try:
       yield

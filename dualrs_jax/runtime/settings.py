@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from dualrs_jax import folders
 from dualrs_jax.runtime import files, locks
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def claim(
       name is given with both values.
     ValueError: the file is not a JSON object.
   """
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   wanted, drawn = _as_json(settings), _as_json(once or {})
   written = {**wanted, **drawn, **_as_json(first or {})}
   if not path.exists() and _create(path, written):
@@ -126,14 +127,14 @@ def verify(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
   compare(
     {name: recorded[name] for name in shared},
     {name: wanted[name] for name in shared},
-    place=pathlib.Path(path).parent,
+    place=folders.expand(path).parent,
   )
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the settings in a file; ValueError if it holds no JSON object."""
   try:
-    settings = json.loads(pathlib.Path(path).read_bytes())
+    settings = json.loads(folders.expand(path).read_bytes())
   except ValueError as error:
     raise ValueError(
       f'{path} is not a settings file ({error}): {_RESTORE}'

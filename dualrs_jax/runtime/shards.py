@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from dualrs_jax import folders
 from dualrs_jax.runtime import files, locks
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def read(
       cannot be parsed, or a row does not belong there. The message names the
       line.
   """
-  rows, _ = _scan(pathlib.Path(path), header, parse)
+  rows, _ = _scan(folders.expand(path), header, parse)
   return rows
 
 
@@ -88,7 +89,7 @@ class Shard(Generic[Row]):
       CorruptShard: see `read`. The file is left as it is.
       InUse: another process has opened the shard.
     """
-    path = pathlib.Path(path)
+    path = folders.expand(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     self.path = path
     refusal = f'another process is writing to {path}'

@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 from dualrs_jax import (
   checkpoints,
   data,
+  folders,
   models,
   networks,
 )
@@ -71,7 +72,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
       " --config.distributed='auto' connects"
     )
   recipe.check_together(config)
-  workdir = pathlib.Path(workdir)
+  workdir = folders.expand(workdir)
   claimed = claim.claim(recipe.identity(config), workdir)
   with _alone(workdir), preemption.watch(together=True) as preempted:
     _train(run_lib.load(config, workdir, claimed, preempted))
@@ -84,11 +85,11 @@ def is_trained(config: Any, workdir: str | os.PathLike) -> bool:
   """
   try:
     settings.verify(
-      pathlib.Path(workdir) / claim.SETTINGS, recipe.identity(config)
+      folders.expand(workdir) / claim.SETTINGS, recipe.identity(config)
     )
   except (settings.SettingsMismatch, OSError, ValueError):
     return False
-  folder = pathlib.Path(workdir) / 'checkpoints'
+  folder = folders.expand(workdir) / 'checkpoints'
   return all(
     checkpoints.is_finished(folder / stage) for stage in recipe.stages(config)
   )

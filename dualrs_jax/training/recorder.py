@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import socket
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter
 
+from dualrs_jax import folders
 from dualrs_jax.runtime import files
 
 LINES = 'metrics.jsonl'
@@ -37,7 +37,7 @@ class Recorder:
       after_step: the last step whose metrics are kept.
     """
     self._stage = stage
-    directory = pathlib.Path(directory)
+    directory = folders.expand(directory)
     path = directory / LINES
     rows = [
       row
@@ -100,7 +100,7 @@ class Recorder:
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
   """The complete rows of a `metrics.jsonl`; none if there is no file."""
-  path = pathlib.Path(path)
+  path = folders.expand(path)
   rows = []
   for line in path.read_text().splitlines() if path.exists() else ():
     try:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax.data import prepared, record_index
+from tests import no_home
 
 
 @pytest.fixture
@@ -96,3 +97,14 @@ def test_an_image_that_is_there_twice_is_refused(files):
   shutil.copy(files.paths[0], files.paths[1])
   with pytest.raises(ValueError, match=r'holds ILSVRC2012_val_\d+.JPEG twice'):
     record_index.load(files)
+
+
+def test_without_a_cache_it_is_built_each_time(
+  files, scans, monkeypatch, tmp_path
+):
+  (tmp_path / 'here').mkdir()
+  no_home.leave(monkeypatch, tmp_path / 'here')
+  for _ in range(2):
+    record_index.load(files)
+  assert sorted(scans) == [0, 0, 1, 1]
+  assert not list((tmp_path / 'here').iterdir())
