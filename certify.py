@@ -38,7 +38,7 @@ from absl import flags
 
 from configs import command_line
 from dualrs_jax.evaluation import certify_dataset
-from dualrs_jax.runtime import cluster, processes
+from dualrs_jax.runtime import cluster, output, processes
 
 #: Of a merge that finds images missing.
 INCOMPLETE = 3
@@ -56,16 +56,18 @@ def main(config, workdir, place):
       return
   missing = certify_dataset.merge_dataset(config, workdir, partly=_MERGE.value)
   if any(missing.values()):
-    print(certify_dataset.what_is_missing(missing))
+    output.say(certify_dataset.what_is_missing(missing))
     if _MERGE.value:
-      print(
+      output.say(
         'their processes do them with the same command again, or any others'
         ' with another number of processes'
       )
       sys.exit(INCOMPLETE)
-    print('they are the shares of other processes; the last prints the table')
+    output.say(
+      'they are the shares of other processes; the last prints the table'
+    )
   else:
-    print(certify_dataset.report_dataset(config, workdir))
+    output.say(certify_dataset.report_dataset(config, workdir))
 
 
 def find_place(config, workdir):

@@ -18,7 +18,7 @@ from configs import command_line
 from dualrs_jax import checkpoints
 from dualrs_jax.evaluation import asked, certify_dataset
 from dualrs_jax.evaluation.report import report
-from dualrs_jax.runtime import cluster, processes
+from dualrs_jax.runtime import cluster, output, processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop, recipe
 
@@ -70,11 +70,13 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
   for variant in variants:
     missing |= certify_dataset.merge_dataset(variant, workdir, partly=False)
   if any(missing.values()):
-    print(certify_dataset.what_is_missing(missing))
-    print('they are the shares of other processes; the last prints the table')
+    output.say(certify_dataset.what_is_missing(missing))
+    output.say(
+      'they are the shares of other processes; the last prints the table'
+    )
     return
   [*_, dual] = asked.runs(variants[-1])
-  print(
+  output.say(
     report(
       workdir,
       [asked.label(variants[-1], dual)],

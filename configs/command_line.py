@@ -19,12 +19,19 @@ from ml_collections import config_flags
 
 import dualrs_jax
 from dualrs_jax import checkpoints, data, folders
-from dualrs_jax.runtime import locks, preemption, processes
+from dualrs_jax.runtime import (
+  environment,
+  locks,
+  output,
+  preemption,
+  processes,
+)
 
 _OURS = (
   checkpoints.CheckpointError,
   locks.InUse,
   data.WorkerDied,
+  environment.NoDevice,
   FloatingPointError,
   OSError,
 )
@@ -108,8 +115,10 @@ def run(
       processes.in_step(joined),
       _one_sentence(place.label),
     ):
+      environment.check_devices()
       main(config.value, folder, place)
 
+  output.open_closed()
   app.run(start, flags_parser=parse)
 
 

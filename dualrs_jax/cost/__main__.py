@@ -22,12 +22,15 @@ from typing import Any
 
 from dualrs_jax import folders
 from dualrs_jax.cost import plan, rates, report
+from dualrs_jax.runtime import environment, output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Prints what the command line asks for; returns the exit status."""
+  output.open_closed()
   options = _parser().parse_args(arguments)
   try:
+    environment.check_devices()
     settings = _load(options.config)
     _change(settings, dict(options.set))
     if options.throughput:
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       device = rates.assume(options.flops)
     else:
       device = None
-    print(
+    output.say(
       report.report(
         plan.make(settings),
         device,
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         per_host=options.per_host,
       )
     )
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, environment.NoDevice) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
   return 0

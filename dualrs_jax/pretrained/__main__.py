@@ -37,14 +37,22 @@ from dualrs_jax.pretrained import (
   timm_beit,
   torch_resnet,
 )
+from dualrs_jax.runtime import environment, output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Converts what the command line names; returns the exit status."""
+  output.open_closed()
   options = _parser().parse_args(arguments)
   try:
+    environment.check_devices()
     _convert(options.kind, options.path, options.out, dict(options.sizes))
-  except (ValueError, OSError, checkpoints.CheckpointError) as error:
+  except (
+    ValueError,
+    OSError,
+    checkpoints.CheckpointError,
+    environment.NoDevice,
+  ) as error:
     print(f'error: {error}', file=sys.stderr)
     return 1
   return 0
@@ -85,23 +93,23 @@ def _size(text: str) -> tuple[str, Any]:
 def _convert(kind: str, path: str, out: str, sizes: Mapping[str, Any]) -> None:
   converted.refuse_occupied(out)
   published = _READERS[kind](path, sizes or None)
-  print(f'read {published.source}: {len(published.arrays)} arrays')
+  output.say(f'read {published.source}: {len(published.arrays)} arrays')
   model = models.inference_view(matching.build(published))
-  print(
+  output.say(
     f'{type(model).__name__}, {converted.number_of_parameters(model):,}'
     f' parameters: {_listed(published.sizes)}'
   )
   output = _output(model, published.sizes)
   if not np.isfinite(output).all():
     raise ValueError(f'{path} makes a model whose output is not finite')
-  print(
+  output.say(
     f'output on a fixed image: shape {output.shape}, mean'
     f' {output.mean():+.5f}, deviation {output.std():.5f}, first'
     f' {output.ravel()[0]:+.5f}'
   )
   converted.save(out, model, published.sizes, source=published.source)
   converted.load(out)  # verifies the checksum of every array on disk
-  print(f'saved in {out}, and read back')
+  output.say(f'saved in {out}, and read back')
 
 
 def _listed(sizes: Mapping[str, Any]) -> str:

@@ -85,8 +85,11 @@ def refuse_occupied(directory: str | os.PathLike) -> None:
     directory: the folder, which need not exist.
 
   Raises:
-    FileExistsError: it holds a model, whole or not.
+    FileExistsError: it holds a model, whole or not, or is no folder.
   """
+  path = folders.expand(directory)
+  if path.exists() and not path.is_dir():
+    raise FileExistsError(f'{directory} is no folder: give a new one')
   if not checkpoints.steps(directory):
     return
   if (folders.expand(directory) / _DESCRIPTION).exists():

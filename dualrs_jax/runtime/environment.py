@@ -1,6 +1,7 @@
 """What a result was computed with: versions, devices, the source revision."""
 
 import importlib.metadata
+import os
 import pathlib
 import platform
 import subprocess
@@ -9,6 +10,26 @@ from typing import Any
 import jax
 
 _PACKAGES = ('dualrs_jax', 'jax', 'jaxlib', 'flax', 'numpy', 'scipy')
+
+
+class NoDevice(RuntimeError):
+  """JAX has no device to compute on."""
+
+
+def check_devices() -> None:
+  """Raises NoDevice, in one sentence, where JAX cannot start.
+
+  JAX itself fails an assertion where JAX_PLATFORMS names what is not there.
+  """
+  try:
+    jax.local_devices()
+  except (AssertionError, RuntimeError) as error:
+    named = os.environ.get('JAX_PLATFORMS', '')
+    reason = f' ({str(error).splitlines()[0]})' if str(error) else ''
+    raise NoDevice(
+      f'JAX finds no device of JAX_PLATFORMS = {named!r}{reason}: name one that'
+      ' this machine has, such as cpu, or unset it'
+    ) from error
 
 
 def describe() -> dict[str, Any]:
