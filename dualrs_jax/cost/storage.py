@@ -10,6 +10,7 @@ from flax import nnx
 from dualrs_jax.cost.sizes import Network, tree_bytes
 from dualrs_jax.evaluation import tsv
 from dualrs_jax.evaluation.records import Record
+from dualrs_jax.runtime.settings import FINGERPRINT, fingerprint
 
 #: Bytes of a line of metrics.jsonl and of its TensorBoard events, in a run of
 #: configs/digits.py.
@@ -93,4 +94,5 @@ def row_bytes(
     classifier_cast=by_level((n0, n)),
     status='certified',
   )
-  return len(tsv.to_line(row, task)) + 1
+  settings = {'task': task, FINGERPRINT: fingerprint({})}
+  return len(tsv.file_line(row, settings)) + 1

@@ -99,13 +99,13 @@ def _convert(kind: str, path: str, out: str, sizes: Mapping[str, Any]) -> None:
     f'{type(model).__name__}, {converted.number_of_parameters(model):,}'
     f' parameters: {_listed(published.sizes)}'
   )
-  output = _output(model, published.sizes)
-  if not np.isfinite(output).all():
+  found = _output(model, published.sizes)
+  if not np.isfinite(found).all():
     raise ValueError(f'{path} makes a model whose output is not finite')
   output.say(
-    f'output on a fixed image: shape {output.shape}, mean'
-    f' {output.mean():+.5f}, deviation {output.std():.5f}, first'
-    f' {output.ravel()[0]:+.5f}'
+    f'output on a fixed image: shape {found.shape}, mean'
+    f' {found.mean():+.5f}, deviation {found.std():.5f}, first'
+    f' {found.ravel()[0]:+.5f}'
   )
   converted.save(out, model, published.sizes, source=published.source)
   converted.load(out)  # verifies the checksum of every array on disk

@@ -11,11 +11,12 @@ def open_closed() -> None:
   Otherwise the next file that it opens, of rows perhaps, would have the number
   of standard output, and whatever is printed would be written into it.
   """
-  for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+  for number in range(3):
     try:
       os.fstat(number)
     except OSError:
       os.open(os.devnull, os.O_RDWR)  # takes the first number that is free
+  for number, name in enumerate(('stdin', 'stdout', 'stderr')):
     if getattr(sys, name) is None:
       stream = open(os.devnull, 'w' if number else 'r')  # noqa: SIM115
       setattr(sys, name, stream)
