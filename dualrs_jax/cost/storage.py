@@ -17,7 +17,7 @@ from dualrs_jax.runtime.settings import FINGERPRINT, fingerprint
 METRICS_LINE = 300
 
 #: Bytes of the names, shapes and checksums in a shard of targets.
-_SHARD = 530
+_SHARD = 824
 
 
 class Stored(NamedTuple):

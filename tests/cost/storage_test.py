@@ -36,7 +36,8 @@ def test_a_checkpoint(optimizer):
 def test_targets(tmp_path):
   for number in range(2):
     counts = np.zeros((50, 3), np.int32)
-    targets._save(tmp_path / f'{number:09d}.npz', np.arange(50), counts)
+    path = tmp_path / f'{number:09d}.npz'
+    targets._save(path, np.arange(50), counts, '0' * 16)
   written = sum(path.stat().st_size for path in tmp_path.iterdir())
   assert storage.targets_bytes(100, 3, 50) == pytest.approx(written, rel=0.02)
 
@@ -75,7 +76,7 @@ def test_a_row(classes):
     label=0,
     time=0.3,
   )
-  written = len(tsv.to_line(row, 'certify'))
+  written = len(tsv.to_line(row, 'certify')) + 17  # the fingerprint
   found = storage.row_bytes('certify', n0=n0, n=n, classes=classes, levels=3)
   assert found == pytest.approx(written, rel=0.1)
 
