@@ -28,12 +28,8 @@ LATEST = ('images', 'asked')
 
 _COLUMN = '\tsettings'
 
-#: What makes sense of rows, and is in the settings of any run.
-_NEEDED = (
-  *('task', 'smoothing', 'certificate', 'sigmas', 'n0', 'n', 'alpha', 'goal'),
-  *('noise', 'noise_alpha', 'radii', 'num_classes', 'data', 'split', 'seed'),
-  *('weights', *LATEST),
-)
+#: What no row can be read without.
+_NEEDED = ('task', 'smoothing', 'sigmas', 'n', 'alpha', 'num_classes', 'asked')
 
 
 def of(settings: Mapping[str, Any]) -> str:

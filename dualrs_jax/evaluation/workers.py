@@ -96,8 +96,8 @@ def check_adoption(
       return
     raise settings_lib.SettingsMismatch(
       f'{directory} holds rows without the {marks.SETTINGS} that says how they'
-      ' were computed, and they are not known to be of these settings'
-      f' ({error}): they go on if that file is put back'
+      ' were computed, and they are not known to be of these settings: they go'
+      ' on if that file is put back'
     ) from error
 
 

@@ -128,7 +128,7 @@ def test_rows_of_before_go_on_with_their_settings_only(certify, folder):
   assert b'settings' not in after
   (folder / marks.SETTINGS).unlink()
   for seed in (1, 2):
-    with pytest.raises(settings_lib.SettingsMismatch, match='go on with'):
+    with pytest.raises(settings_lib.SettingsMismatch, match='go on if'):
       certify(folder, seed=seed)
 
 
