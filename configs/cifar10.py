@@ -69,12 +69,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-VARIANTS = ('denoised', 'resnet', 'experts')
+VARIANTS = ('denoised', 'resnet', 'experts', 'small')
 SIGMAS = (0.25, 0.5, 1.0)
 RADII = tuple(quarter / 4 for quarter in range(11))
 HELD_OUT = 500
 TRAINING_IMAGES = 50_000 - HELD_OUT
 RESNET110 = {'name': 'cifar_resnet', 'depth': 110, 'dtype': 'bfloat16'}
+SMALL = {
+  'name': 'conditional_resnet',
+  'patch': 4,
+  'widths': (96,),
+  'blocks': (2,),
+}
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -136,10 +142,16 @@ def get_config(arg: str = '') -> ConfigDict:
       'gain': 3.0,
       'temperature': 0.1,
       'imitation': 0.3,
+      'rescue': 3.0,
       'divergence': 0.0,
       'entropy': 0.0,
     },
-    utility={'name': 'radius', 'radii': RADII, 'weights': (), 'width': 0.1},
+    utility={
+      'name': 'radius',
+      'radii': RADII,
+      'weights': 'balanced',
+      'width': 0.1,
+    },
   )
   config.finetune = stage(
     epochs=0 if variant == 'experts' else 15,
@@ -182,7 +194,42 @@ def get_config(arg: str = '') -> ConfigDict:
     'radii': RADII,
     'seed': -1,
   }
+  if variant == 'small':
+    make_small(config)
   return config.lock()
+
+
+def make_small(config: ConfigDict) -> None:
+  """Turns the configuration into that of `:small`."""
+  radii = tuple(quarter / 4 for quarter in range(7))
+  shared = {
+    'batch_size': 128,
+    'optimizer': 'adamw',
+    'learning_rate': 3e-3,
+    'schedule': 'cosine',
+    'warmup_steps': 200,
+    'weight_decay': 0.02,
+    'gradient_clip': 1.0,
+    'average': 0.998,
+  }
+  config.data.held_out = 1000
+  config.baselines = SIGMAS
+  config.classifier.update(
+    shared,
+    steps=7000,
+    copies=1,
+    shares=(0.4, 0.35, 0.25),
+  )
+  config.targets.update(
+    count=10_000, votes=64, chunk_size=64, n=10_000, shrinkage=0.01
+  )
+  config.estimator.update(
+    shared, steps=2500, copies=2, loss='certificate', average=0.99
+  )
+  config.estimator.utility.update(name='report', radii=radii)
+  config.finetune.update(shared, steps=2500, learning_rate=1e-3, explored=0.15)
+  config.checkpoint.update(every_steps=250, evaluate_steps=1000)
+  config.certify.update(radii=radii, chunk_size=500)
 
 
 def models(variant: str) -> dict[str, Any]:
@@ -202,6 +249,8 @@ def models(variant: str) -> dict[str, Any]:
       },
       'estimator': RESNET110,
     }
+  if variant == 'small':
+    return {'denoiser': {}, 'classifier': SMALL, 'estimator': SMALL}
   experts = {
     'experts': tuple(f'models/cifar10_resnet110_{s:.2f}' for s in SIGMAS),
     'dtype': 'bfloat16',

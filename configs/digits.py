@@ -119,6 +119,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'gain': 3.0,
       'temperature': 0.1,
       'imitation': 0.3,
+      'rescue': 3.0,
       'divergence': 0.0,
       'entropy': 0.0,
     },
@@ -131,7 +132,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'utility': {
       'name': 'report',
       'radii': RADII,
-      'weights': (1.1, 1.3, 1.65, 2.4, 15.0),
+      'weights': 'balanced',
       'width': 0.1,
     },
     'steps': 1600 if full else 500,

@@ -146,10 +146,16 @@ def get_config(arg: str = '') -> ConfigDict:
       'gain': 3.0,
       'temperature': 0.1,
       'imitation': 0.3,
+      'rescue': 3.0,
       'divergence': 0.0,
       'entropy': 0.0,
     },
-    utility={'name': 'radius', 'radii': RADII, 'weights': (), 'width': 0.1},
+    utility={
+      'name': 'radius',
+      'radii': RADII,
+      'weights': 'balanced',
+      'width': 0.1,
+    },
   )
   tuned = TRAINING_IMAGES // 50
   config.finetune = stage(

@@ -8,6 +8,9 @@ from flax import nnx
 from dualrs_jax.models.beit import BEiT as BEiT
 from dualrs_jax.models.cifar_resnet import CIFARResNet as CIFARResNet
 from dualrs_jax.models.cnn import CNN as CNN
+from dualrs_jax.models.conditional_resnet import (
+  ConditionalResNet as ConditionalResNet,
+)
 from dualrs_jax.models.diffusion_unet import DiffusionUNet as DiffusionUNet
 from dualrs_jax.models.resnet import ResNet as ResNet
 from dualrs_jax.models.vit import ViT as ViT
@@ -16,6 +19,7 @@ _ARCHITECTURES = {
   'beit': BEiT,
   'cifar_resnet': CIFARResNet,
   'cnn': CNN,
+  'conditional_resnet': ConditionalResNet,
   'resnet': ResNet,
   'vit': ViT,
 }

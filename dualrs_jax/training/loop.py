@@ -40,12 +40,17 @@ from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
 from dualrs_jax.training import run as run_lib
 from dualrs_jax.training import stages as stage_names
+from dualrs_jax.training import utility as utility_lib
 from dualrs_jax.training.feed import Feed
 from dualrs_jax.training.run import Run
 
 logger = logging.getLogger(__name__)
 
 _VALIDATION_VOTES = 32
+
+#: From how much more utility on a choice per image is worth the votes for it,
+#: so that one level for all images is a failure of the estimator.
+_GAIN_OF_TWO_LEVELS = 0.02
 
 
 def train(config: Any, workdir: str | os.PathLike) -> None:
@@ -237,21 +242,40 @@ def _fit_estimator(run: Run, number: int, classifier: Any) -> nnx.Module:
       votes=_VALIDATION_VOTES,
       batch_size=run_lib.images_per_pass(options),
     )
-    return estimator_stage.selected_shares(selected, config.sigmas)
+    return estimator_stage.selected_shares(selected, config.sigmas, gain=gain)
 
-  utility = losses.UTILITIES[options.utility.name](
-    radii=options.utility.radii,
-    weights=options.utility.weights,
-    width=options.utility.width,
-  )
+  utility, gain = _utility(stage, options.utility, bounds)
+  chosen = options[options.loss].to_dict()
+  if gain < _GAIN_OF_TWO_LEVELS and 'rescue' in chosen:
+    chosen['rescue'] = 0.0
   per_image = functools.partial(
-    losses.ESTIMATOR_LOSSES[options.loss],
-    utility=utility,
-    **options[options.loss],
+    losses.ESTIMATOR_LOSSES[options.loss], utility=utility, **chosen
   )
   loss = estimator_stage.make_loss(per_image, copies=options.copies)
   feed = Feed(source, bounds, options.augmented, config.workers)
   return run.fit(stage, new, loss, feed, context, options, evaluate)
+
+
+def _utility(
+  stage: str, options: Any, bounds: Float[np.ndarray, 'examples levels']
+) -> tuple[utility_lib.Utility, float]:
+  """What a radius is worth, and how much more with a choice per image."""
+  weights = utility_lib.parse_weights(options.weights)
+  if weights == utility_lib.BALANCED:
+    weights = utility_lib.balanced(bounds, options.radii)
+  utility = utility_lib.UTILITIES[options.name](
+    radii=options.radii, weights=weights, width=options.width
+  )
+  gain = utility_lib.gain_of_choice(bounds, utility)
+  logger.info(
+    '%s: the radii %s weigh %s; the best level per image is worth %.1f%% more'
+    ' than the best one for all',
+    stage,
+    ', '.join(f'{r:g}' for r in options.radii),
+    ', '.join(f'{w:.3g}' for w in weights) or 'the same',
+    100 * gain,
+  )
+  return utility, gain
 
 
 def _radius_targets(

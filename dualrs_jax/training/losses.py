@@ -12,13 +12,15 @@ References:
   https://arxiv.org/abs/2512.01782.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 from jaxtyping import Array, Float, Int
+
+from dualrs_jax.training.utility import Utility
 
 #: Mean probabilities are mixed with that much of each level before they become
 #: z-scores. Without it a certain prediction would have infinite ones, and with
@@ -29,7 +31,6 @@ Logits = Float[Array, 'copies batch classes']
 PerImage = Float[Array, ' batch']
 PerLevel = Float[Array, 'batch levels']
 Levels = Float[Array, ' levels']
-Utility = Callable[[Array], Array]
 
 #: The loss of the estimator, per image, from the logits of the noisy copies
 #: over the noise levels, the radius targets, `best_level_frequencies`, and the
@@ -151,45 +152,6 @@ def mean_probabilities(logits: Logits) -> Float[Array, 'batch classes']:
   return jnp.exp(_mean_log_probabilities(logits))
 
 
-def radius_utility(
-  *, radii: Sequence[float], weights: Sequence[float], width: float
-) -> Utility:
-  """The radius itself, as in the source paper; the arguments play no part."""
-  del radii, weights, width
-  return lambda radius: radius
-
-
-def report_utility(
-  *, radii: Sequence[float], weights: Sequence[float], width: float
-) -> Utility:
-  """The share of report radii that a radius passes, smoothed.
-
-  Args:
-    radii: the radii at which certified accuracy is to be reported.
-    weights: of the radii, in the same order; empty for equal ones. They are
-      scaled to a sum of 1.
-    width: of the logistic step at each, in the unit of the radii.
-
-  Raises:
-    ValueError: the radii and their weights differ in number.
-  """
-  if weights and len(weights) != len(radii):
-    raise ValueError(
-      f'{len(radii)} utility radii need as many weights, not {len(weights)}'
-    )
-  weights = weights or [1.0] * len(radii)
-  total = sum(weights)
-
-  def utility(radius):
-    steps = [
-      weight / total * jax.nn.sigmoid((radius - threshold) / width)
-      for threshold, weight in zip(radii, weights, strict=True)
-    ]
-    return jnp.stack(steps).sum(0)
-
-  return utility
-
-
 def paper_loss(
   logits: Logits,
   bounds: PerLevel,
@@ -223,6 +185,7 @@ def certificate_loss(
   gain: float,
   temperature: float,
   imitation: float,
+  rescue: float,
   divergence: float,
   entropy: float,
 ) -> PerImage:
@@ -231,6 +194,10 @@ def certificate_loss(
   The expected utility of the `soft_certificate` of a level that is drawn from
   the mean prediction. Its gradient is flat where the levels are tied, so soft
   targets help at the start; consistency helps as in `paper_loss`.
+
+  One level for all images is a trap: an estimator is most certain of what it
+  always says, and a certain choice is what the certificate rewards. As a batch
+  nears it, soft targets count more and more, which leads out again.
 
   Args:
     logits: of the noisy copies, over the noise levels.
@@ -241,6 +208,8 @@ def certificate_loss(
     gain: weight of the expected utility.
     temperature: of the soft targets.
     imitation: weight of the cross-entropy against the soft targets.
+    rescue: what is added to it where all choices are one level, see
+      `uniformity`; 0 where the images do not need two.
     divergence: see `consistency`.
     entropy: see `consistency`.
   """
@@ -251,7 +220,21 @@ def certificate_loss(
     logits, soft_targets(bounds, utility=utility, temperature=temperature)
   )
   steady = consistency(logits, divergence=divergence, entropy=entropy)
+  imitation = imitation + rescue * uniformity(logits, bounds)
   return imitation * fit + steady - gain * expected
+
+
+def uniformity(logits: Logits, bounds: PerLevel) -> Float[Array, '']:
+  """How near a batch is to one level for all: 0 up to nine in ten, 1 for all.
+
+  Args:
+    logits: of the noisy copies, over the noise levels.
+    bounds: the radius targets; images that no level certifies do not count.
+  """
+  counted = (bounds > 0).any(-1).astype(logits.dtype)
+  chosen = (mean_probabilities(logits) * counted[:, None]).sum(0)
+  share = chosen.max() / jnp.maximum(counted.sum(), 1.0)
+  return jax.lax.stop_gradient(jnp.maximum(share - 0.9, 0.0) / 0.1)
 
 
 def _mean_log_probabilities(logits: Logits) -> Float[Array, 'batch classes']:
@@ -266,5 +249,4 @@ def _z_scores(logits: Logits) -> Float[Array, 'batch classes']:
 
 
 ESTIMATOR_LOSSES = {'paper': paper_loss, 'certificate': certificate_loss}
-UTILITIES = {'radius': radius_utility, 'report': report_utility}
 REACHES = {'strong': jnp.max, 'weak': jnp.min}

@@ -10,6 +10,7 @@ from dualrs_jax.runtime import processes, settings
 from dualrs_jax.training import checks, losses, state
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import stages as stage_names
+from dualrs_jax.training import utility as utility_lib
 
 #: What does not change the weights of a stage: these may differ between runs
 #: in one directory.
@@ -51,7 +52,12 @@ def check(config: Any) -> None:
     'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
   )
   utility = config.estimator.utility
-  checks.choice('estimator.utility.name', utility.name, losses.UTILITIES)
+  checks.choice('estimator.utility.name', utility.name, utility_lib.UTILITIES)
+  weights = utility_lib.parse_weights(utility.weights)
+  if weights != utility_lib.BALANCED:
+    utility_lib.UTILITIES[utility.name](
+      radii=utility.radii, weights=weights, width=utility.width
+    )
   if config.estimator.loss == 'paper':
     reach = config.estimator.paper.reach
     checks.choice('estimator.paper.reach', reach, losses.REACHES)

@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from dualrs_jax.training import losses
+from dualrs_jax.training import utility as utility_lib
 
 COPIES, BATCH, LEVELS = 3, 5, 4
 SIGMA = jnp.float32(0.5)
@@ -30,7 +31,7 @@ def bounds():
 
 
 def report(**options):
-  return losses.report_utility(**({'weights': ()} | options))
+  return utility_lib.report_utility(**({'weights': ()} | options))
 
 
 def test_cross_entropy_is_the_mean_over_copies(logits):
@@ -65,29 +66,10 @@ def test_equal_copies_are_consistent(logits):
 
 
 def test_soft_targets_of_the_radius_are_the_papers(bounds):
-  utility = losses.radius_utility(radii=RADII, weights=(), width=0.1)
+  utility = utility_lib.radius_utility(radii=RADII, weights=(), width=0.1)
   actual = losses.soft_targets(bounds, utility=utility, temperature=1.0)
   expected = special.softmax(np.maximum(bounds, 0), axis=-1)
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
-
-
-def test_report_utility_counts_the_radii_that_are_passed():
-  utility = report(radii=RADII, width=1e-3)
-  radius = jnp.array([-1.0, 0.1, 0.3, 9.0])
-  np.testing.assert_allclose(utility(radius), [0, 1 / 3, 2 / 3, 1], atol=1e-6)
-  utility = report(radii=RADII, weights=(1.0, 1.0, 2.0), width=1e-3)
-  np.testing.assert_allclose(utility(radius), [0, 0.25, 0.5, 1], atol=1e-6)
-
-
-def test_report_utility_is_smooth():
-  utility = report(radii=RADII, width=0.1)
-  slope = jax.vmap(jax.grad(lambda r: utility(r)))(jnp.linspace(-0.2, 0.7, 50))
-  assert (np.asarray(slope) > 0.05).all()
-
-
-def test_report_utility_refuses_other_numbers_of_weights():
-  with pytest.raises(ValueError, match='3 utility radii need as many weights'):
-    report(radii=RADII, weights=(1.0,), width=0.1)
 
 
 def test_levels_have_the_same_say():
@@ -170,6 +152,7 @@ LOSSES = {
     gain=3.0,
     temperature=0.1,
     imitation=0.1,
+    rescue=1.0,
     divergence=0.1,
     entropy=0.0,
   ),
@@ -200,7 +183,7 @@ def test_minimising_selects_the_best_level(name):
 
 def test_paper_loss_is_its_formula(logits, bounds):
   frequencies = jnp.array([0.4, 0.3, 0.2, 0.1])
-  utility = losses.radius_utility(radii=(), weights=(), width=1.0)
+  utility = utility_lib.radius_utility(radii=(), weights=(), width=1.0)
   actual = losses.paper_loss(
     logits,
     bounds,
@@ -224,7 +207,9 @@ def test_paper_loss_is_its_formula(logits, bounds):
   np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
-def test_certificate_loss_is_its_formula(logits, bounds):
+@pytest.mark.parametrize('shift', [0, 7])
+def test_certificate_loss_is_its_formula(logits, bounds, shift):
+  logits = logits.at[..., 1].add(shift)  # of one mind, or not
   utility = report(radii=RADII, width=0.1)
   actual = losses.certificate_loss(
     logits,
@@ -235,10 +220,14 @@ def test_certificate_loss_is_its_formula(logits, bounds):
     gain=3.0,
     temperature=0.2,
     imitation=0.3,
+    rescue=0.5,
     divergence=2.0,
     entropy=0.1,
   )
   p = special.softmax(logits, axis=-1).mean(0)
+  counted = (np.asarray(bounds) > 0).any(-1)
+  uniformity = max(0, p[counted].mean(0).max() - 0.9) / 0.1
+  assert (uniformity > 0) == (shift > 0)
   worth = utility(soft_certificate(logits, bounds, SIGMA))
   targets = special.softmax(
     np.asarray(utility(jnp.maximum(bounds, 0))) / 0.2, axis=-1
@@ -246,7 +235,7 @@ def test_certificate_loss_is_its_formula(logits, bounds):
   logs = special.log_softmax(logits, axis=-1)
   expected = (
     -3 * (p * np.asarray(worth)).sum(-1)
-    - 0.3 * (targets * logs).sum(-1).mean(0)
+    - (0.3 + 0.5 * uniformity) * (targets * logs).sum(-1).mean(0)
     + np.asarray(losses.consistency(logits, divergence=2.0, entropy=0.1))
   )
   np.testing.assert_allclose(actual, expected, rtol=1e-4)
@@ -267,3 +256,44 @@ def test_images_without_a_best_level_give_no_nan(name):
 
   gradient = objective(jnp.ones((2, 2, 2)))
   assert np.isfinite(gradient).all()
+
+
+def test_a_batch_of_one_mind():
+  bounds = jnp.array([[0.5, 0.1]] * 10 + [[-1.0, -1.0]] * 5)
+  first, second = jnp.array([30.0, -30.0]), jnp.array([-30.0, 30.0])
+
+  def uniformity(seconds):
+    # Images that no level certifies choose the other level.
+    rows = [second] * seconds + [first] * (10 - seconds) + [second] * 5
+    return losses.uniformity(jnp.stack(rows)[None], bounds)
+
+  np.testing.assert_allclose(uniformity(0), 1, rtol=1e-5)
+  assert uniformity(1) == pytest.approx(0, abs=1e-5)
+  assert uniformity(5) == 0
+  assert losses.uniformity(jnp.zeros((1, 5, 2)), -jnp.ones((5, 2))) == 0
+
+
+def test_imitation_leads_out_of_one_level_for_all():
+  # Half of the images need the other level, and every image is certain of the
+  # first: there the certificate alone has hardly a gradient.
+  bounds = jnp.array([[0.9, 0.6], [-0.2, 0.6]] * 8)
+  utility = report(radii=(0.0, 0.25, 0.5, 0.75), width=0.1)
+
+  def choices(rescue):
+    loss = functools.partial(
+      LOSSES['certificate'], utility=utility, imitation=0.02, rescue=rescue
+    )
+
+    @jax.jit
+    @jax.grad
+    def objective(logits):
+      copies = jnp.stack([logits, logits])
+      return loss(copies, bounds, jnp.ones(2) / 2, SIGMA).sum()
+
+    logits = jnp.tile(jnp.array([[8.0, -8.0]]), (16, 1))
+    for _ in range(150):
+      logits = logits - 0.3 * objective(logits)
+    return logits.argmax(-1)
+
+  np.testing.assert_array_equal(choices(0.0), 0)
+  np.testing.assert_array_equal(choices(3.0), bounds.argmax(-1))

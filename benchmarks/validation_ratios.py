@@ -1,0 +1,197 @@
+"""What a trained run would certify on validation images, from few votes.
+
+  python -m benchmarks.validation_ratios --config configs/cifar10.py:small \
+    --workdir runs/cifar10-small --images 500 --votes 200
+
+Choices are made on these images, so that test images are certified once. The
+share of a few votes stands for each vote probability, and a radius is the one
+that the configuration's n votes would be expected to give: no certificate.
+
+The table has, at each of `certify.radii`, the share of images that are right
+and reach it: of the dual under `agreement`, of every single level of the same
+classifier, of the best level for each image, chosen after the fact (`oracle`);
+then the ratios to the best single level at each radius. What every constant
+choice has on average is what an estimator has to beat. `by the level` is the
+share of images that some level certifies and the one that was selected does
+not; `by certainty` that which the selected level certifies and the dual does
+not.
+"""
+
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from jaxtyping import Float, Int
+from ml_collections import config_flags
+
+from dualrs_jax import confidence, data, voting
+from dualrs_jax.composition import Bounds, agreement, compose, take, votes_for
+from dualrs_jax.evaluation import certify_dataset
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+_IMAGES = flags.DEFINE_integer('images', 500, 'Validation images.')
+_VOTES = flags.DEFINE_integer('votes', 200, 'Votes per image and level.')
+
+#: Right and wrong votes that are added to each share: nothing is certain.
+_SHRINKAGE = 0.02
+
+
+class Votes(NamedTuple):
+  """The votes on some images, and their classes.
+
+  Attributes:
+    labels: The true classes.
+    estimator: Votes for each level.
+    classifier: Votes for each class, at each level.
+  """
+
+  labels: Int[np.ndarray, ' images']
+  estimator: Int[np.ndarray, 'images levels']
+  classifier: Int[np.ndarray, 'images levels classes']
+
+
+class Expected(NamedTuple):
+  """Radii that are to be expected; not positive where the answer is wrong.
+
+  Attributes:
+    dual: Of the dual, under `agreement`.
+    singles: Of every single level.
+    selected: Of the selected level, were the choice certain.
+    levels: The selected level of each image, as an index.
+  """
+
+  dual: Float[np.ndarray, ' images']
+  singles: Float[np.ndarray, 'images levels']
+  selected: Float[np.ndarray, ' images']
+  levels: Int[np.ndarray, ' images']
+
+
+def cast(config: Any, workdir: pathlib.Path, images: int, votes: int) -> Votes:
+  """Casts the votes of a run on validation images at equal distances."""
+  source = data.load(split='validation', **config.data)
+  count = min(images, len(source))
+  source = source.take(np.arange(count) * len(source) // count)
+  networks: Any = certify_dataset.load_networks(config, workdir, source)
+  estimator, classifier = networks
+  found = []
+  for image, index in zip(source.images, source.indices, strict=True):
+    count_votes = functools.partial(
+      voting.count_votes,
+      image=data.to_unit(jnp.asarray(image)),
+      key=jax.random.fold_in(jax.random.key(1), index),
+      n0=0,
+      n=votes,
+      chunk_size=votes,
+    )
+    choices = count_votes(estimator, sigma=config.estimator_sigma).estimation
+    answers = [
+      count_votes(classifier, sigma=sigma).estimation for sigma in config.sigmas
+    ]
+    found.append((choices, np.stack(answers)))
+  choices, answers = map(np.stack, zip(*found, strict=True))
+  return Votes(source.labels, choices, answers)
+
+
+def expected(config: Any, votes: Votes) -> Expected:
+  """The radii that the configuration's n votes would be expected to give."""
+  sigmas = np.asarray(config.sigmas)
+  n, alpha = config.certify.n, config.certify.alpha
+
+  def lower(counts, of, share):
+    shrunk = (counts + _SHRINKAGE) / (of + 2 * _SHRINKAGE)
+    return confidence.predicted_lower_z(shrunk, n, share * alpha)
+
+  def right(answer, radius):
+    return np.where(answer == votes.labels, radius, -np.inf)
+
+  total = votes.estimator.sum(-1, keepdims=True)
+  level = votes.estimator.argmax(-1)
+  answers = votes.classifier.argmax(-1)
+  answer = take(answers, level)
+  agreeing = votes_for(votes.classifier, answer)
+  cast = votes.classifier.sum(-1)
+  radii = compose(
+    Bounds(
+      keeps=lower(take(votes.estimator, level), total[:, 0], agreement.keeps),
+      avoids=lower(total - votes.estimator, total, agreement.avoids),
+      selected=lower(take(agreeing, level), take(cast, level), 1.0),
+      agrees=lower(agreeing, cast, agreement.agrees),
+    ),
+    level,
+    sigmas,
+    config.estimator_sigma,
+  )
+  singles = sigmas * lower(votes.classifier.max(-1), cast, 1.0)
+  singles = np.where(answers == votes.labels[:, None], singles, -np.inf)
+  return Expected(
+    right(answer, radii.radius), singles, right(answer, radii.classifier), level
+  )
+
+
+def reached(radius, at):
+  """Whether a radius certifies at each of some radii, on a new last axis."""
+  return (radius > 0)[..., None] & (radius[..., None] >= np.asarray(at))
+
+
+def table(config: Any, found: Expected) -> str:
+  """The table of the module's docstring, in Markdown."""
+  radii = config.certify.radii
+  singles = reached(found.singles, radii)
+  envelope = singles.mean(0).max(0)
+  best = reached(found.singles.max(-1), radii)
+  selected = reached(found.selected, radii)
+  dual = reached(found.dual, radii)
+  shares = {'dual-agreement': dual.mean(0)}
+  shares |= {
+    f'single-{sigma:g}': share
+    for sigma, share in zip(config.sigmas, singles.mean(0), strict=True)
+  }
+  shares |= {'oracle': best.mean(0)}
+  lost = {
+    'lost by the level': (best & ~selected).mean(0),
+    'lost by certainty': (selected & ~dual).mean(0),
+  }
+  counted = envelope > 0
+  lines = [
+    f'| %, {len(found.dual)} images | '
+    + ' | '.join(f'r = {r:g}' for r in radii)
+    + ' | mean |',
+    '|---' * (len(radii) + 2) + '|',
+  ]
+  for name, share in (shares | lost).items():
+    cells = [f'{100 * value:.1f}' for value in share]
+    lines.append(f'| {name} | {" | ".join(cells)} | {100 * share.mean():.1f} |')
+  for name, share in shares.items():
+    ratios = share[counted] / envelope[counted]
+    cells = [f'{value:.2f}' for value in ratios]
+    cells += ['-'] * (len(radii) - len(ratios))
+    lines.append(
+      f'| {name} / best single | {" | ".join(cells)} | {ratios.mean():.3f} |'
+    )
+  chosen = np.bincount(found.levels, minlength=len(config.sigmas))
+  lines.append('')
+  lines.append(
+    'levels selected: '
+    + ', '.join(
+      f'{sigma:g} for {share:.0%}'
+      for sigma, share in zip(config.sigmas, chosen / chosen.sum(), strict=True)
+    )
+  )
+  return '\n'.join(lines)
+
+
+def main(argv):
+  del argv
+  config = _CONFIG.value
+  workdir = pathlib.Path(_WORKDIR.value or f'runs/{config.name}')
+  votes = cast(config, workdir, _IMAGES.value, _VOTES.value)
+  print(table(config, expected(config, votes)))
+
+
+if __name__ == '__main__':
+  app.run(main)

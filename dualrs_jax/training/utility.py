@@ -1,0 +1,152 @@
+"""What a certified radius is worth, to the estimator that chooses the level.
+
+The radius itself favours large levels: an image that gains much outweighs many
+that lose a little. A table of certified accuracy counts how many images pass
+each of its radii; `report` is worth that, with smooth steps. Its weights say
+how much each of the radii counts.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Utility = Callable[[Array], Array]
+
+#: In `balanced`, radii that fewer images reach count as if so many did: a few
+#: images would otherwise decide about all others.
+_LEAST_SHARE = 0.01
+
+#: The name that stands for the weights of `balanced`.
+BALANCED = 'balanced'
+
+
+def radius_utility(
+  *, radii: Sequence[float], weights: Sequence[float], width: float
+) -> Utility:
+  """The radius itself, as in the source paper; the arguments play no part."""
+  del radii, weights, width
+  return lambda radius: radius
+
+
+def report_utility(
+  *, radii: Sequence[float], weights: Sequence[float], width: float
+) -> Utility:
+  """The share of report radii that a radius passes, smoothed.
+
+  Args:
+    radii: The radii at which certified accuracy is to be reported.
+    weights: Of the radii, in the same order; empty for equal ones. They are
+      scaled to a sum of 1.
+    width: Of the logistic step at each, in the unit of the radii.
+
+  Raises:
+    ValueError: The radii and their weights differ in number, or the weights
+      are not non-negative numbers of a positive sum.
+  """
+  weights = tuple(weights) or (1.0,) * len(radii)
+  if len(weights) != len(radii):
+    raise ValueError(
+      f'{len(radii)} utility radii need as many weights, not {len(weights)}'
+    )
+  total = sum(weights)
+  if not (min(weights) >= 0 and 0 < total < np.inf):
+    raise ValueError(
+      'utility.weights must be non-negative numbers, not all of them 0, and'
+      f' are {weights}'
+    )
+
+  def utility(radius):
+    steps = [
+      weight / total * jax.nn.sigmoid((radius - threshold) / width)
+      for threshold, weight in zip(radii, weights, strict=True)
+      if weight > 0
+    ]
+    return jnp.stack(steps).sum(0)
+
+  return utility
+
+
+def parse_weights(
+  weights: str | Sequence[float | int],
+) -> str | tuple[float, ...]:
+  """The weights of a configuration: 'balanced', or numbers.
+
+  Args:
+    weights: 'balanced', numbers, or a text of numbers with commas between
+      them, as a command line has it; empty for equal weights.
+
+  Raises:
+    ValueError: A text that is neither.
+  """
+  if not isinstance(weights, str):
+    return tuple(map(float, weights))
+  if weights == BALANCED:
+    return weights
+  try:
+    return tuple(map(float, weights.strip('()').split(','))) if weights else ()
+  except ValueError:
+    raise ValueError(
+      "estimator.utility.weights must be 'balanced' or numbers with commas"
+      f' between them, not {weights!r}'
+    ) from None
+
+
+def balanced(
+  bounds: Float[np.ndarray, 'examples levels'], radii: Sequence[float]
+) -> tuple[float, ...]:
+  """Weights by which every reported radius counts alike.
+
+  The inverse of the share of images that the best single level certifies at a
+  radius: the sum of the ratios to the best single level is then what is
+  maximised, whatever the data set. A radius that no level reaches counts
+  nothing.
+
+  Args:
+    bounds: The radius targets of all training images, in pixel units.
+    radii: The radii at which certified accuracy is to be reported.
+
+  Returns:
+    A weight for each radius; equal ones where no image can be certified.
+  """
+  shares = best_shares(bounds, radii)
+  if not shares.any():
+    return (1.0,) * len(radii)
+  counted = np.maximum(shares, _LEAST_SHARE)
+  return tuple(np.where(shares > 0, 1 / counted, 0.0).tolist())
+
+
+def best_shares(
+  bounds: Float[np.ndarray, 'examples levels'], radii: Sequence[float]
+) -> Float[np.ndarray, ' radii']:
+  """The share of images that the best single level certifies, per radius."""
+  at = np.asarray(radii, np.float64)
+  passed = (bounds > 0)[..., None] & (bounds[..., None] >= at)
+  return passed.mean(axis=0).max(axis=0)
+
+
+def gain_of_choice(
+  bounds: Float[np.ndarray, 'examples levels'], utility: Utility
+) -> float:
+  """How much more utility the best level per image has than one for all.
+
+  Args:
+    bounds: The radius targets.
+    utility: Of a radius.
+
+  Returns:
+    The utility of the best level of each image over that of the best single
+    level, less 1; 0 where there is nothing to choose from. Images that no
+    level certifies do not count.
+  """
+  counted = bounds[(bounds > 0).any(-1)]
+  if not len(counted):
+    return 0.0
+  worth = np.asarray(utility(jnp.maximum(jnp.asarray(counted), 0.0)))
+  single = worth.mean(axis=0).max()
+  return float(worth.max(axis=-1).mean() / single - 1) if single > 0 else 0.0
+
+
+UTILITIES = {'radius': radius_utility, 'report': report_utility}
