@@ -77,9 +77,9 @@ TRAINING_IMAGES = 50_000 - HELD_OUT
 RESNET110 = {'name': 'cifar_resnet', 'depth': 110, 'dtype': 'bfloat16'}
 SMALL = {
   'name': 'conditional_resnet',
-  'patch': 4,
-  'widths': (96,),
-  'blocks': (2,),
+  'patch': 2,
+  'widths': (32, 64, 128),
+  'blocks': (1, 1, 1),
 }
 
 
