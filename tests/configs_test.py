@@ -86,6 +86,16 @@ def test_experts_are_not_trained(module):
   assert recipe.stages(config) == ['estimator-1']
 
 
+def test_small_is_certified_as_the_results_table_needs():
+  config = cifar10.get_config('small')
+  assert config.baselines == config.sigmas
+  assert config.estimator.loss == 'certificate'
+  assert config.estimator.utility.weights == 'balanced'
+  assert (config.certify.n, config.certify.alpha) == (10_000, 0.001)
+  assert config.certify.stride == 20
+  assert config.certify.radii[-1] == 1.5
+
+
 def test_full_is_what_the_results_table_needs():
   config = digits.get_config('full')
   assert config.name == 'digits-full'
@@ -105,7 +115,7 @@ def test_the_quick_one_is_quick():
   ('module', 'message'),
   [
     (digits, "'full' or none, not 'ful'"),
-    (cifar10, "one of denoised, resnet, experts, not 'ful'"),
+    (cifar10, "one of denoised, resnet, experts, small, not 'ful'"),
     (imagenet, "one of denoised, resnet, experts, not 'ful'"),
   ],
 )

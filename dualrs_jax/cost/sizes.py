@@ -110,12 +110,12 @@ def forward(
 
 @functools.cache
 def _forward(architecture, sizes, image_shape):
-  if architecture == 'cnn':  # it computes in float32 alone
-    make = functools.partial(models.CNN, **dict(sizes))
-    model = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
-  else:
+  if architecture in converted.ARCHITECTURES:
     kind = converted.ARCHITECTURES[architecture]
     model = matching.abstract(kind, dict(sizes))
+  else:
+    create = functools.partial(models.create, architecture, **dict(sizes))
+    model = nnx.eval_shape(lambda: create(seed=0))
   count = operations.multiply_adds(
     lambda network, images, level: network(images, level),
     models.inference_view(model),
@@ -138,8 +138,6 @@ def _network(role, description, data, shape, width) -> Network:
   assumed = ''
   if folder is None:
     architecture = options.pop('name')
-    if architecture not in ('cnn', *converted.ARCHITECTURES):
-      raise ValueError(f'model.{role}.name: there is no {architecture!r}')
     sizes = {**options, **shape, 'num_classes': width}
   elif folders.expand(folder).exists():
     found = converted.describe(folder)
@@ -152,7 +150,10 @@ def _network(role, description, data, shape, width) -> Network:
         ' whose sizes could be taken in its place'
       )
     (architecture, sizes), assumed = PUBLISHED[place], folder
-  model, count = forward(architecture, sizes, shape['image_shape'])
+  try:
+    model, count = forward(architecture, sizes, shape['image_shape'])
+  except ValueError as error:
+    raise ValueError(f'model.{role}: {error}') from error
   return Network(
     architecture, count, model, dtype, max(1, len(experts)), assumed
   )
