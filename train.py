@@ -51,12 +51,12 @@ def check(config: Any, place: Place) -> None:
   """Says before the training what would end the certification after it."""
   recipe.check(config)
   asked.check_baselines(config)
-  [*_, dual] = variants = list(certifications(config))
-  for variant in variants:
-    asked.check(variant, place)
-  if processes.here().first:
-    asked.warn_of_radius_cap(dual)
-  asked.positions(config, certify_dataset.load_source(config))
+  asked.check_choices(config)
+  source = certify_dataset.load_source(config)
+  for variant in certifications(config):
+    prepared = certify_dataset.prepare(variant, place, source)
+    if processes.here().first:
+      asked.warn_of_radius_cap(variant, prepared.runs[0])
 
 
 def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:

@@ -87,6 +87,10 @@ def certify_images(
     ValueError: If an argument is invalid; at once, or, if it is an image, when
       its turn comes.
   """
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
+  sigmas = validation.as_array(sigmas, 'sigmas')
   validation.check_chunk_size(chunk_size)
   validation.check_key(key)
   if estimator is not None and estimator_sigma is None:
@@ -113,7 +117,7 @@ def certify_images(
   first = next(arrivals, None)
   if first is None:
     return iter(())
-  networks = _networks(estimator, classifier, first[1], sigmas, key)
+  networks = _networks(estimator, classifier, first[1], sigmas, key, chunk_size)
   if mesh is None:
     mesh = sharding.votes_mesh()
   device = Device(networks, first[1], key, noise, mesh, chunk_size)
@@ -131,6 +135,7 @@ def _checked(
     validation.check_whole('A dataset index', index)
     if not 0 <= index < 2**31:
       raise ValueError(f'A dataset index is in [0, 2**31), unlike {index}.')
+    image = validation.as_array(image, 'The image')
     validation.check_image(image)
     voting.check_noise(noise, image, levels)
     image = np.array(image, np.float32)
@@ -143,13 +148,17 @@ def _checked(
     yield int(index), image
 
 
-def _networks(estimator, classifier, image, sigmas, key):
+def _networks(estimator, classifier, image, sigmas, key, chunk_size):
   """The network of each stage and its width, the estimator's first."""
   if estimator is None:
     estimator = voting.ignore_sigma(lambda images: jnp.zeros((len(images), 1)))
-  experts = dual.checked_experts(estimator, classifier, image, sigmas, key)
+  experts = dual.checked_experts(
+    estimator, classifier, image, sigmas, key, chunk_size
+  )
   networks = [voting.as_pytree(estimator), *experts]
-  return [(net, voting.num_classes(net, image)) for net in networks]
+  return [
+    (net, voting.num_classes(net, image, batch=chunk_size)) for net in networks
+  ]
 
 
 class _Tally:

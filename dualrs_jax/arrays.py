@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from dualrs_jax import noise as noise_lib
 from dualrs_jax import validation, voting
@@ -27,8 +27,9 @@ def certify_array(
 ) -> Certificate:
   """Certifies any function of images, from any framework, array to array.
 
-  The model is called with NumPy arrays of one fixed batch shape, so that it
-  need not be traceable by JAX. Image i sees the same noise as
+  The model is called with NumPy arrays of one fixed batch shape, always of
+  `chunk_size` copies, so that it need not be traceable by JAX. They are its
+  own: it may work in place. Image i sees the same noise as
   `certify(..., key=noise.image_key(key, i))`.
 
   Guarantee: that of `certify`, for each image by itself.
@@ -42,7 +43,8 @@ def certify_array(
     n0: Number of votes that select the class.
     n: Number of fresh votes that bound its probability.
     alpha: Failure probability.
-    chunk_size: Noisy copies per call of the model, at most.
+    chunk_size: Noisy copies per call of the model. The last call is filled up
+      with copies that count for nothing.
     noise: The sampler of noisy images.
 
   Returns:
@@ -53,7 +55,11 @@ def certify_array(
     ValueError: If an argument is invalid, see `certify`, or the model's rows
       depend on their batch companions.
   """
-  images = np.asarray(images)
+  images = np.asarray(validation.as_array(images, 'images'))
+  sigma = validation.as_array(sigma, 'sigma')
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
   if images.ndim < 2 or not images.shape[0]:
     raise ValueError(
       'images is a batch [batch, *image] of at least one image, not of shape'
@@ -66,11 +72,11 @@ def certify_array(
     validation.check_image(image)
     voting.check_noise(noise, image, sigma)
   voting.check_companions(
-    lambda batch: _logits(model, np.asarray(batch)),
+    lambda batch: _logits(model, batch),
     images[0],
     sigma,
     key,
-    chunk_size=_chunk(n0 + n, chunk_size),
+    chunk_size=chunk_size,
     noise=voting.as_pytree(noise),
   )
   counts = [
@@ -90,13 +96,9 @@ def certify_array(
   return certificate_of_counts(stacked, sigma, n=n, alpha=alpha)
 
 
-def _chunk(total: int, chunk_size: int) -> int:
-  """The size of equal chunks of at most `chunk_size` votes."""
-  return -(-total // -(-total // chunk_size))
-
-
-def _logits(model, images: np.ndarray) -> np.ndarray:
-  batch, logits = len(images), np.asarray(model(images))
+def _logits(model, images: Array | np.ndarray) -> np.ndarray:
+  """The logits of images; neither shares memory with what the model has."""
+  batch, logits = len(images), np.array(model(np.array(images)))
   if logits.ndim != 2 or logits.shape[0] != batch:
     raise ValueError(
       f'The model maps images [{batch}, *image] to logits [{batch}, classes],'
@@ -111,8 +113,7 @@ _noisy_copies = jax.jit(voting.noisy_copies)
 def _count_array_votes(
   model, image, sigma, key, *, n0, n, chunk_size, noise
 ) -> Counts:
-  total = n0 + n
-  chunk = _chunk(total, chunk_size)
+  total, chunk = n0 + n, chunk_size
   tally = np.zeros((), np.int64)
   for first in range(0, total, chunk):
     votes = first + np.arange(chunk)

@@ -22,35 +22,60 @@ from scipy import special
 _MARGIN = 1e-10
 
 
+#: The smallest number of which float64 keeps all digits.
+_TINY = float(np.finfo(np.float64).tiny)
+
+
 def check_alpha(alpha: float) -> None:
   """Raises ValueError unless the failure probability lies in (0, 1)."""
   if not 0 < alpha < 1:
     raise ValueError(
       f'alpha is a failure probability in (0, 1), not {alpha!r}.'
     )
+  if alpha < _TINY:
+    raise ValueError(
+      f'alpha = {alpha!r} is smaller than float64 can compute with; the'
+      f' smallest failure probability is {_TINY:.3g}.'
+    )
 
 
-def check_possible(n: int, alpha: float) -> None:
+def check_possible(
+  n: int, alpha: float, *, share: float = 1.0, taken: float = 0.0
+) -> None:
   """Raises ValueError where no vote count could ever certify.
 
-  With n unanimous votes the lower bound is alpha**(1/n); it must exceed 1/2.
+  With n unanimous votes the lower bound is a**(1/n), where a is the part of
+  alpha that it has; it must exceed 1/2.
 
   Args:
     n: Number of estimation votes.
-    alpha: Failure probability of the bound.
+    alpha: Failure probability of the whole certificate.
+    share: The share of the bound, of what is left of alpha.
+    taken: What the noise takes of alpha before.
 
   Raises:
-    ValueError: If alpha is outside (0, 1), n < 1, or alpha**(1/n) <= 1/2.
+    ValueError: If alpha is outside (0, 1), n < 1, or a**(1/n) <= 1/2.
   """
   check_alpha(alpha)
   if n < 1:
     raise ValueError(f'n must be at least 1, not {n}.')
-  if not lower_z(n, alpha)[n] > 0:
-    fewest = int(np.floor(np.log(alpha) / np.log(0.5))) + 1
+  part = share * (alpha - taken)
+  if not lower_z(n, part)[n] > 0:
+    fewest = int(np.floor(-np.log2(part))) + 1
+    told = parts_of_alpha(alpha, share, taken)
     raise ValueError(
-      f'n = {n} votes can never certify at alpha = {alpha:g}, not even when'
-      f' all agree; at least {fewest} are needed.'
+      f'n = {n} votes can never certify at {told}, not even when all agree; at'
+      f' least {fewest} are needed.'
     )
+
+
+def parts_of_alpha(alpha: float, share: float, taken: float) -> str:
+  """Names alpha as it was given, and where it goes; see `check_possible`."""
+  parts = [f'the noise takes {taken:.3g}'] if taken else []
+  if share != 1:
+    parts.append(f'a bound has {share * (alpha - taken):.3g}')
+  told = f', of which {" and ".join(parts)}' if parts else ''
+  return f'alpha = {float(alpha)!r}{told}'
 
 
 @functools.lru_cache(maxsize=64)

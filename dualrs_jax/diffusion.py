@@ -92,8 +92,9 @@ def check_within(sigma: np.ndarray, last: Any) -> None:
     last: The last of `deviations`.
   """
   if not ((sigma > 0) & (2 * sigma <= last)).all():
+    largest = np.floor(float(last) / 2 * 10_000) / 10_000
     raise ValueError(
-      f'sigma must be positive and at most {last / 2:g}, where the diffusion'
+      f'sigma must be positive and at most {largest}, where the diffusion'
       f' schedule ends, not {sigma}.'
     )
 

@@ -84,11 +84,22 @@ def certify_dual(
       number of experts differs from K, or n votes can never certify at alpha.
   """
   composition.check_rule(certificate)
-  validation.check_votes(n0, n, alpha, chunk_size)
+  image = validation.as_array(image, 'The image')
+  sigmas = validation.as_array(sigmas, 'sigmas')
+  estimator_sigma = validation.as_array(estimator_sigma, 'estimator_sigma')
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
+  validation.check_selection(n0)
+  validation.check_votes_number('n', n)
+  validation.check_chunk_size(chunk_size)
   validation.check_levels(sigmas, estimator_sigma)
   levels = np.shape(sigmas)[0]
-  confidence.check_possible(n, alpha * certificate.smallest_share(levels))
-  experts = checked_experts(estimator, classifier, image, sigmas, key)
+  share = certificate.smallest_share(levels)
+  confidence.check_possible(n, alpha, share=share)
+  experts = checked_experts(
+    estimator, classifier, image, sigmas, key, chunk_size
+  )
   voting.check_noise(noise, image, sigmas)
   voting.check_noise(noise, image, estimator_sigma)
   return _certify_dual(
@@ -109,13 +120,13 @@ def certify_dual(
 
 
 def checked_experts(
-  estimator, classifier, image, sigmas, key
+  estimator, classifier, image, sigmas, key, chunk_size
 ) -> tuple[Classifier, ...]:
   """Checks what both entry points share; returns one classifier, or K."""
   validation.check_image(image)
   validation.check_key(key)
   levels = np.shape(sigmas)[0]
-  width = voting.num_classes(estimator, image)
+  width = voting.num_classes(estimator, image, batch=chunk_size)
   if width != levels:
     raise ValueError(
       f'The estimator chooses among {width} noise levels, but sigmas holds'
@@ -129,7 +140,9 @@ def checked_experts(
       f'There are {len(experts)} experts for {levels} noise levels; give one'
       ' per level, or a single classifier for all.'
     )
-  widths = {voting.num_classes(expert, image) for expert in experts}
+  widths = {
+    voting.num_classes(expert, image, batch=chunk_size) for expert in experts
+  }
   if len(widths) > 1:
     raise ValueError(
       'The experts must share their classes, but their widths are'
@@ -167,7 +180,7 @@ def _certify_dual(
     mesh=mesh,
   )
   levels = sigmas.shape[0]
-  classes = voting.num_classes(experts[0], image)
+  classes = voting.num_classes(experts[0], image, batch=chunk_size)
   estimator_counts = count(estimator, image, estimator_sigma, key)
   selected = jnp.argmax(estimator_counts.selection)
 
@@ -277,12 +290,18 @@ def predict_dual(
   Raises:
     ValueError: If an argument is invalid, see `certify_dual`.
   """
+  image = validation.as_array(image, 'The image')
+  sigmas = validation.as_array(sigmas, 'sigmas')
+  estimator_sigma = validation.as_array(estimator_sigma, 'estimator_sigma')
+  n, alpha = validation.as_votes('n', n), validation.as_alpha(alpha)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
   validation.check_chunk_size(chunk_size)
   validation.check_levels(sigmas, estimator_sigma)
-  confidence.check_alpha(alpha)
-  share = alpha if np.shape(sigmas)[0] == 1 else alpha / 2
-  smoothing.check_prediction_possible(n, share)
-  experts = checked_experts(estimator, classifier, image, sigmas, key)
+  share = 1.0 if np.shape(sigmas)[0] == 1 else 0.5
+  smoothing.check_prediction_possible(n, alpha, share=share)
+  experts = checked_experts(
+    estimator, classifier, image, sigmas, key, chunk_size
+  )
   voting.check_noise(noise, image, sigmas)
   voting.check_noise(noise, image, estimator_sigma)
   return _predict_dual(
@@ -294,7 +313,7 @@ def predict_dual(
     key,
     voting.as_pytree(noise),
     n=n,
-    alpha=share,
+    alpha=alpha * share,
     chunk_size=chunk_size,
     mesh=mesh,
   )

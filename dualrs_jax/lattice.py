@@ -38,6 +38,9 @@ _BITS = 64
 _TOLERANCE = 2.0**-14
 #: The most that the normal law may hold beyond the ends of a table.
 _TAIL = 2.0**-53
+#: Sizes that a table may have, and the smallest that is used unasked.
+_SIZES = [2**bits for bits in range(8, 17)]
+_USUAL_SIZE, LARGEST_SIZE = 2**13, 2**16
 #: Decimal digits with which the normal law is computed.
 _CONTEXT = Context(prec=60)
 _SQRT_2PI = Decimal(
@@ -149,9 +152,10 @@ class Lattice:
       wanted = np.atleast_1d(np.asarray(sigmas, np.float32))
       missing = wanted[~np.isin(wanted, levels)]
       if missing.size:
+        made = ', '.join(map(str, levels))
         raise ValueError(
-          f'This lattice noise was made for the levels {levels.tolist()}, not'
-          f' for sigma = {missing[0]:g}; pass every level, that of the'
+          f'This lattice noise was made for the levels {made}, not'
+          f' for sigma = {missing[0]}; pass every level, that of the'
           ' estimator too, to lattice_noise.'
         )
 
@@ -187,7 +191,7 @@ class Lattice:
 def lattice_noise(
   sigmas: Float[Array | np.ndarray, ' levels'] | Sequence[float],
   *,
-  columns: int = 8192,
+  columns: int | None = None,
 ) -> Lattice:
   """Exact integer noise for 8-bit images, at these noise levels.
 
@@ -200,7 +204,8 @@ def lattice_noise(
   Args:
     sigmas: Every noise level that will be drawn, in pixel units: those of the
       classifier and that of the estimator. They are matched as float32.
-    columns: Size of a level's table, a power of 2 from 2**8 to 2**16. The
+    columns: Size of a level's table, a power of 2 from 2**8 to 2**16; by
+      default the smallest from 2**13 on that holds the largest level. The
       noise of a pixel is below columns / 2 in absolute value, in units of
       1 / 255, and sigma is at most about columns / 4230.
 
@@ -209,7 +214,8 @@ def lattice_noise(
 
   Raises:
     ValueError: If a level is not positive, or so large that a normal variable
-      leaves the table with a probability above 2**-53.
+      leaves the table with a probability above 2**-53: any table, beyond
+      15.4961.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -220,7 +226,7 @@ def lattice_noise(
     >>> bool(jnp.allclose(steps, jnp.round(steps), atol=1e-3))
     True
   """
-  if columns not in [2**bits for bits in range(8, 17)]:
+  if columns is not None and columns not in _SIZES:
     raise ValueError(
       f'columns must be a power of 2 from 256 to 65536, not {columns}.'
     )
@@ -231,16 +237,30 @@ def lattice_noise(
       'Lattice noise needs at least one noise level, each positive and finite,'
       f' not {np.asarray(sigmas).tolist()}.'
     )
-  largest = (columns - 1) / 2 / _WHITE / -float(special.ndtri(_TAIL / 2))
-  if levels[-1] > largest:
+  sizes = [size for size in _SIZES if size >= _USUAL_SIZE]
+  holding = [size for size in sizes if levels[-1] <= largest_level(size)]
+  if not holding:
     raise ValueError(
-      f'sigma = {levels[-1]:g} is too large for lattice noise of {columns}'
-      f' columns, which holds at most {largest:.3g}; double the columns until'
-      ' it does.'
+      f'sigma = {levels[-1]} is too large for lattice noise, which holds at'
+      f' most {largest_level(LARGEST_SIZE)}; gaussian noise has no limit, but'
+      ' its rounding is not accounted for (docs/lattice.md).'
     )
-  tables = [_table(float(level), columns) for level in levels]
+  size = holding[0] if columns is None else columns
+  if levels[-1] > largest_level(size):
+    raise ValueError(
+      f'sigma = {levels[-1]} is too large for lattice noise of {size}'
+      f' columns, which holds at most {largest_level(size)}; leave'
+      f' columns out, or pass columns={holding[0]}.'
+    )
+  tables = [_table(float(level), size) for level in levels]
   high, packed = (np.stack(part) for part in zip(*tables, strict=True))
   return Lattice(jnp.asarray(levels), jnp.asarray(high), jnp.asarray(packed))
+
+
+def largest_level(columns: int) -> float:
+  """The largest sigma whose noise a table of this size holds, to 4 digits."""
+  largest = (columns - 1) / 2 / _WHITE / -float(special.ndtri(_TAIL / 2))
+  return math.floor(largest * 10_000) / 10_000
 
 
 def on_lattice(

@@ -26,6 +26,9 @@ GOALS = ('radius', 'grid', 'full')
 #: the binding competitor is one fixed class.
 RUNNER_UP_SHARE = 0.1
 
+#: So many votes beyond what theory asks for make up for looks in between.
+_A_FEW_MORE = 16
+
 #: Selection votes at the first look; each further one has twice as many.
 _FIRST_SELECTION = 16
 
@@ -96,17 +99,18 @@ def plan(
     certificate: The composition rule.
 
   Raises:
+    NeverCertifies: If n votes can never certify at alpha.
     ValueError: If the goal is unknown or does not fit the radii, alpha is
-      outside (0, 1), n0 or n is no number of votes, or n votes can never
-      certify at alpha.
+      outside (0, 1), or n0 or n is no number of votes.
   """
   composition.check_rule(certificate)
   validation.check_selection(n0)
-  validation.check_whole('n', n)
+  validation.check_votes_number('n', n)
   confidence.check_alpha(alpha)
   radii = tuple(float(radius) for radius in radii)
   _check_goal(goal, radii)
   share = 0.75 if goal == 'full' else 0.5
+  _check_possible(n, alpha, certificate, len(sigmas), share)
 
   def lookup(part: float) -> Lookup:
     found = sequential.table(n, alpha * part, final_share=share)
@@ -119,7 +123,7 @@ def plan(
     )
 
   rule, levels = certificate, len(sigmas)
-  made = Plan(
+  return Plan(
     sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
     estimator_sigma=float(np.float32(estimator_sigma)),
     rule=rule,
@@ -131,16 +135,80 @@ def plan(
     selected=classifier(rule.selected_share(levels)),
     agrees=classifier(rule.agrees) if rule.agrees else None,
   )
-  needed = [made.selected[0], *([made.keeps] if levels > 1 else [])]
-  if not min(lookup.final[0] for lookup in needed) > 0:
-    # All agree at p = 1/2 with probability 2^-n, which must be below alpha.
-    smallest = min(lookup.table.alpha for lookup in needed)
-    fewest = max(n, math.floor(-math.log2(smallest))) + 1
-    raise ValueError(
-      f'n = {n} votes can never certify at alpha = {alpha:g}, not even when all'
-      f' agree: with `{rule.name}` it takes at least {fewest}.'
+
+
+class NeverCertifies(ValueError):
+  """Not even unanimous votes would certify; says what would."""
+
+  def __init__(
+    self,
+    n: int,
+    alpha: float,
+    rule: str,
+    *,
+    fewest: int | None,
+    least_alpha: float | None,
+    taken: float = 0.0,
+  ):
+    """Words what is the matter.
+
+    Args:
+      n: The number of votes.
+      alpha: The failure probability that was asked for.
+      rule: The name of the composition rule.
+      fewest: The fewest votes that certify at alpha; None if none do.
+      least_alpha: A failure probability at which n votes certify, if any.
+      taken: What the noise takes of alpha.
+    """
+    self._wanted = {'fewest': fewest, 'least_alpha': least_alpha}
+    self._n, self._rule = n, rule
+    takes = [] if fewest is None else [f'at least {fewest} votes']
+    if least_alpha is not None:
+      takes.append(f'alpha = {least_alpha + taken:.3g}')
+    wanted = ' or '.join(takes) or 'more votes and a larger alpha'
+    told = confidence.parts_of_alpha(alpha, 1.0, taken)
+    super().__init__(
+      f'n = {n} votes can never certify at {told}, not even when all agree:'
+      f' with `{rule}` it takes {wanted}.'
     )
-  return made
+
+  def of(self, alpha: float, taken: float) -> 'NeverCertifies':
+    """The same, where the noise had its part of alpha before."""
+    return NeverCertifies(
+      self._n, alpha, self._rule, **self._wanted, taken=taken
+    )
+
+
+def _check_possible(
+  n: int, alpha: float, rule: CompositionRule, levels: int, final_share: float
+) -> None:
+  """Raises NeverCertifies unless n unanimous votes certify at alpha."""
+  shares = [rule.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
+  if levels > 1:
+    shares.append(rule.keeps)
+
+  def possible(n: int, alpha: float) -> bool:
+    return all(
+      sequential.can_certify(n, alpha * share, final_share=final_share)
+      for share in shares
+    )
+
+  if possible(n, alpha):
+    return
+  # All agree at p = 1/2 with probability 2^-n, which must be below alpha.
+  start = max(n, math.floor(-math.log2(alpha * min(shares)))) + 1
+  more = range(start, start + _A_FEW_MORE)
+  powers = range(math.ceil(math.log10(alpha)), 0)
+  raise NeverCertifies(
+    n,
+    alpha,
+    rule.name,
+    fewest=next((m for m in more if possible(m, alpha)), None),
+    # Twice as much as is needed: something may take a part of it.
+    least_alpha=next(
+      (10.0**k for k in powers if possible(n, 10.0**k / 2)), None
+    ),
+  )
 
 
 def certificate_of_counts(

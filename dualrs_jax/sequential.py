@@ -180,6 +180,25 @@ def table(
   return _table(looks, float(alpha), weights, place)
 
 
+def can_certify(n: int, alpha: float, *, final_share: float) -> bool:
+  """Whether n unanimous votes bound the probability of a win above 1/2.
+
+  Where a table of `default_looks` does not, n is too small, or alpha so small
+  that what is counted as numerical error exceeds it (`boundaries`), which
+  further votes do not change. It takes no table.
+  """
+  z = boundaries.grid(n, alpha)
+  end = int(np.searchsorted(z, 0, side='right'))
+  if end == len(z):
+    return False
+  # A bound needs all rejections below it, and errors are largest near 1/2.
+  near = z[np.unique(np.linspace(end // 2, end, 16).astype(int))]
+  looks = default_looks(n)
+  weights = spending(len(looks), final_share)
+  limits = boundaries.boundaries(near, looks, alpha, weights)
+  return bool((limits[-1] >= 0).all())
+
+
 @functools.lru_cache(maxsize=64)
 def _table(looks, alpha, weights, folder) -> SequentialTable:
   grid = boundaries.grid(looks[-1], alpha)

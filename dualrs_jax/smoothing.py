@@ -77,6 +77,11 @@ def certify(
     >>> int(answer.prediction), bool(0.18 < answer.radius < 0.2)
     (0, True)
   """
+  image = validation.as_array(image, 'The image')
+  sigma = validation.as_array(sigma, 'sigma')
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
   validation.check_image(image)
   validation.check_scalar_sigma(sigma)
   validation.check_key(key)
@@ -161,6 +166,10 @@ def predict(
   Raises:
     ValueError: If an argument is invalid, see `certify`.
   """
+  image = validation.as_array(image, 'The image')
+  sigma = validation.as_array(sigma, 'sigma')
+  n, alpha = validation.as_votes('n', n), validation.as_alpha(alpha)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
   validation.check_image(image)
   validation.check_scalar_sigma(sigma)
   validation.check_key(key)
@@ -180,15 +189,25 @@ def predict(
   return prediction_of_counts(counts, n=n, alpha=alpha)
 
 
-def check_prediction_possible(n: int, alpha: float) -> None:
-  """Raises ValueError where even n unanimous votes would abstain."""
-  validation.check_whole('n', n)
+def check_prediction_possible(
+  n: int, alpha: float, *, share: float = 1.0, taken: float = 0.0
+) -> None:
+  """Raises ValueError where even n unanimous votes would abstain.
+
+  Args:
+    n: Number of votes.
+    alpha: Failure probability of the prediction.
+    share: The share of a stage, of what is left of alpha.
+    taken: What the noise takes of alpha before.
+  """
+  validation.check_votes_number('n', n)
   confidence.check_alpha(alpha)
-  if n < 1 or confidence.fewest_wins(n, alpha)[n] > n:
+  part = share * (alpha - taken)
+  if n < 1 or confidence.fewest_wins(n, part)[n] > n:
     raise ValueError(
-      f'n = {n} votes can never predict at alpha = {alpha:g}, not even when'
-      f' all agree; at least {int(np.floor(1 - np.log2(alpha))) + 1} are'
-      ' needed.'
+      f'n = {n} votes can never predict at'
+      f' {confidence.parts_of_alpha(alpha, share, taken)}, not even when all'
+      f' agree; at least {int(np.floor(1 - np.log2(part))) + 1} are needed.'
     )
 
 

@@ -13,9 +13,72 @@ from jax.core import Tracer
 
 from dualrs_jax import confidence
 
+#: Votes of both splits together are numbered in int32.
+_MOST_VOTES = 2**30
+
 
 def _concrete(*values) -> bool:
   return not any(isinstance(value, Tracer) for value in values)
+
+
+def as_array(value: Any, name: str) -> Any:
+  """An array of numbers as it is; what NumPy can read as one, as that.
+
+  Args:
+    value: What a caller passed: an array, a list, a tensor, a number.
+    name: What it is, for the message.
+
+  Raises:
+    ValueError: If it is nothing of that kind.
+  """
+  if isinstance(value, jax.Array | np.ndarray | np.generic | int | float):
+    array = value
+  else:
+    several = value if isinstance(value, list | tuple) else ()
+    xp = jnp if any(isinstance(each, jax.Array) for each in several) else np
+    try:
+      array = xp.asarray(value)
+    except Exception as error:
+      raise ValueError(
+        f'{name} must be an array, which NumPy makes of no'
+        f' {type(value).__name__} like this ({error}).'
+      ) from error
+  kind = getattr(array, 'dtype', np.dtype(float))
+  if not (jnp.issubdtype(kind, jnp.number) or kind == np.bool_):
+    raise ValueError(
+      f'{name} must be an array of numbers, not a {type(value).__name__} like'
+      f' {value!r:.60}.'
+    )
+  return array
+
+
+def as_alpha(alpha: Any) -> float:
+  """A failure probability as a number of Python, by which jit knows it."""
+  return _as_number('alpha', alpha)
+
+
+def as_votes(name: str, value: Any) -> Any:
+  """A number of votes as a whole number of Python; see `check_whole`."""
+  if isinstance(value, int) and not isinstance(value, bool):
+    return value
+  number = _as_number(name, value)
+  if not number.is_integer():
+    raise ValueError(f'{name} must be a whole number, not {value!r}.')
+  return int(number)
+
+
+def _as_number(name: str, value: Any) -> float:
+  if isinstance(value, Tracer):
+    raise ValueError(
+      f'{name} must be known before the votes are cast; under jit or vmap, pass'
+      ' it as a static argument or bind it with functools.partial.'
+    )
+  try:
+    if isinstance(value, str | bytes | bool) or np.ndim(value):
+      raise TypeError
+    return float(value)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f'{name} must be a number, not {value!r:.60}.') from error
 
 
 def check_image(image) -> None:
@@ -34,24 +97,26 @@ def check_image(image) -> None:
     if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
       raise ValueError(
         'Images lie in [0, 1], so that sigma and radius are in pixel units;'
-        f' this one spans [{pixels.min():g}, {pixels.max():g}].'
+        f' this one spans [{pixels.min()!s}, {pixels.max()!s}]: scale it, or,'
+        ' if only rounding took it there, use jnp.clip(image, 0, 1).'
       )
 
 
 def check_sigma(sigma, name: str = 'sigma') -> None:
   """Raises ValueError unless every noise level is positive and finite."""
   if _concrete(sigma):
-    levels = np.asarray(sigma)
+    levels = np.asarray(as_array(sigma, name))
     if not (np.isfinite(levels).all() and (levels > 0).all()):
       raise ValueError(f'{name} must be positive and finite, not {levels}.')
 
 
 def check_scalar_sigma(sigma, name: str = 'sigma') -> None:
   """Raises unless the noise level is a positive scalar."""
-  if jnp.ndim(sigma) != 0:
+  sigma = as_array(sigma, name)
+  if np.ndim(sigma) != 0:
     raise ValueError(
       f'{name} is one noise level, a scalar, not an array of shape'
-      f' {jnp.shape(sigma)}; use jax.vmap for several.'
+      f' {np.shape(sigma)}; use jax.vmap for several.'
     )
   check_sigma(sigma, name)
 
@@ -73,23 +138,31 @@ def check_key(key) -> None:
   if 'threefry' not in implementation and implementation != 'fry':
     raise ValueError(
       f'The noise of a vote is only reproducible with threefry keys, not with'
-      f' {implementation!r}.'
+      f" {implementation!r}: use jax.random.key(seed, impl='threefry2x32'), and"
+      " leave JAX's option jax_default_prng_impl as it is."
     )
 
 
 def check_votes(n0: int, n: int, alpha: float, chunk_size: int) -> None:
   """Raises ValueError unless votes of these numbers can certify at alpha."""
   check_selection(n0)
-  check_whole('n', n)
+  check_votes_number('n', n)
   check_chunk_size(chunk_size)
   confidence.check_possible(n, alpha)
 
 
 def check_selection(n0: Any) -> None:
   """Raises ValueError unless there is at least one selection vote."""
-  check_whole('n0', n0)
+  check_votes_number('n0', n0)
   if n0 < 1:
     raise ValueError(f'n0 must be at least 1, not {n0}.')
+
+
+def check_votes_number(name: str, value: Any) -> None:
+  """Raises ValueError unless so many votes can be numbered."""
+  check_whole(name, value)
+  if value >= _MOST_VOTES:
+    raise ValueError(f'{name} must be below 2**30, not {value}.')
 
 
 def check_whole(name: str, value: Any) -> None:
@@ -100,13 +173,14 @@ def check_whole(name: str, value: Any) -> None:
 
 def check_chunk_size(chunk_size: int) -> None:
   """Raises ValueError unless the chunk holds at least one vote."""
-  check_whole('chunk_size', chunk_size)
+  check_votes_number('chunk_size', chunk_size)
   if chunk_size < 1:
     raise ValueError(f'chunk_size must be at least 1, not {chunk_size}.')
 
 
 def check_levels(sigmas, estimator_sigma) -> None:
   """Raises ValueError unless the noise levels of both stages make sense."""
+  sigmas = as_array(sigmas, 'sigmas')
   if len(np.shape(sigmas)) != 1 or np.shape(sigmas)[0] == 0:
     raise ValueError(
       'sigmas is a list of at least one noise level, not an array of shape'

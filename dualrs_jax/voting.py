@@ -48,15 +48,22 @@ def as_pytree(function: Any) -> Any:
 
 
 def num_classes(
-  classifier: Classifier, image: Float[Array | np.ndarray, '*image']
+  classifier: Classifier,
+  image: Float[Array | np.ndarray, '*image'],
+  *,
+  batch: int,
 ) -> int:
   """The width of the classifier's logits, found without computing them.
+
+  Args:
+    classifier: The base classifier.
+    image: One image, shape [*image].
+    batch: The batch in which votes are cast: a network may take no other.
 
   Raises:
     ValueError: If the classifier does not take images of this shape, or does
       not map a batch of them and of noise levels to an array [batch, classes].
   """
-  batch = 2
   shape = (batch, *jnp.shape(image))
   try:
     logits = jax.eval_shape(
@@ -78,6 +85,33 @@ def num_classes(
       f' {logits}.'
     )
   return shape[1]
+
+
+def batch_of(
+  classifier: Classifier,
+  image: Float[Array | np.ndarray, '*image'],
+  votes: int,
+  chunk_size: int,
+) -> tuple[int, int]:
+  """The batch in which votes on an image are cast, and the number of classes.
+
+  Chunks are of equal size, so that little of the last one is padding. A network
+  that takes one batch alone, as exported ones do, gets `chunk_size` copies.
+
+  Args:
+    classifier: The base classifier.
+    image: One image, shape [*image].
+    votes: How many votes there are.
+    chunk_size: The largest batch.
+
+  Raises:
+    ValueError: If the classifier takes neither batch, see `num_classes`.
+  """
+  equal = -(-votes // -(-votes // chunk_size))
+  try:
+    return equal, num_classes(classifier, image, batch=equal)
+  except ValueError:
+    return chunk_size, num_classes(classifier, image, batch=chunk_size)
 
 
 def winners(
@@ -144,8 +178,9 @@ def count_votes(
     key: The key of this image, see `noise.image_key`.
     n0: Number of selection votes; may be 0.
     n: Number of estimation votes.
-    chunk_size: Noisy copies per device and forward pass, at most. It moves
-      no noise, and no vote either but for the rounding of kernels between
+    chunk_size: Noisy copies per device and forward pass, at most; exactly so
+      many if the classifier takes no other batch, see `batch_of`. It moves no
+      noise, and no vote either but for the rounding of kernels between
       batch shapes.
     noise: The sampler of noisy images.
     mesh: Spreads the votes over these devices, see `sharding.votes_mesh`. The
@@ -176,9 +211,8 @@ def _count_votes(
   classifier, image, sigma, key, noise, *, n0, n, chunk_size, mesh
 ):
   total = n0 + n
-  chunks = -(-total // chunk_size)
-  chunk = -(-total // chunks)
-  classes = num_classes(classifier, image)
+  chunk, classes = batch_of(classifier, image, total, chunk_size)
+  chunks = -(-total // chunk)
   devices = 1 if mesh is None else sharding.votes_devices(mesh)
 
   def tally(classifier, image, sigma, key, noise):
@@ -260,14 +294,16 @@ def check_batch_independence(
   Votes of such a classifier are not independent draws, and every bound on
   them is void. Batch normalisation in training mode is the usual cause, and it
   raises nothing by itself. The check computes the same noisy copies in two
-  batches, at other positions and among other companions.
+  batches, at other positions and among other companions. In batches of one copy
+  there are none, and the check is that the same copy gets the same logits.
 
   Args:
     classifier: The base classifier.
     image: One image, shape [*image].
     sigma: The noise level, a scalar.
     key: A key; its votes are not counted anywhere.
-    chunk_size: The batch in which votes will be cast; at least 2 are used.
+    chunk_size: The batch in which votes will be cast, and the only one that
+      the classifier sees here.
     noise: The sampler of noisy images.
 
   Raises:
@@ -275,7 +311,7 @@ def check_batch_independence(
       place in the batch by more than rounding.
   """
   classifier = as_pytree(classifier)
-  levels = jnp.full(max(2, chunk_size), sigma, jnp.float32)
+  levels = jnp.full(chunk_size, sigma, jnp.float32)
   apply = jax.jit(lambda f, images, levels: f(images, levels))
   check_companions(
     lambda images: apply(classifier, images, levels),
@@ -300,7 +336,7 @@ def check_companions(
   image = jnp.asarray(image, jnp.float32)
   level = jnp.asarray(sigma, jnp.float32)
   kept = max(1, chunk_size // 2)
-  others = max(1, chunk_size - kept)
+  others = chunk_size - kept
 
   def copies(image, level, first, count):
     votes = first + jnp.arange(count)

@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualrs_jax import ABSTAIN, certify, certify_array, image_key
+from dualrs_jax import (
+  ABSTAIN,
+  agreement,
+  certify,
+  certify_array,
+  certify_dual,
+  certify_images,
+  check_batch_independence,
+  image_key,
+  predict,
+  predict_dual,
+)
 from dualrs_jax.lattice import lattice_noise
 from tests import oracles
 
@@ -46,7 +57,8 @@ def test_as_certify(chunk_size):
   assert np.any(answer.prediction != ABSTAIN)
 
 
-def test_the_model_sees_one_batch_shape():
+@pytest.mark.parametrize('chunk_size', [1, 3, 30, 300])
+def test_the_model_sees_one_batch_shape(chunk_size):
   shapes = []
 
   def spy(images):
@@ -54,13 +66,81 @@ def test_the_model_sees_one_batch_shape():
     return np.zeros((len(images), 2))
 
   answer = certify_array(
-    spy, IMAGES[:1], SIGMA, jax.random.key(0), chunk_size=30, **STATISTICS
+    spy,
+    IMAGES[:1],
+    SIGMA,
+    jax.random.key(0),
+    chunk_size=chunk_size,
+    **STATISTICS,
   )
-  # Two for the check of independence; then 200 votes in 7 chunks of 29, of
-  # which three votes are padding.
-  assert shapes == [(29, 4, 4, 1)] * (2 + 7)
+  # Two for the check of independence; then 200 votes in chunks, of which the
+  # last is filled up.
+  assert shapes == [(chunk_size, 4, 4, 1)] * (2 + -(-200 // chunk_size))
   assert answer.counts.selection.tolist() == [[20, 0]]
   assert answer.counts.estimation.tolist() == [[180, 0]]
+
+
+@pytest.mark.parametrize('chunk_size', [1, 3, 30])
+def test_a_traced_model_sees_one_batch_shape(chunk_size):
+  """As one that was exported has no other."""
+
+  def exported(images, sigma):
+    assert images.shape[0] == sigma.shape[0] == chunk_size
+    return jnp.stack([images[:, 0, 0, 0], images[:, 1, 0, 0]], axis=-1)
+
+  image, key = IMAGES[0], jax.random.key(0)
+  votes = {'chunk_size': chunk_size, 'n': 100, 'alpha': 0.05}
+  check_batch_independence(exported, image, SIGMA, key, chunk_size=chunk_size)
+  certify(exported, image, SIGMA, key, n0=10, **votes)
+  predict(exported, image, SIGMA, key, **votes)
+  levels = exported, image, [0.1, 0.2], 0.1, key
+  certify_dual(exported, *levels, n0=10, certificate=agreement, **votes)
+  predict_dual(exported, *levels, **votes)
+  found = certify_images(
+    *(exported, exported, [(0, image)], [0.1, 0.2], 0.1, key),
+    **{'goal': 'full', 'n0': 10, 'certificate': agreement} | votes,
+  )
+  assert len(list(found)) == 1
+
+
+def test_a_model_that_answers_at_random_is_refused_in_any_chunk():
+  rng = np.random.default_rng(0)
+  for chunk_size in (1, 30):
+    with pytest.raises(ValueError, match='batch companions'):
+      certify_array(
+        lambda images: rng.normal(size=(len(images), 2)),
+        *(IMAGES, SIGMA, jax.random.key(0)),
+        chunk_size=chunk_size,
+        **STATISTICS,
+      )
+
+
+def test_a_model_that_works_in_place_has_its_own_copies():
+  """It changes neither the noise nor the logits of a call before."""
+  output = np.zeros((30, 2))
+
+  def in_place(images):
+    pixel = images[:, 0, 0, 0].copy()
+    images *= 0
+    output[:, 0], output[:, 1] = pixel, 0.5
+    return output
+
+  def plain(images):
+    return np.stack([images[:, 0, 0, 0], np.full(len(images), 0.5)], axis=-1)
+
+  arguments = IMAGES, SIGMA, jax.random.key(0)
+  options = {'chunk_size': 30} | STATISTICS
+  mine, other = (
+    certify_array(model, *arguments, **options) for model in (in_place, plain)
+  )
+  np.testing.assert_array_equal(mine.counts.estimation, other.counts.estimation)
+
+  def centred(images):  # hands out one buffer, and depends on companions
+    output[:, 0] = images[:, 0, 0, 0] - images[:, 0, 0, 0].mean()
+    return output
+
+  with pytest.raises(ValueError, match='batch companions'):
+    certify_array(centred, *arguments, **options)
 
 
 def test_votes_with_nan_are_in_no_class():

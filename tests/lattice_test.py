@@ -457,9 +457,13 @@ def test_images_between_two_steps_are_not():
     ([-0.5], {}, 'positive and finite'),
     ([np.nan], {}, 'positive and finite'),
     ([np.inf], {}, 'positive and finite'),
-    ([0.5, 3.0], {}, r'sigma = 3 is too large .* 8192 .* at most 1.94'),
-    ([1.94], {}, 'too large'),
-    ([0.0605], {'columns': 256}, 'at most 0.0603'),
+    ([0.5, 15.5], {}, r'sigma = 15.5 is too large .* at most 15.4961; gauss'),
+    (
+      [0.5, 3.0],
+      {'columns': 8192},
+      r'sigma = 3.0 is too large .* 8192 .* at most 1.9368; .* columns=16384',
+    ),
+    ([0.0605], {'columns': 256}, 'at most 0.0602; .* columns=8192'),
     ([0.5], {'columns': 8000}, 'power of 2 from 256 to 65536, not 8000'),
     ([0.01], {'columns': 128}, 'power of 2'),
     ([0.5], {'columns': 2**17}, 'power of 2'),
@@ -468,6 +472,32 @@ def test_images_between_two_steps_are_not():
 def test_levels_that_are_refused(sigmas, options, message):
   with pytest.raises(ValueError, match=message):
     lattice.lattice_noise(sigmas, **options)
+
+
+@pytest.mark.parametrize(
+  ('sigma', 'columns'),
+  [(1.9368, 2**13), (1.9369, 2**14), (3.8739, 2**15), (15.4961, 2**16)],
+)
+def test_a_table_is_as_large_as_its_level_needs(sigma, columns, monkeypatch):
+  sizes, small = [], lattice._table(0.06, 256)
+
+  def table(level, size):  # a true one takes seconds
+    sizes.append(size)
+    return small
+
+  monkeypatch.setattr(lattice, '_table', table)
+  lattice.lattice_noise([0.5, sigma])
+  assert sizes == [columns] * 2
+
+
+def test_a_larger_table_is_as_close_to_the_normal_law():
+  noise = lattice.lattice_noise([0.5, 2.0])
+  assert noise.high.shape == (2, 2**14)
+  assert (noise.total_variation() < [1.7e-17, 6.2e-17]).all()
+  steps = np.asarray(noise.draw(jax.random.key(0), (100_000,), 1)) / 255
+  assert steps.std() == pytest.approx(2, rel=0.01)
+  usual = lattice.lattice_noise([0.5], columns=2**13).total_variation()
+  assert noise.total_variation()[0] == usual[0]
 
 
 def test_the_largest_level_loses_little():

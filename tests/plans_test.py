@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from dualrs_jax import ABSTAIN, Counts, plans, sequential
+from dualrs_jax import ABSTAIN, Counts, boundaries, plans, sequential
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
 from tests.ballots import (
@@ -150,11 +150,47 @@ def test_votes_between_looks_are_no_certificate():
     ({'goal': 'radius', 'radii': (math.nan,)}, 'increase from 0 or more'),
     ({'goal': 'radius', 'radii': (math.inf,)}, 'increase from 0 or more'),
     ({'n': 6}, 'n = 6 votes can never certify at alpha = 0.01, not even'),
-    ({'n': 1}, 'with `minimum` it takes at least 7.'),
-    ({'n': 40, 'alpha': 1e-15}, 'with `minimum` it takes at least 50.'),
+    ({'n': 1}, 'with `minimum` it takes at least 7 votes.'),
+    ({'n': 40, 'alpha': 1e-15}, 'with `minimum` it takes alpha = 1e-11.'),
     ({'alpha': 1.5}, r'failure probability in \(0, 1\), not 1.5'),
   ],
 )
 def test_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     make_plan(minimum, **({'goal': 'full'} | changes))
+
+
+@pytest.mark.parametrize(
+  ('n', 'alpha'), [(10, 0.001), (40, 1e-12), (50, 1e-20), (300, 1e-12)]
+)
+@pytest.mark.parametrize('taken', [0.0, 8e-12])
+def test_what_the_message_asks_for_certifies(n, alpha, taken):
+  """Small alphas are beyond the arithmetic of tables, and no n helps there."""
+  with pytest.raises(plans.NeverCertifies) as caught:
+    make_plan(agreement, 'full', n=n, alpha=alpha)
+  told = str(caught.value.of(alpha + taken, taken))
+  assert f'alpha = {alpha + taken!r}' in told
+  assert ('of which the noise takes 8e-12' in told) == bool(taken)
+  advice = told.partition(' it takes ')[2].removesuffix('.')
+  wanted = [text.split() for text in advice.split(' or ')]
+  assert wanted
+  for words in wanted:
+    changed = {'n': n, 'alpha': alpha}
+    if words[0] == 'alpha':
+      changed['alpha'] = float(words[-1]) - taken
+    else:
+      changed['n'] = int(words[2])
+    made = make_plan(agreement, 'full', **changed)
+    assert made.keeps.final[0] > 0
+    assert made.selected[0].final[0] > 0
+
+
+@pytest.mark.parametrize('n', [1, 5, 11, 32, 100])
+@pytest.mark.parametrize('final_share', [0.5, 0.75])
+def test_what_can_certify_is_what_its_table_certifies(n, final_share):
+  looks = sequential.default_looks(n)
+  weights = sequential.spending(len(looks), final_share)
+  for power in np.arange(0.3, 15, 0.37):
+    bounds = boundaries.lower_bounds(looks, 10**-power, weights)
+    can = sequential.can_certify(n, 10**-power, final_share=final_share)
+    assert can == (bounds[-1 - n] > 0), power

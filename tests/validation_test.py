@@ -1,5 +1,8 @@
 """Bad arguments fail in one clear sentence; traced ones are let through."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +88,15 @@ def test_images(call):
     call(_with_pixel(call, 1.5))
   with pytest.raises(ValueError, match=r'\[0, 1\].*spans \[-0.1, '):
     call(_with_pixel(call, -0.1))
+
+
+@pytest.mark.parametrize('call', ONE_LEVEL + TWO_LEVELS)
+def test_one_rounding_above_white_is_told_with_all_its_digits(call):
+  above = np.nextafter(np.float32(1), np.float32(2))
+  sentence = r'spans \[.*, 1.0000001\]: .* use jnp.clip\(image, 0, 1\)'
+  with pytest.raises(ValueError, match=sentence):
+    call(_with_pixel(call, above))
+  call(np.clip(_with_pixel(call, above), 0, 1))
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.int32, bool])
@@ -247,3 +259,94 @@ def test_numbers_of_votes_are_whole(name):
     getattr(validation.check_votes, '__wrapped__', validation.check_votes)(
       numbers['n0'], numbers['n'], 0.001, numbers['chunk_size']
     )
+
+
+def test_numbers_of_other_kinds_are_what_they_say():
+  for alpha in (0.05, np.float32(0.5), np.array(0.5), jnp.float32(0.5)):
+    assert type(validation.as_alpha(alpha)) is float
+  for n in (50, np.int64(50), 50.0, np.array(50), jnp.int32(50)):
+    assert validation.as_votes('n', n) == 50
+    assert type(validation.as_votes('n', n)) is int
+  for bad in ('0.5', None, [0.5], np.ones(2), True):
+    with pytest.raises(ValueError, match='alpha must be a number, not'):
+      validation.as_alpha(bad)
+  for bad in (50.5, jnp.float32(0.5)):
+    with pytest.raises(ValueError, match='n must be a whole number, not'):
+      validation.as_votes('n', bad)
+  with pytest.raises(ValueError, match='alpha must be known before the votes'):
+    jax.jit(validation.as_alpha)(0.5)
+
+
+def test_arrays_of_other_kinds_are_what_they_hold():
+  for value in ([0.25, 0.5], (0.25, 0.5), [jnp.float32(0.25), 0.5]):
+    np.testing.assert_array_equal(validation.as_array(value, 'x'), [0.25, 0.5])
+  for bad in ('0.5', None, ['a'], object(), [[1], [1, 2]], {}):
+    with pytest.raises(ValueError, match=r'^sigma must be an array'):
+      validation.as_array(bad, 'sigma')
+  stacked = jax.jit(lambda a: jnp.sum(validation.as_array([a, a], 'x')))
+  assert stacked(1.0) == 2
+
+
+HABITS = """
+import jax, jax.numpy as jnp, numpy as np
+import dualrs_jax as drs
+
+class Tensor:  # of another framework
+  def __array__(self, dtype=None, copy=None):
+    return np.full((2, 2), 0.5, np.float32)
+
+def model(images, sigma):
+  return jnp.stack([images[:, 0, 0], 1 - images[:, 1, 1]], axis=-1)
+
+images = [Tensor(), [[0.5, 0.5], [0.5, 0.5]], np.full((2, 2), 0.5)]
+key = jax.random.key(0)
+kinds = [
+  (0.05, 50), (np.float32(0.05), np.int64(50)), (jnp.float32(0.05), 50.0)
+]
+for image, (alpha, n) in zip(images, kinds):
+  votes = {'n': n, 'alpha': alpha, 'chunk_size': np.int32(10)}
+  sigmas = [0.25, jnp.float32(0.5)]
+  calls = [
+    lambda **v: drs.certify(model, image, jnp.float32(0.5), key, n0=n, **v),
+    lambda **v: drs.predict(model, image, np.array(0.5), key, **v),
+    lambda **v: drs.certify_dual(
+      model, model, image, sigmas, 0.5, key, n0=n, certificate=drs.paper, **v),
+    lambda **v: drs.predict_dual(model, model, image, sigmas, 0.5, key, **v),
+    lambda **v: list(drs.certify_images(
+      model, model, [(0, image)], sigmas, 0.5, key, goal='full', n0=n,
+      certificate=drs.paper, **v)),
+    lambda **v: drs.certify_array(
+      lambda images: np.asarray(model(images, 0)), [np.asarray(image)], 0.5,
+      key, n0=n, **v),
+  ]
+  for call in calls:
+    call(**votes)
+    for bad in (
+      {'alpha': '0.05'}, {'n': 'many'}, {'n': 50.5}, {'chunk_size': None}
+    ):
+      try:
+        call(**(votes | bad))
+      except ValueError as error:
+        assert ' must be a' in str(error), error
+      else:
+        raise AssertionError(bad)
+for key in (0, jax.random.PRNGKey(0), np.zeros(2, np.uint32), None):
+  for sigma, wrong in ((0.5, key), ('0.5', jax.random.key(0))):
+    try:
+      drs.certify(
+        model, images[2], sigma, wrong,
+        n0=10, n=50, alpha=0.05, chunk_size=10)
+    except ValueError as error:
+      assert 'key must be typed' in str(error) or 'sigma must be' in str(error)
+    else:
+      raise AssertionError(key)
+print('fine')
+"""
+
+
+def test_habits_work_or_are_told():
+  """Without the type checks of the tests, which would speak first."""
+  done = subprocess.run(
+    [sys.executable, '-c', HABITS], capture_output=True, text=True
+  )
+  assert done.stdout == 'fine\n', done.stderr

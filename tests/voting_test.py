@@ -193,7 +193,7 @@ def test_a_model_of_images_alone():
 )
 def test_logits_of_a_wrong_shape(bad):
   with pytest.raises(ValueError, match=r'logits \[batch, classes\]'):
-    voting.num_classes(bad, IMAGE)
+    voting.num_classes(bad, IMAGE, batch=2)
 
 
 class _Network(nnx.Module):
@@ -270,9 +270,9 @@ def test_votes_that_depend_on_the_batch_are_refused(bad):
     check(bad)
 
 
-def test_the_check_works_for_the_smallest_chunk():
-  with pytest.raises(ValueError, match='depend on their batch companions'):
-    check(_Network(nnx.Rngs(0)), chunk_size=1)
+def test_a_copy_by_itself_depends_on_no_other():
+  """Even under batch normalisation, which is then of that copy alone."""
+  check(_Network(nnx.Rngs(0)), chunk_size=1)
 
 
 def test_an_image_of_another_shape_is_told_in_one_sentence():
@@ -283,4 +283,25 @@ def test_an_image_of_another_shape_is_told_in_one_sentence():
     return images @ weights
 
   with pytest.raises(ValueError, match=r'fails on images of shape \(2, 5\)'):
-    voting.num_classes(classifier, np.zeros(5, np.float32))
+    voting.num_classes(classifier, np.zeros(5, np.float32), batch=2)
+
+
+def test_a_network_of_one_batch_sees_no_other():
+  def exported(images, sigma):
+    if len(images) != 32:
+      raise TypeError(f'a batch of 32 was exported, not of {len(images)}')
+    return jnp.stack([images.sum(-1), -images.sum(-1)], axis=-1)
+
+  def free(images, sigma):
+    seen.append(len(images))
+    return jnp.stack([images.sum(-1), -images.sum(-1)], axis=-1)
+
+  seen = []
+  counts = [
+    voting.count_votes(
+      network, np.zeros(5, np.float32), 0.5, KEY, n0=5, n=60, chunk_size=32
+    )
+    for network in (exported, free)
+  ]
+  chex.assert_trees_all_equal(*counts)
+  assert set(seen) == {22}, '65 votes are three times 22, and one of padding'

@@ -9,17 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import (
-  confidence,
-  data,
-  networks,
-  plans,
-  smoothing,
-  validation,
-)
+from dualrs_jax import confidence, data, networks, plans
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import casting, verdicts
-from dualrs_jax.runtime import processes, settings
+from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
 
@@ -35,6 +28,9 @@ _CHOICES = {
   'spread': ('images', 'votes'),
 }
 
+#: File systems allow names of 255; stages and levels are added to a label.
+_LONGEST_LABEL = 150
+
 #: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
 _PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
 
@@ -42,16 +38,28 @@ _PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
 def check(config: Any, place: Place) -> None:
   """Raises ValueError, in one sentence, for options that do not fit.
 
+  What is made of options is checked by making it, see `preparation`.
+
   Args:
     config: The configuration.
     place: Which one of how many processes this is.
   """
   check_choices(config)
   options = config.certify
-  if not re.fullmatch(r'(\w[\w.+-]*)?', options.label):
+  if not re.fullmatch(r'(\w[\w.+-]*)?(?<!\.json)', options.label):
     raise ValueError(
       'certify.label must be the name of a folder, of letters, digits and'
-      f' _ . + -, not {options.label!r}'
+      f' _ . + -, and not of a .json file, not {options.label!r}'
+    )
+  if len(options.label.encode()) > _LONGEST_LABEL:
+    raise ValueError(
+      f'certify.label has at most {_LONGEST_LABEL} bytes, not the'
+      f' {len(options.label.encode())} of {options.label!r}'
+    )
+  wrong = [radius for radius in options.radii if not _is_radius(radius)]
+  if wrong:
+    raise ValueError(
+      f'certify.radii must be numbers from 0 on, unlike {wrong[0]!r}'
     )
   if options.spread == 'votes' and place.count > processes.here().count:
     raise ValueError(
@@ -62,13 +70,16 @@ def check(config: Any, place: Place) -> None:
     raise ValueError(
       f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
     )
-  settings.check_seed(max(0, options.seed))
-  for run in runs(config):
-    casting.make_noise(run)
-    try:
-      _check_statistics(run, options.chunk_size)
-    except ValueError as error:
-      raise ValueError(f'certify: {error}') from error
+  if options.chunk_size < 0:
+    raise ValueError(
+      'certify.chunk_size must be at least 1, or 0 to let the memory decide,'
+      f' not {options.chunk_size}'
+    )
+
+
+def _is_radius(value: Any) -> bool:
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  return number and 0 <= value < math.inf
 
 
 def check_choices(config: Any) -> None:
@@ -83,59 +94,40 @@ def check_baselines(config: Any) -> None:
   if alone:
     raise ValueError(
       'baselines are certified at their levels, which must be among sigmas ='
-      f' {tuple(config.sigmas)}, unlike {alone[0]:g}'
+      f' {tuple(config.sigmas)}, unlike {alone[0]!r}'
     )
 
 
-def _check_statistics(run: Mapping[str, Any], chunk_size: int) -> None:
-  """Raises ValueError for what no network could make a certification of."""
-  n, alpha = run['n'], run['alpha']
-  confidence.check_alpha(alpha)
-  validation.check_whole('n', n)
-  if chunk_size:
-    validation.check_chunk_size(chunk_size)
-  if run['task'] == 'predict':
-    selects = run['smoothing'] == 'dual' and len(run['sigmas']) > 1
-    smoothing.check_prediction_possible(n, alpha / 2 if selects else alpha)
-    return
-  validation.check_selection(run['n0'])
-  if run['goal'] is not None:
-    verdicts.plan({**run, 'noise_alpha': 0.0})
-  elif run['smoothing'] == 'single':
-    confidence.check_possible(n, alpha)
-  else:
-    share = verdicts.RULES[run['certificate']].smallest_share(
-      len(run['sigmas'])
-    )
-    confidence.check_possible(n, share * alpha)
-
-
-def radius_cap(config: Any) -> float | None:
+def radius_cap(config: Any, run: Mapping[str, Any]) -> float | None:
   """The largest radius that the estimator's noise allows, where that is felt.
 
+  Args:
+    config: The configuration.
+    run: The settings of its dual certification, as `preparation` left them.
+
   Returns:
-    In pixel units: what n unanimous votes of the estimator give, before the
-    noise takes its share of alpha. None if the
+    In pixel units: what n unanimous votes of the estimator give. None if the
     classifier's own radius is limited to that or less, or if no radius beyond
     it is asked for.
   """
-  options, [run] = config.certify, runs(config)
   if len(config.sigmas) == 1 or config.estimator_sigma >= max(config.sigmas):
     return None
   if run['goal'] is None:
     keeps = verdicts.RULES[run['certificate']].keeps
-    best = confidence.lower_z(run['n'], keeps * run['alpha'])[run['n']]
+    part = keeps * verdicts.statistical_alpha(run)
+    best = confidence.lower_z(run['n'], part)[run['n']]
   else:
-    best = verdicts.plan({**run, 'noise_alpha': 0.0}).keeps.final[0]
+    best = verdicts.plan(run).keeps.final[0]
   cap = float(config.estimator_sigma * best)
-  decided = options.radii if run['goal'] in ('radius', 'grid') else [math.inf]
+  radii = config.certify.radii
+  decided = radii if run['goal'] in ('radius', 'grid') else [math.inf]
   return cap if cap < max(decided) else None
 
 
-def warn_of_radius_cap(config: Any) -> None:
+def warn_of_radius_cap(config: Any, run: Mapping[str, Any]) -> None:
   """Warns where the estimator's noise limits the radius, with the number."""
-  dual = config.certify.smoothing == 'dual' and config.certify.task == 'certify'
-  cap = radius_cap(config) if dual else None
+  dual = run['smoothing'] == 'dual' and run['task'] == 'certify'
+  cap = radius_cap(config, run) if dual else None
   if cap is not None:
     logger.warning(
       'estimator_sigma %g is below the largest of sigmas, %g: the radius within'
@@ -143,7 +135,7 @@ def warn_of_radius_cap(config: Any) -> None:
       config.estimator_sigma,
       max(config.sigmas),
       cap,
-      runs(config)[0]['n'],
+      run['n'],
     )
 
 

@@ -54,7 +54,14 @@ def make_noise(settings: Mapping[str, Any]) -> Any:
   if settings['noise'] == 'gaussian':
     return noise.gaussian
   if settings['noise'] == 'lattice':
-    return lattice.lattice_noise(_levels(settings))
+    largest = lattice.largest_level(lattice.LARGEST_SIZE)
+    if levels(settings).max() > largest:
+      raise ValueError(
+        f'sigma = {levels(settings).max()} is too large for exact noise, which'
+        f" holds at most {largest}; certify.noise = 'gaussian' has no limit,"
+        ' but its rounding is not accounted for (docs/lattice.md)'
+      )
+    return lattice.lattice_noise(levels(settings))
   denoiser = settings['model']['denoiser']
   if not denoiser:
     raise ValueError(
@@ -80,18 +87,14 @@ def noise_alpha(
   return sampler.failure_probability(pixels=pixels, votes=votes)
 
 
-def check_statistics(
+def check_networks(
   booth: Booth, example: Float[np.ndarray, '*image'], settings
 ) -> None:
-  """Raises what is wrong with the settings, or with every image of the run."""
-  voting.check_noise(
-    booth.noise, example, np.asarray(_levels(settings), np.float32)
-  )
+  """Raises ValueError for networks that are not those of the images."""
+  voting.check_noise(booth.noise, example, levels(settings))
   if settings['goal'] is None:
     key = jax.random.key(0)
     jax.eval_shape(functools.partial(cast_fixed, booth, settings), example, key)
-  else:
-    verdicts.plan(settings)
 
 
 def check_independence(
@@ -248,6 +251,8 @@ def _unselected(votes) -> Counts:
   return Counts(jnp.zeros_like(votes), votes)
 
 
-def _levels(settings: Mapping[str, Any]) -> list[float]:
+def levels(settings: Mapping[str, Any]) -> Float[np.ndarray, ' levels']:
+  """All noise levels of a run, as they are sampled."""
   estimator = settings['estimator_sigma']
-  return [*settings['sigmas'], *([] if estimator is None else [estimator])]
+  alone = [] if estimator is None else [estimator]
+  return np.asarray([*settings['sigmas'], *alone], np.float32)

@@ -4,11 +4,13 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jaxtyping import Int
 
-from dualrs_jax import checkpoints, data, folders, networks
+from dualrs_jax import checkpoints, data, folders, networks, sharding
 from dualrs_jax.base import Classifier
 from dualrs_jax.checkpoints import origin
 from dualrs_jax.data import Source
@@ -17,6 +19,7 @@ from dualrs_jax.evaluation import (
   asked,
   certify_source,
   marks,
+  preparation,
   report,
   seeds,
   workers,
@@ -76,26 +79,83 @@ def certify_dataset(
   """
   options = config.certify
   place = place or processes.here()
-  asked.check(config, place)
+  prepared = prepare(config, place)
   together = options.spread == 'votes' and place.count > 1
   if together:
     recipe.check_same(config)
   with preemption.watch(together=together) as preempted:
-    return _certify(config, folders.expand(workdir), place, preempted)
+    return _certify(config, folders.expand(workdir), place, prepared, preempted)
+
+
+class Prepared(NamedTuple):
+  """What `config.certify` asks for, so far as it takes no network.
+
+  Attributes:
+    source: The images of its split.
+    positions: Which of them.
+    runs: The settings of each certification, with the part of alpha that its
+      noise takes.
+  """
+
+  source: Source
+  positions: Int[np.ndarray, ' chosen']
+  runs: list[dict[str, Any]]
+
+
+def prepare(
+  config: Any, place: Place, source: Source | None = None
+) -> Prepared:
+  """Makes all that `config.certify` asks for, but for networks and votes.
+
+  Whoever will certify what he trains calls this before: what passes will not be
+  refused after the training.
+
+  Args:
+    config: The configuration.
+    place: Which one of how many processes this is.
+    source: The images, if they are there already.
+
+  Raises:
+    ValueError: If an option is invalid, in one sentence.
+  """
+  asked.check(config, place)
+  source = load_source(config) if source is None else source
+  positions = asked.positions(config, source)
+  options, runs = config.certify, []
+  mesh = sharding.votes_mesh(_devices(config))
+  for run in asked.runs(config):
+    try:
+      prepared = preparation.prepare(
+        run,
+        source.image_shape,
+        seed=max(0, options.seed),
+        chunk_size=options.chunk_size,
+        mesh=mesh,
+      )
+    except ValueError as error:
+      raise ValueError(f'certify: {error}') from error
+    preparation.rehearse(prepared, source.image_shape, source.num_classes, mesh)
+    runs.append(prepared.settings)
+  return Prepared(source, positions, runs)
+
+
+def _devices(config: Any) -> Sequence[Any] | None:
+  """Over which devices the votes on an image spread; None for local ones."""
+  return jax.devices() if config.certify.spread == 'votes' else None
 
 
 def _certify(
   config: Any,
   workdir: pathlib.Path,
   place: Place,
+  prepared: Prepared,
   preempted: Callable[[], bool],
 ) -> list[Record]:
   """Certifies, under options that have been checked."""
   options = config.certify
   wanted = asked.runs(config)
   _claimed(config, workdir)
-  source = load_source(config)
-  positions = asked.positions(config, source)
+  source, positions = prepared.source, prepared.positions
   estimator, classifier = load_networks(config, workdir, source)
   seed = options.seed
   folder = workdir / certify_source.FOLDER
@@ -106,9 +166,9 @@ def _certify(
     except settings.SettingsMismatch as error:
       raise _with_advice(error) from error
   if place.first:
-    asked.warn_of_radius_cap(config)
+    asked.warn_of_radius_cap(config, prepared.runs[0])
   rows = []
-  for run in wanted:
+  for run in asked.runs(config):
     if 'expert' in run and isinstance(classifier, tuple):
       expert = classifier[run['expert']]
     else:
@@ -124,7 +184,7 @@ def _certify(
         chunk_size=options.chunk_size,
         positions=positions,
         report_radii=asked.shown_radii(config),
-        devices=jax.devices() if options.spread == 'votes' else None,
+        devices=_devices(config),
         place=Place() if options.spread == 'votes' else place,
         preempted=preempted,
       )

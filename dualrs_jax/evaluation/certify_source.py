@@ -13,13 +13,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import folders, sharding, validation, voting
+from dualrs_jax import folders, sharding, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
   casting,
   marks,
   memory,
+  preparation,
   records,
   tsv,
   workers,
@@ -104,21 +105,23 @@ def certify_source(
     InUse: If another process is adding rows in this place.
     Preempted: If it was asked to end; what was decided is kept.
   """
-  settings_lib.check_seed(seed)
   directory = folders.expand(directory)
-  if chunk_size:
-    validation.check_chunk_size(chunk_size)
   positions = np.array(list(dict.fromkeys(np.asarray(positions).tolist())))
   mesh = sharding.votes_mesh(devices)
+  prepared = preparation.prepare(
+    settings,
+    source.image_shape,
+    seed=seed,
+    chunk_size=chunk_size,
+    mesh=mesh,
+  )
+  settings = prepared.settings
   path = directory / SETTINGS
   chunk_size = chunk_size or _recorded_chunk_size(path)
   estimator, classifier = _everywhere((estimator, classifier), mesh)
-  sampler = casting.make_noise(settings)
-  booth = Booth(estimator, classifier, sampler, chunk_size or 1, mesh)
+  booth = Booth(estimator, classifier, prepared.noise, chunk_size or 1, mesh)
   example = np.asarray(to_unit(source.gather(positions[:1])[0])[0])
-  taken = casting.noise_alpha(booth.noise, settings, example.size)
-  settings = {**settings, 'noise_alpha': taken}
-  casting.check_statistics(booth, example, settings)
+  casting.check_networks(booth, example, settings)
   chosen = {}
   if not chunk_size:
     chosen['chunk_size'] = memory.choose_chunk_size(booth, example, settings)
@@ -224,7 +227,9 @@ def _identity(
   return {
     **settings,
     'seed': seed,
-    'num_classes': voting.num_classes(casting.experts(classifier)[0], example),
+    'num_classes': voting.num_classes(
+      casting.experts(classifier)[0], example, batch=booth.chunk_size
+    ),
     'weights': {
       'classifier': fingerprint(classifier),
       'estimator': None if estimator is None else fingerprint(estimator),

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Mesh, SingleDeviceSharding
 from jaxtyping import Float
 
 from dualrs_jax import lanes, sharding
@@ -160,9 +160,7 @@ def needed(
     lack of memory, at more than one copy at a time.
   """
   booth = booth._replace(chunk_size=chunk_size)
-  images = _CHECKED * chunk_size
-  if settings['goal'] is not None:
-    images += _BUFFERS * _slots(booth)
+  images = _images(booth.mesh, settings, chunk_size)
   try:
     working = max(map(_working, _programs(booth, example, settings)))
   except jax.errors.JaxRuntimeError as error:
@@ -172,9 +170,38 @@ def needed(
   return _weights(booth) + working + images * 4 * example.size
 
 
-def _slots(booth: Booth) -> int:
+def check_images(
+  mesh: Mesh, pixels: int, settings: Mapping[str, Any], chunk_size: int
+) -> None:
+  """Raises ValueError where not even the images of a chunk fit.
+
+  Args:
+    mesh: The devices that cast the votes.
+    pixels: Of an image, its channels included.
+    settings: Those of the run.
+    chunk_size: Noisy copies per device and forward pass.
+  """
+  least = 4 * pixels * _images(mesh, settings, chunk_size)
+  memory = available(mesh.local_devices, 0)
+  if least > memory:
+    raise ValueError(
+      f'chunk_size = {chunk_size} takes {least:,} bytes on each device for'
+      f' images alone, and {memory:,} may be used; choose a smaller one, or 0,'
+      ' which lets the memory decide'
+    )
+
+
+def _images(mesh: Mesh, settings: Mapping[str, Any], chunk_size: int) -> int:
+  """How many images are on a device, in a check or waiting for votes."""
+  checked = _CHECKED * chunk_size if chunk_size > 1 else 0
+  if settings['goal'] is None:
+    return checked
+  return checked + _BUFFERS * _slots(mesh, chunk_size)
+
+
+def _slots(mesh: Mesh, chunk_size: int) -> int:
   """How many images the buffer of adaptive certification holds, at most."""
-  return lanes.slots(booth.chunk_size * sharding.votes_devices(booth.mesh))
+  return lanes.slots(chunk_size * sharding.votes_devices(mesh))
 
 
 def _programs(
@@ -204,7 +231,9 @@ def _programs(
 
     arguments = estimator, classifier, sampler, image, key
     return [jax.jit(fixed).lower(*arguments)]
-  images = np.broadcast_to(example, (_slots(booth), *example.shape))
+  images = np.broadcast_to(
+    example, (_slots(booth.mesh, booth.chunk_size), *example.shape)
+  )
   whole = np.zeros(booth.chunk_size, np.int32)
   sigma = np.zeros(booth.chunk_size, np.float32)
   step = lanes.Lanes(whole, whole, whole, whole, sigma)

@@ -18,6 +18,12 @@ def levels(
     or list(sigmas) != sorted(set(sigmas))
   ):
     raise ValueError(f'sigmas must be positive and increasing, not {sigmas}')
+  for name, named in (('sigmas', sigmas), ('baselines', tuple(baselines))):
+    if len({f'{sigma:g}' for sigma in named}) < len(named):
+      raise ValueError(
+        f'{name} name folders by six digits, within which they must differ,'
+        f' unlike {named}'
+      )
   if not _is_level(estimator_sigma):
     raise ValueError(f'estimator_sigma must be positive, not {estimator_sigma}')
   if not all(map(_is_level, baselines)):

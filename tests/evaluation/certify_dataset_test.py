@@ -134,10 +134,11 @@ def test_the_cap_of_the_estimator_is_what_its_unanimous_votes_give(caplog):
   config = make_config(n=10_000, alpha=0.001, certificate='paper')
   with config.unlocked():
     config.update(sigmas=(0.25, 1.0), estimator_sigma=0.5)
-  cap = asked.radius_cap(config)
+  [run] = module.prepare(config, Place()).runs
+  cap = asked.radius_cap(config, run)
   assert cap == 0.5 * confidence.lower_z(10_000, 0.0005)[-1]
   assert cap == pytest.approx(3.1709 * 0.5, abs=1e-4)
-  asked.warn_of_radius_cap(config)
+  asked.warn_of_radius_cap(config, run)
   assert 'estimator_sigma 0.5 is below the largest of sigmas, 1' in caplog.text
   assert 'at most 1.585 (n = 10000)' in caplog.text
 
@@ -158,12 +159,14 @@ def test_a_cap_beyond_the_radii_is_not_told(
   )
   with config.unlocked():
     config.update(sigmas=(0.25, 1.0), estimator_sigma=estimator_sigma)
-  asked.warn_of_radius_cap(config)
+  [run] = module.prepare(config, Place()).runs
+  asked.warn_of_radius_cap(config, run)
   assert bool(caplog.text) == felt
   caplog.clear()
   with config.unlocked():
     config.sigmas = (1.0,)  # nothing is chosen
-  asked.warn_of_radius_cap(config)
+  [run] = module.prepare(config, Place()).runs
+  asked.warn_of_radius_cap(config, run)
   assert not caplog.text
 
 
@@ -362,7 +365,8 @@ def test_bad_subsets_are_refused(options, message):
     (
       {'task': 'predict', 'n': 11, 'alpha': 0.001},
       ValueError,
-      'certify: n = 11 votes can never predict at alpha = 0.0005',
+      'certify: n = 11 votes can never predict at alpha = 0.001, of which a'
+      ' bound has 0.0005',
     ),
     ({'start': 500}, ValueError, 'certify.start = 500 leaves none of the'),
     ({'alpha': 1.5}, ValueError, 'alpha'),

@@ -152,9 +152,16 @@ def test_the_buffer_of_images_is_counted_whole(
   device = lanes.Device(
     [(classifier, 3)], example, key, noise.gaussian, mesh, chunk_size
   )
-  booth = booth_of(None, classifier, mesh=mesh)
-  booth = booth._replace(chunk_size=chunk_size)
-  assert memory._slots(booth) == device.slots
+  assert memory._slots(mesh, chunk_size) == device.slots
+
+
+def test_a_chunk_whose_images_alone_do_not_fit_is_refused(settings):
+  mesh = sharding.votes_mesh(jax.local_devices()[:1])
+  for goal in (None, 'grid'):
+    changed = settings | {'goal': goal}
+    memory.check_images(mesh, 3072, changed, 1000)
+    with pytest.raises(ValueError, match='chunk_size = 1000000000 takes'):
+      memory.check_images(mesh, 3072, changed, 10**9)
 
 
 def test_a_compiler_without_memory_refuses_a_chunk(
