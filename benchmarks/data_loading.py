@@ -40,6 +40,7 @@ from PIL import Image, ImageFilter, features
 
 from dualrs_jax import data, folders
 from dualrs_jax.data import loader, prepared, record_index
+from dualrs_jax.data.crc32c import masked_crc32c
 
 #: Data sets in the real formats; what is written here takes over all but the
 #: records.
@@ -87,7 +88,8 @@ def write_array_record(path, records):
 def write_tfrecord(path, records):
   with path.open('wb') as file:
     for record in records:
-      file.write(struct.pack('<Qxxxx', len(record)) + record + bytes(4))
+      for part in (struct.pack('<Q', len(record)), record):
+        file.write(part + struct.pack('<I', masked_crc32c(part)))
 
 
 def photographs(count, rng):
@@ -142,7 +144,9 @@ def of_reading(folder, images):
   for form in FORMS:
     path = prepared.find('imagenet2012', folder / form)
     assert path
-    files = prepared.open_split(path, 'validation')
+    files = prepared.open_split(
+      path, 'validation', needs=['file_name'], num_classes=1000
+    )
     took = seconds(functools.partial(record_index.build, files), CPU)
     yield f'index, {form}', images / took
   some = np.arange(min(100, images))

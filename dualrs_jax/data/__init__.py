@@ -7,6 +7,7 @@ from typing import Any
 
 from dualrs_jax.data.source import Source as Source
 from dualrs_jax.data.source import StoredImages as StoredImages
+from dualrs_jax.data.source import refuse_unusable as refuse_unusable
 from dualrs_jax.data.source import to_unit as to_unit
 from dualrs_jax.data.splits import DatasetNotFound as DatasetNotFound
 from dualrs_jax.data.worker import WorkerDied as WorkerDied
@@ -32,13 +33,16 @@ def load(name: str, split: str, **options: Any) -> Source:
     The split. The same arguments give the same images.
 
   Raises:
-    ValueError: an unknown data set, or what its own `load` refuses.
+    ValueError: an unknown data set, what its own `load` refuses, no images, or
+      labels that are none of its classes.
     DatasetNotFound: its files are not there; the text says what to do.
   """
   if name not in _MODULES:
     nearest = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0)[0]
     raise ValueError(f'unknown data set {name!r}; did you mean {nearest!r}?')
-  return importlib.import_module(_MODULES[name]).load(split, **options)
+  source = importlib.import_module(_MODULES[name]).load(split, **options)
+  refuse_unusable(source, f'the split {split!r} of {name}')
+  return source
 
 
 def identity(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """CIFAR-10, from what tensorflow-datasets prepared or its original archive."""
 
 import gzip
+import math
 import pathlib
 import tarfile
 import zlib
@@ -8,7 +9,7 @@ import zlib
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from dualrs_jax.data import prepared, splits, transforms
+from dualrs_jax.data import decoding, prepared, splits
 from dualrs_jax.data.source import Source
 
 NAME = 'cifar10'
@@ -58,10 +59,11 @@ def load(split: str, *, data_dir: str = '', held_out: int = 0) -> Source:
   folder = splits.data_folder(data_dir)
   version, archive = prepared.find(NAME, folder), folder / ARCHIVE
   if version is not None:
-    images, labels = _read_prepared(prepared.open_split(version, name))
+    images, labels = _read_prepared(_open(version, name))
   elif archive.exists():
     images, labels = _read_archive(archive, files)
   else:
+    prepared.refuse_remains(NAME, folder)
     raise splits.DatasetNotFound(
       f'CIFAR-10 is not in {folder}: download {URL} to it, or set TFDS_DATA_DIR'
       f' or data_dir to the folder that has {NAME}, prepared by'
@@ -76,6 +78,12 @@ def load(split: str, *, data_dir: str = '', held_out: int = 0) -> Source:
   )
 
 
+def _open(version: pathlib.Path, name: str) -> prepared.Prepared:
+  return prepared.open_split(
+    version, name, needs=['id'], num_classes=NUM_CLASSES
+  )
+
+
 def _read_prepared(
   files: prepared.Prepared,
 ) -> tuple[UInt8[np.ndarray, 'images 32 32 3'], Int[np.ndarray, ' images']]:
@@ -83,16 +91,28 @@ def _read_prepared(
   count = sum(files.lengths)
   images = np.empty((count, *SHAPE), np.uint8)
   labels = np.full(count, -1, np.int32)
-  for file in range(len(files.paths)):
-    for _, example in files.scan(file):
-      number = int(example['id'].rpartition(b'_')[2])
-      if not (number < count and labels[number] < 0):
+  for file, path in enumerate(files.paths):
+    for record, (_, example) in enumerate(files.scan(file)):
+      where = f'record {record} of {path}'
+      number = example['id'].rpartition(b'_')[2].decode('latin-1')
+      if not number.isdecimal() or int(number) >= count:
         raise ValueError(
-          f'{files.paths[file]} holds image {number} out of {count}, or holds'
-          ' it twice: prepare the data set again'
+          f'{where} holds image {number!r} out of {count}: prepare the data set'
+          ' again'
         )
-      images[number] = np.asarray(transforms.decode(example['image']))
-      labels[number] = example['label']
+      number = int(number)
+      if labels[number] >= 0:
+        raise ValueError(
+          f'{where} holds image {number} for the second time: prepare the data'
+          ' set again'
+        )
+      image = np.asarray(decoding.decode(example['image'], where))
+      if image.shape != SHAPE:
+        raise ValueError(
+          f'{where} holds an image of shape {image.shape}, not {SHAPE}: prepare'
+          ' the data set again'
+        )
+      images[number], labels[number] = image, example['label']
   return images, labels
 
 
@@ -105,26 +125,59 @@ def _read_archive(
   before blue.
   """
   height, width, channels = SHAPE
-  found = {}
-  try:
-    with tarfile.open(path, 'r:gz') as archive:
-      for member in archive:
-        name = pathlib.PurePosixPath(member.name).name
-        if name in files and (content := archive.extractfile(member)):
-          found[name] = np.frombuffer(content.read(), np.uint8)
-    records = np.concatenate([found[name] for name in files])
-    records = records.reshape(-1, 1 + height * width * channels)
-  except (
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    ValueError,
-  ) as error:
-    raise ValueError(
-      f'{path} is damaged or incomplete ({error}): download it again from {URL}'
-    ) from error
+  found = _unpacked(path, files)
+  records = np.concatenate([_records(found.get(n), path, n) for n in files])
   planes = records[:, 1:].reshape(-1, channels, height, width)
   images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
   return images, records[:, 0].astype(np.int32)
+
+
+def _unpacked(path: pathlib.Path, files: list[str]) -> dict[str, bytes]:
+  """The contents of these files of the archive."""
+  found = {}
+  try:
+    with (
+      gzip.open(path) as stream,
+      tarfile.open(fileobj=stream, mode='r|') as archive,
+    ):
+      for member in archive:
+        name = pathlib.PurePosixPath(member.name).name
+        if name in files and (content := archive.extractfile(member)):
+          found[name] = content.read()
+      while stream.read(2**20):  # its checksum is at the end
+        pass
+  except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    raise _damaged(path, str(error)) from error
+  except ValueError as error:  # numbers and names in a member's header
+    raise _damaged(path, f'a header in it: {error}') from error
+  return found
+
+
+def _records(
+  content: bytes | None, path: pathlib.Path, name: str
+) -> UInt8[np.ndarray, 'images bytes']:
+  """The records of a file of the archive."""
+  length = 1 + math.prod(SHAPE)
+  if content is None:
+    raise _damaged(path, f'{name} is missing')
+  if not content or len(content) % length:
+    raise _damaged(
+      path,
+      f'{name} has {len(content)} bytes, not a multiple of the {length} of an'
+      ' image',
+    )
+  records = np.frombuffer(content, np.uint8).reshape(-1, length)
+  wrong = np.flatnonzero(records[:, 0] >= NUM_CLASSES)
+  if len(wrong):
+    raise _damaged(
+      path,
+      f'record {wrong[0]} of {name} has label {records[wrong[0], 0]}, where'
+      f' there are {NUM_CLASSES} classes',
+    )
+  return records
+
+
+def _damaged(path: pathlib.Path, fault: str) -> ValueError:
+  return ValueError(
+    f'{path} is damaged or incomplete ({fault}): download it again from {URL}'
+  )

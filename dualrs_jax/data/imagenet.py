@@ -14,6 +14,7 @@ from dualrs_jax.data.jpeg_images import JpegImages
 from dualrs_jax.data.source import Source
 
 NAME = 'imagenet2012'
+NUM_CLASSES = 1000
 #: The published set of each split, and its size.
 PUBLISHED = {
   'train': ('train', 1_281_167),
@@ -43,8 +44,9 @@ def load(
   Results that others publish for "every hundredth image" are of these indices.
   The first call for a set reads all of its files once, to find that order.
 
-  An image is certified as `transforms.central_view` shows it. Random views, for
-  training, are those of `transforms.random_view`.
+  An image is certified as `transforms.central_view` shows it, and as it is
+  stored: an orientation in EXIF is left out, as torchvision does. Random views,
+  for training, are those of `transforms.random_view`.
 
   Args:
     split: 'test' is the published validation set, of 50,000 images: there are
@@ -71,7 +73,9 @@ def load(
       f'crop must be from 1 to resize, which is {resize}, not {crop}'
     )
   published, size = PUBLISHED[split]
-  files = prepared.open_split(_folder(data_dir), published)
+  files = prepared.open_split(
+    _folder(data_dir), published, needs=['file_name'], num_classes=NUM_CLASSES
+  )
   index = record_index.load(files)
   splits.warn_if_incomplete(
     files.name, examples=len(index.labels), published=size
@@ -85,7 +89,7 @@ def load(
     images,
     index.labels,
     everything,
-    files.features['label'].num_classes,
+    NUM_CLASSES,
     {'file_name': index.file_names},
   ).take(members)
 
@@ -95,6 +99,7 @@ def _folder(data_dir: str) -> pathlib.Path:
   folder = splits.data_folder(data_dir)
   found = prepared.find(NAME, folder)
   if found is None:
+    prepared.refuse_remains(NAME, folder)
     raise splits.DatasetNotFound(
       f'ImageNet is not in {folder / NAME}: if it is prepared elsewhere, set'
       ' TFDS_DATA_DIR or data_dir to the folder that has imagenet2012;'

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8, UInt32
 from PIL import Image
 
-from dualrs_jax.data import transforms
+from dualrs_jax.data import decoding, transforms
 from dualrs_jax.data.prepared import Prepared
 
 
@@ -19,7 +19,8 @@ class JpegImages:
   """The `StoredImages` of a prepared data set; see `transforms` for views.
 
   Every image that is read is compared with the checksum it had when the index
-  of the data set was built.
+  of the data set was built. An orientation in EXIF is left out, as in the code
+  from which published results are.
 
   Attributes:
     prepared: the files.
@@ -108,11 +109,12 @@ class JpegImages:
     file = int(self.files[position])
     example = self.prepared.read(file, int(self.places[position]))
     encoded = example['image']
-    where = f'image {index} of {self.prepared.name}, in'
-    where = f'{where} {self.prepared.paths[file]},'
+    where = (
+      f'image {index} of {self.prepared.name}, in {self.prepared.paths[file]},'
+    )
     if zlib.crc32(encoded) != self.checksums[position]:
-      raise ValueError(f'{where} has changed since this program started')
-    try:
-      return transforms.decode(encoded)
-    except OSError as error:
-      raise ValueError(f'{where} is no image: {error}') from error
+      raise ValueError(
+        f'{where} is not what it was when the files were indexed: it is'
+        ' damaged, or another program writes to them'
+      )
+    return decoding.decode(encoded, where, upright=False)

@@ -1,15 +1,17 @@
 """Data sets as tensorflow-datasets prepared them, read without TensorFlow."""
 
 import dataclasses
+import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dualrs_jax.data import splits
 from dualrs_jax.data.record_files import FORMS
 
 _INFO = 'dataset_info.json'
+_FEATURES = 'features.json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Prepared:
     """
     path, count = self.paths[file], 0
     for place, record in FORMS[self.form].scan(path):
-      yield place, self._parse(record, path)
+      yield place, self._parse(record, f'record {count} of {path}')
       count += 1
     if count != self.lengths[file]:
       raise ValueError(
@@ -49,46 +51,68 @@ class Prepared:
   def read(self, file: int, place: int) -> dict[str, Any]:
     """The example at a place of a file, its image as encoded bytes."""
     path = self.paths[file]
-    return self._parse(FORMS[self.form].read(path, place), path)
+    record = FORMS[self.form].read(path, place)
+    return self._parse(record, f'the record at place {place} of {path}')
 
-  def _parse(self, record: bytes, path: pathlib.Path) -> dict[str, Any]:
+  def _parse(self, record: bytes, where: str) -> dict[str, Any]:
     import tensorflow_datasets as tfds
 
     try:
-      return self.features.deserialize_example_np(
+      example = self.features.deserialize_example_np(
         record, decoders={'image': tfds.decode.SkipDecoding()}
       )
+      label, classes = int(example['label']), self.features['label'].num_classes
     except Exception as error:  # of the parser of protocol buffers, and others
       raise ValueError(
-        f'{path} is damaged ({type(error).__name__} while an example is'
+        f'{where} is damaged ({type(error).__name__} while an example is'
         ' parsed): copy or prepare it again'
       ) from error
+    if not 0 <= label < classes:
+      raise ValueError(
+        f'{where} has label {label}, where there are {classes} classes: copy'
+        ' or prepare it again'
+      )
+    return example
 
 
 def find(name: str, folder: pathlib.Path) -> pathlib.Path | None:
   """The folder of a data set's newest version in a folder of data sets."""
-  versions = [
-    path.parent
-    for path in (folder / name).glob(f'*/{_INFO}')
-    if all(part.isdecimal() for part in path.parent.name.split('.'))
-  ]
-  return max(versions, default=None, key=_version)
+  return _newest((folder / name).glob(f'*/{_INFO}'))
 
 
-def open_split(folder: pathlib.Path, split: str) -> Prepared:
+def refuse_remains(name: str, folder: pathlib.Path) -> None:
+  """Refuses a folder with features of a data set but no description.
+
+  Raises:
+    DatasetNotFound: there is one, and not what `find` looks for.
+  """
+  if version := _newest((folder / name).glob(f'*/{_FEATURES}')):
+    raise splits.DatasetNotFound(
+      f'{version / _INFO} is missing: copy or prepare it again'
+    )
+
+
+def open_split(
+  folder: pathlib.Path,
+  split: str,
+  *,
+  needs: Sequence[str],
+  num_classes: int,
+) -> Prepared:
   """Opens a split of a data set.
 
   Args:
     folder: of one version of the data set.
     split: its published name.
+    needs: the features of an example that are used beside image and label.
+    num_classes: how many classes the data set has.
 
   Raises:
     DatasetNotFound: the split was not prepared, or files of it are missing.
-    ValueError: it has a form that is not in `record_files.FORMS`.
+    ValueError: it has a form that is not in `record_files.FORMS`, no examples,
+      or is of another version, or described by a damaged file.
   """
-  import tensorflow_datasets as tfds
-
-  info = tfds.builder_from_directory(folder).info
+  info = _described(folder)
   if split not in info.splits:
     raise splits.DatasetNotFound(
       f'{folder} has no split {split!r}, only {[*info.splits]}: put the archive'
@@ -100,22 +124,81 @@ def open_split(folder: pathlib.Path, split: str) -> Prepared:
       f'{folder} is in the form {form!r}: prepare it again with'
       ' --file_format=array_record'
     )
-  paths = tuple(
-    pathlib.Path(os.fspath(p)) for p in info.splits[split].filepaths
-  )
+  for name in ('image', 'label', *needs):
+    if name not in info.features:
+      raise ValueError(
+        f'{folder / _FEATURES} has no feature {name!r}, only'
+        f' {[*info.features]}, as of another version of the data set: prepare'
+        ' it again'
+      )
+  classes = getattr(info.features['label'], 'num_classes', None)
+  if classes != num_classes:
+    raise ValueError(
+      f'{folder} has {classes} classes where the published data set has'
+      f' {num_classes}: prepare it again'
+    )
+  try:
+    paths = tuple(
+      pathlib.Path(os.fspath(p)) for p in info.splits[split].filepaths
+    )
+    lengths = tuple(info.splits[split].shard_lengths)
+  except Exception as error:
+    raise _unreadable(folder / _INFO, error) from error
   missing = [path for path in paths if not path.exists()]
   if missing:
     raise splits.DatasetNotFound(
       f'{missing[0]} and {len(missing) - 1} further files of {len(paths)} are'
       ' missing: copy or prepare them again'
     )
+  if not sum(lengths):
+    raise ValueError(
+      f'{folder} has no examples of the split {split!r}: prepare it again'
+    )
   return Prepared(
     name=f'{folder.parent.name}-{split}',
     form=form,
     paths=paths,
-    lengths=tuple(info.splits[split].shard_lengths),
+    lengths=lengths,
     features=info.features,
   )
+
+
+def _described(folder: pathlib.Path) -> Any:
+  """What the two files of a prepared data set say of it."""
+  import tensorflow_datasets as tfds
+
+  for path in (folder / _INFO, folder / _FEATURES):
+    if not path.exists():
+      raise splits.DatasetNotFound(
+        f'{path} is missing: copy or prepare it again'
+      )
+    try:
+      described = json.loads(path.read_bytes())
+    except ValueError as error:
+      raise _unreadable(path, error) from error
+    if not isinstance(described, dict):
+      raise _unreadable(path, ValueError('no JSON object'))
+  try:
+    return tfds.builder_from_directory(folder).info
+  except Exception as error:  # also of the parser of protocol buffers
+    raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
+  reason = str(error).partition('\n')[0] or type(error).__name__
+  return ValueError(
+    f'{path} is not what tensorflow-datasets reads ({reason}): copy or prepare'
+    ' it again'
+  )
+
+
+def _newest(files: Iterable[pathlib.Path]) -> pathlib.Path | None:
+  versions = [
+    path.parent
+    for path in files
+    if all(part.isdecimal() for part in path.parent.name.split('.'))
+  ]
+  return max(versions, default=None, key=_version)
 
 
 def _version(folder: pathlib.Path) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ import logging
 import os
 import pathlib
 import secrets
-import zipfile
 import zlib
 from typing import NamedTuple
 
@@ -137,6 +136,6 @@ def _read(path: pathlib.Path) -> RecordIndex | None:
       return None
     with path.open('rb') as file, np.load(file) as saved:
       return RecordIndex(*(saved[name] for name in RecordIndex._fields))
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:  # the kinds differ with the bytes
     logger.warning('%s is damaged (%s); it is built again', path, error)
     return None

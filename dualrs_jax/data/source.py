@@ -132,6 +132,27 @@ class Source:
     return digest.hexdigest()[:16]
 
 
+def refuse_unusable(source: Source, where: str) -> None:
+  """Refuses a source without images, or with labels that are no classes.
+
+  Args:
+    source: of any data set.
+    where: what messages are to call it.
+
+  Raises:
+    ValueError: in one sentence, what is wrong with it.
+  """
+  if not len(source):
+    raise ValueError(f'{where} has no images')
+  classes = source.num_classes
+  wrong = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
+  if len(wrong):
+    raise ValueError(
+      f'{where} has label {source.labels[wrong[0]]} at image'
+      f' {source.indices[wrong[0]]}, where there are {classes} classes'
+    )
+
+
 def to_unit(
   images: Num[Array, '*shape'] | Num[np.ndarray, '*shape'],
 ) -> Float[Array, '*shape']:

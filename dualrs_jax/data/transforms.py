@@ -1,6 +1,5 @@
-"""From an encoded image to pixels of one shape, by Pillow."""
+"""From a decoded image to pixels of one shape, by Pillow."""
 
-import io
 import math
 
 import numpy as np
@@ -13,11 +12,6 @@ AREAS = (0.08, 1.0)
 RATIOS = (3 / 4, 4 / 3)
 
 _ATTEMPTS = 10
-
-
-def decode(encoded: bytes) -> Image.Image:
-  """An encoded image with red, green and blue, whatever it has on disk."""
-  return Image.open(io.BytesIO(encoded)).convert('RGB')
 
 
 def central_view(

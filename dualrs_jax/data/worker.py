@@ -195,8 +195,17 @@ def _fill(
       rows = images.augmented(task.positions, task.stream)
     batches[task.slot, task.rows] = rows
   except Exception as error:
-    return error
+    return _portable(error)
   return None
+
+
+def _portable(error: Exception) -> Exception:
+  """The error, or where it cannot be sent to another process, its text."""
+  try:
+    pickle.loads(pickle.dumps(error))
+  except Exception:
+    return RuntimeError(f'{type(error).__name__}: {error}')
+  return error
 
 
 def _map(descriptor: int, shape: tuple[int, ...]) -> np.ndarray:

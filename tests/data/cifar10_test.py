@@ -132,6 +132,47 @@ def test_damaged_archives_are_refused(drawings, tmp_path, damage):
     data.load('cifar10', 'test', data_dir=str(tmp_path))
 
 
+def with_test_batch(content):
+  """An archive whose test set has this content."""
+
+  def damage(_):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode='w:gz') as archive:
+      member = tarfile.TarInfo('cifar-10-batches-bin/test_batch.bin')
+      member.size = len(content)
+      archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+  return damage
+
+
+@pytest.mark.parametrize(
+  ('damage', 'message'),
+  [
+    (with_test_batch(b''), 'test_batch.bin has 0 bytes, not a multiple of'),
+    (
+      with_test_batch(bytes(3072)),
+      'has 3072 bytes, not a multiple of the 3073',
+    ),
+    (
+      with_test_batch(bytes(3073) + b'\x0a' + bytes(3072)),
+      'record 1 of test_batch.bin has label 10, where there are 10 classes',
+    ),
+    (archive_without_test_batch, 'test_batch.bin is missing'),
+    # The checksum of what was packed is behind all that is needed of it.
+    (lambda content: content[:-8] + bytes(8), 'CRC check failed'),
+    (lambda content: content[:-2], 'ended before the end-of-stream'),
+  ],
+)
+def test_what_an_archive_lacks_is_named(drawings, tmp_path, damage, message):
+  name = 'cifar-10-binary.tar.gz'
+  content = (drawings / 'archive' / name).read_bytes()
+  (tmp_path / name).write_bytes(damage(content))
+  with pytest.raises(ValueError, match=message) as raised:
+    data.load('cifar10', 'test', data_dir=str(tmp_path))
+  assert str(tmp_path / name) in str(raised.value)
+
+
 def test_a_missing_file_is_named(drawings, tmp_path):
   copy = tmp_path / 'cifar10' / '3.0.2'
   shutil.copytree(drawings / 'tfrecord' / 'cifar10' / '3.0.2', copy)

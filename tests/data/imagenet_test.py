@@ -151,7 +151,7 @@ def test_a_file_that_changed_is_noticed(imagenet, drawings, tmp_path):
   position = int(
     np.argmax(np.where(source.images.files == 0, source.images.places, -1))
   )
-  with pytest.raises(ValueError, match=f'image {position} of .* has changed'):
+  with pytest.raises(ValueError, match=f'image {position} of .* is not what'):
     source.gather(np.array([position]))
 
 

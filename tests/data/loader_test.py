@@ -1,7 +1,10 @@
 """Batches are those of the order, whoever decodes them, until it ends."""
 
+import dataclasses
 import itertools
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +12,7 @@ import textwrap
 import threading
 import time
 import unittest.mock
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -53,6 +57,46 @@ def test_workers_read_the_same_and_report_what_fails(source):
   check(itertools.islice(batches, len(ORDER)), source)
   with pytest.raises(IndexError, match='out of bounds'):
     next(batches)
+
+
+class Stubborn(ValueError):
+  """An error that another process cannot make again."""
+
+  def __init__(self, file, record):
+    super().__init__(f'record {record} of {file} is damaged')
+
+
+def test_an_error_that_cannot_be_sent_arrives_as_its_text(source, monkeypatch):
+  def fail(*_):
+    raise Stubborn('shard', 3)
+
+  monkeypatch.setattr(type(source.images), '__getitem__', fail)
+  task = worker.Task(0, slice(0, 1), np.array([0]), None)
+  error = worker._fill(source.images, np.zeros((1, 1)), task)
+  sent = pickle.loads(pickle.dumps(error))
+  assert str(sent) == 'Stubborn: record 3 of shard is damaged'
+
+
+def test_damage_that_a_worker_finds_arrives_as_its_sentence(tmp_path, source):
+  files = source.images.prepared
+  copies = [shutil.copy(path, tmp_path) for path in files.paths]
+  images = dataclasses.replace(
+    source.images,
+    prepared=dataclasses.replace(files, paths=tuple(map(Path, copies))),
+  )
+  damaged = dataclasses.replace(source, images=images)
+  for path in copies:
+    Path(path).write_bytes(Path(path).read_bytes()[:-20_000])
+  errors = []
+  for workers in (0, 1):
+    batches = loader.batches(
+      damaged, [loader.Request(np.arange(120))], workers=workers
+    )
+    with pytest.raises(ValueError, match=r'is damaged: .*record') as raised:
+      list(batches)
+    errors.append(str(raised.value))
+  assert errors[0] == errors[1]
+  assert str(tmp_path) in errors[0]
 
 
 def test_a_killed_worker_is_reported_and_none_is_left(source, monkeypatch):

@@ -43,6 +43,13 @@ def endless(content):
   return struct.pack('<Q', 2**62) + content[8:]
 
 
+def other_label(content):
+  """Changes what no parser notices, in the second record of a TFRECORD."""
+  second = 16 + struct.unpack_from('<Q', content)[0]
+  at = content.index(b'.JPEG', second)
+  return content[: at - 1] + b'x' + content[at:]
+
+
 @pytest.mark.parametrize(
   ('form', 'damage'),
   [*itertools.product(FORMS, [cut, page]), ('tfrecord', endless)],
@@ -50,11 +57,26 @@ def endless(content):
 def test_damage_is_one_sentence(drawings, tmp_path, form, damage):
   path = tmp_path / 'shard'
   path.write_bytes(damage((drawings / FILES[form]).read_bytes()))
-  with pytest.raises(ValueError, match=r'shard is damaged .*: copy or prepare'):
+  message = r'shard is damaged: (its index|record \d+) .*; copy or prepare'
+  with pytest.raises(ValueError, match=message):
     list(FORMS[form].scan(path))
 
 
 @pytest.mark.parametrize('form', FORMS)
 def test_a_place_beyond_the_end_is_refused(drawings, form):
-  with pytest.raises(ValueError, match='is damaged or incomplete'):
+  with pytest.raises(ValueError, match='is damaged: .*record .*1000000000'):
     FORMS[form].read(drawings / FILES[form], 10**9)
+
+
+def test_a_record_without_its_checksum_is_named(drawings, tmp_path):
+  path = tmp_path / 'shard'
+  content = (drawings / FILES['tfrecord']).read_bytes()
+  path.write_bytes(other_label(content))
+  message = 'shard is damaged: record 1 does not have its stored checksum'
+  with pytest.raises(ValueError, match=message):
+    list(FORMS['tfrecord'].scan(path))
+  length = bytearray(content)
+  length[8] ^= 1  # of the checksum of the first length
+  path.write_bytes(length)
+  with pytest.raises(ValueError, match='record 0 does not have its stored'):
+    list(FORMS['tfrecord'].scan(path))

@@ -55,3 +55,19 @@ def test_fingerprint_is_of_images_labels_and_indices(source):
   assert len({s.fingerprint() for s in [source, *others]}) == 5
   same = dataclasses.replace(source, facts={})
   assert same.fingerprint() == source.fingerprint()
+
+
+@pytest.mark.parametrize(
+  ('labels', 'message'),
+  [
+    ([0, 1, 3, 0, 1, 2], '^it has label 3 at image 30, where there are 3 cla'),
+    ([0, 1, 2, 0, 1, -1], '^it has label -1 at image 60, where there are 3'),
+  ],
+)
+def test_labels_that_are_no_classes_are_refused(source, labels, message):
+  data.refuse_unusable(source, 'it')
+  other = dataclasses.replace(source, labels=np.array(labels, np.int32))
+  with pytest.raises(ValueError, match=message):
+    data.refuse_unusable(other, 'it')
+  with pytest.raises(ValueError, match='^it has no images$'):
+    data.refuse_unusable(source.take(np.arange(0)), 'it')
