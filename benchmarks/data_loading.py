@@ -8,7 +8,8 @@ kB), and written in both forms of tensorflow-datasets. Measured are:
 
 * per second of one core, so that other work on the machine does not matter
   much: the pass that finds the published order, made once per data set, and
-  the part of it that compares checksums; decoding of the view that is certified, and of a random one;
+  the part of it that compares checksums; decoding of the view that is
+  certified, and of a random one;
 * `loader.batches` of random views with growing numbers of workers, consumed as
   fast as they come; and by a program that sleeps between two batches for 1.25
   times as long as one of them took then, as one does that waits for an
@@ -151,7 +152,8 @@ def of_reading(folder, images):
     yield f'index, {form}', images / took
     if form == 'tfrecord':  # array_record compares within its library
       records = [record for _, record in FORMS[form].scan(files.paths[0])]
-      took = seconds(lambda: [masked_crc32c(record) for record in records], CPU)
+      compare = functools.partial(list, map(masked_crc32c, records))
+      took = seconds(compare, CPU)
       yield 'their checksums alone, tfrecord', images / took
   some = np.arange(min(100, images))
   for form in FORMS:

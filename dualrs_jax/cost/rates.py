@@ -110,7 +110,7 @@ def read(path: str | os.PathLike) -> Rates:
     OSError: If it cannot be read.
   """
   try:
-    content = json.loads(folders.expand(path).read_text())
+    content = json.loads(folders.expand(path).read_bytes())
     rows, clock = content['rows'], content.get('clock', 'wall')
     devices = {row['device_kind'] for row in rows}
     measured = {

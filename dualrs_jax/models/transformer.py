@@ -76,6 +76,7 @@ class Attention(nnx.Module):
     rngs: nnx.Rngs,
     *,
     key_bias: bool = True,
+    other_biases: bool = True,
   ):
     if width % heads:
       raise ValueError(f'a width of {width} does not divide into {heads} heads')
@@ -83,9 +84,9 @@ class Attention(nnx.Module):
     linear = lambda bias: nnx.Linear(
       width, width, use_bias=bias, dtype=dtype, rngs=rngs
     )
-    self.query = linear(True)
+    self.query = linear(other_biases)
     self.key = linear(key_bias)
-    self.value = linear(True)
+    self.value = linear(other_biases)
     self.output = linear(True)
 
   def __call__(

@@ -59,6 +59,7 @@ class ViT(nnx.Module):
     heads: int,
     hidden: int,
     rngs: nnx.Rngs,
+    qkv_bias: bool = True,
     epsilon: float = 1e-12,
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     deviation: Sequence[float] = (0.5, 0.5, 0.5),
@@ -75,6 +76,7 @@ class ViT(nnx.Module):
       heads: Number of attention heads.
       hidden: Width of the hidden layer of a block.
       rngs: Source of the initial weights.
+      qkv_bias: Whether query, key and value have biases.
       epsilon: What the normalisation of a token adds to its variance.
       mean: What is taken from each channel of the image.
       deviation: What each channel is then divided by.
@@ -90,13 +92,15 @@ class ViT(nnx.Module):
       mean, deviation, image_shape[-1]
     )
     dtype = jnp.dtype(dtype)
+    self.qkv_bias = qkv_bias
     self.patches = transformer.Patches(image_shape, patch, width, rngs)
     positions = (1, self.patches.grid**2 + 1, width)
     self.positions = nnx.Param(
       nnx.initializers.normal(0.02)(rngs.params(), positions)
     )
     self.blocks = nnx.List(
-      ViTBlock(width, heads, hidden, epsilon, dtype, rngs) for _ in range(depth)
+      ViTBlock(width, heads, hidden, qkv_bias, epsilon, dtype, rngs)
+      for _ in range(depth)
     )
     self.norm = transformer.norm(width, epsilon, rngs)
     self.logits = nnx.Linear(width, num_classes, rngs=rngs)
@@ -128,12 +132,15 @@ class ViTBlock(nnx.Module):
     width: int,
     heads: int,
     hidden: int,
+    qkv_bias: bool,
     epsilon: float,
     dtype: Any,
     rngs: nnx.Rngs,
   ):
     self.norm1 = transformer.norm(width, epsilon, rngs)
-    self.attention = transformer.Attention(width, heads, dtype, rngs)
+    self.attention = transformer.Attention(
+      width, heads, dtype, rngs, key_bias=qkv_bias, other_biases=qkv_bias
+    )
     self.norm2 = transformer.norm(width, epsilon, rngs)
     self.layers = transformer.TwoLayers(width, hidden, dtype, rngs)
 

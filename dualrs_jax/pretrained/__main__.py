@@ -11,8 +11,9 @@ r"""Converts a published checkpoint, once, into one of this library.
   python -m dualrs_jax.pretrained resnet checkpoint.pth.tar \
       --out models/imagenet_resnet50 --sizes deviation=1,1,1
 
-Every array is checked by name and shape. Files of PyTorch need it installed;
-nothing in them is executed.
+Where a file holds several sets of weights, such as an average over time, --key
+chooses one. Every array is checked by name and shape. Files of PyTorch need it
+installed; nothing in them is executed.
 """
 
 import argparse
@@ -46,7 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
   options = _parser().parse_args(arguments)
   try:
     environment.check_devices()
-    _convert(options.kind, options.path, options.out, dict(options.sizes))
+    _convert(
+      options.kind,
+      options.path,
+      options.out,
+      dict(options.sizes),
+      options.key,
+    )
   except (
     ValueError,
     OSError,
@@ -77,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     ' num_classes=100, or deviation=1,1,1 for one trained on images that are'
     ' centred only',
   )
+  parser.add_argument(
+    '--key',
+    help='which weights, where a file holds several, such as state_dict_ema',
+  )
   return parser
 
 
@@ -90,9 +101,15 @@ def _size(text: str) -> tuple[str, Any]:
     ) from None
 
 
-def _convert(kind: str, path: str, out: str, sizes: Mapping[str, Any]) -> None:
+def _convert(
+  kind: str,
+  path: str,
+  out: str,
+  sizes: Mapping[str, Any],
+  key: str | None,
+) -> None:
   converted.refuse_occupied(out)
-  published = _READERS[kind](path, sizes or None)
+  published = _READERS[kind](path, sizes or None, key=key)
   output.say(f'read {published.source}: {len(published.arrays)} arrays')
   model = models.inference_view(matching.build(published))
   output.say(

@@ -19,7 +19,7 @@ from flax import nnx
 from dualrs_jax import checkpoints, folders
 from dualrs_jax.models import BEiT, CIFARResNet, ResNet, ViT, inference_view
 from dualrs_jax.models.diffusion_unet import DiffusionUNet
-from dualrs_jax.pretrained import matching
+from dualrs_jax.pretrained import matching, shards
 from dualrs_jax.pretrained.matching import ImportFailure
 
 #: The name under which model.json knows each architecture.
@@ -47,11 +47,12 @@ def save(
     directory: where to; it must not hold a model yet.
     model: the model.
     sizes: the arguments of its architecture, without `rngs` and `dtype`.
-    source: the file that the weights are from.
+    source: the file that the weights are from, or the index of several.
 
   Returns:
     What model.json says: architecture, sizes, number of parameters, source
-    and its SHA-256.
+    and its SHA-256; of several files, that of the SHA-256 of each of them, as
+    bytes, behind that of the index.
 
   Raises:
     FileExistsError: the directory holds a model.
@@ -59,14 +60,12 @@ def save(
   refuse_occupied(directory)
   directory = folders.expand(directory)
   names = {kind: name for name, kind in ARCHITECTURES.items()}
-  with folders.expand(source).open('rb') as file:
-    digest = hashlib.file_digest(file, 'sha256').hexdigest()
   description = {
     'architecture': names[type(model)],
     'sizes': dict(sizes),
     'parameters': number_of_parameters(model),
     'source': pathlib.Path(source).name,
-    'sha256': digest,
+    'sha256': _digest(folders.expand(source)),
   }
   state = {checkpoints.MODEL: checkpoints.model_state(model)}
   with checkpoints.Saver(directory, keep=1) as saver:
@@ -76,6 +75,17 @@ def save(
   unfinished.write_text(json.dumps(description, indent=2) + '\n')
   os.replace(unfinished, directory / _DESCRIPTION)
   return description
+
+
+def _digest(source: pathlib.Path) -> str:
+  several = shards.files(source) if source.name.endswith(shards.ENDING) else []
+  digests = []
+  for path in (source, *several):
+    with path.open('rb') as file:
+      digests.append(hashlib.file_digest(file, 'sha256'))
+  if not several:
+    return digests[0].hexdigest()
+  return hashlib.sha256(b''.join(d.digest() for d in digests)).hexdigest()
 
 
 def refuse_occupied(directory: str | os.PathLike) -> None:
@@ -111,7 +121,7 @@ def describe(directory: str | os.PathLike) -> dict[str, Any]:
   path = folders.expand(directory) / _DESCRIPTION
   meta = checkpoints.newest_meta(directory)
   try:
-    description = json.loads(path.read_text())
+    description = json.loads(path.read_bytes())
     known = description['architecture'] in ARCHITECTURES
     same = meta is None or meta == description
     description['sizes'] = {

@@ -1,7 +1,8 @@
 """Importer of image classifiers in folders of Hugging Face: ViT and BEiT.
 
 A folder holds config.json with the sizes, the weights in model.safetensors or
-in the older pytorch_model.bin, which alone needs PyTorch, and usually
+in the older pytorch_model.bin, which alone needs PyTorch, or in several files
+of either kind with an index, and usually
 preprocessor_config.json with the normalisation of the images.
 
 References:
@@ -10,7 +11,7 @@ References:
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,11 +21,13 @@ from dualrs_jax.models import BEiT, ViT, inference_view
 from dualrs_jax.pretrained import (
   huggingface_config,
   matching,
-  torch_files,
   torch_layers,
+  weights,
+  wrappers,
 )
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
-from dualrs_jax.pretrained.safetensors import read_safetensors
+
+_QKV = ('query', 'key', 'value')
 
 
 def load(
@@ -49,13 +52,17 @@ def load(
 
 
 def read(
-  folder: str | os.PathLike, sizes: Mapping[str, Any] | None = None
+  folder: str | os.PathLike,
+  sizes: Mapping[str, Any] | None = None,
+  *,
+  key: str | None = None,
 ) -> Published:
   """Reads the files of a classifier, see `load`.
 
   Args:
     folder: As in `load`.
     sizes: As in `load`.
+    key: Which weights, where the files hold several, see `wrappers`.
   """
   folder = folders.expand(folder)
   if not folder.is_dir():
@@ -64,19 +71,17 @@ def read(
       ' weights'
     )
   family, known = huggingface_config.read(folder)
-  weights = folder / 'model.safetensors'
-  if weights.is_file():
-    arrays = read_safetensors(weights)
-  else:
-    weights = folder / 'pytorch_model.bin'
-    if not weights.is_file():
-      raise ImportFailure(
-        f'{folder} holds neither model.safetensors nor pytorch_model.bin'
-      )
-    arrays = torch_files.read_torch(weights).arrays
+  path = weights.find(folder)
+  file = weights.read(path, key=key)
+  arrays = wrappers.without_prefix(
+    file.arrays,
+    f'{family}.embeddings.cls_token',
+    source=str(path),
+    key=file.key,
+  )
   vit = family == 'vit'
   return Published(
-    source=str(weights),
+    source=str(path),
     architecture=ViT if vit else BEiT,
     sizes=known | dict(sizes or {}),
     arrays=torch_layers.without(arrays, 'relative_position_index'),
@@ -92,7 +97,8 @@ def vit_correspondence(model: ViT) -> dict[str, Target]:
     )
   }
   for number in range(len(model.blocks)):
-    targets |= _block(f'vit.encoder.layer.{number}', number, key_bias=True)
+    name = f'vit.encoder.layer.{number}'
+    targets |= _block(name, number, biases=_QKV if model.qkv_bias else ())
   return (
     targets
     | torch_layers.norm('vit.layernorm', ('norm',))
@@ -105,7 +111,7 @@ def beit_correspondence(model: BEiT) -> dict[str, Target]:
   targets = _patches('beit')
   for number in range(len(model.blocks)):
     name, path = f'beit.encoder.layer.{number}', ('blocks', number)
-    targets |= _block(name, number, key_bias=False)
+    targets |= _block(name, number, biases=('query', 'value'))
     for published, attribute in {
       'attention.attention.relative_position_bias.'
       'relative_position_bias_table': 'table',
@@ -133,16 +139,20 @@ def _patches(family: str) -> dict[str, Target]:
   }
 
 
-def _block(name: str, number: int, *, key_bias: bool) -> dict[str, Target]:
+def _block(
+  name: str, number: int, *, biases: Collection[str]
+) -> dict[str, Target]:
   path = ('blocks', number)
   attention, linear = f'{name}.attention', torch_layers.linear
+  targets = torch_layers.norm(f'{name}.layernorm_before', (*path, 'norm1'))
+  for part in _QKV:
+    targets |= linear(
+      f'{attention}.attention.{part}',
+      (*path, 'attention', part),
+      bias=part in biases,
+    )
   return {
-    **torch_layers.norm(f'{name}.layernorm_before', (*path, 'norm1')),
-    **linear(f'{attention}.attention.query', (*path, 'attention', 'query')),
-    **linear(
-      f'{attention}.attention.key', (*path, 'attention', 'key'), bias=key_bias
-    ),
-    **linear(f'{attention}.attention.value', (*path, 'attention', 'value')),
+    **targets,
     **linear(f'{attention}.output.dense', (*path, 'attention', 'output')),
     **torch_layers.norm(f'{name}.layernorm_after', (*path, 'norm2')),
     **linear(f'{name}.intermediate.dense', (*path, 'layers', 'hidden')),

@@ -43,7 +43,7 @@ _COUNTS = (
 
 #: Values that the architectures here have built in.
 _BUILT_IN = {
-  'vit': {'hidden_act': 'gelu', 'qkv_bias': True},
+  'vit': {'hidden_act': 'gelu'},
   'beit': {
     'hidden_act': 'gelu',
     'use_absolute_position_embeddings': False,
@@ -79,7 +79,10 @@ def read(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         f'{folder} holds a {family} with {name} = {settings[name]!r}, which'
         f' must be {value!r} here'
       )
-  return family, _sizes(settings, folder)
+  sizes = _sizes(settings, folder)
+  if family == 'vit' and not settings['qkv_bias']:
+    sizes['qkv_bias'] = False
+  return family, sizes
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   """
   torch_files.refuse_other_files(path)
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_bytes())  # also behind a byte-order mark
   except (ValueError, RecursionError):
     content = None
   if not isinstance(content, dict):

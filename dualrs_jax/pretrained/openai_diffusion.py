@@ -23,7 +23,7 @@ from dualrs_jax.models import (
   inference_view,
 )
 from dualrs_jax.models.diffusion_unet import DiffusionUNet
-from dualrs_jax.pretrained import matching, torch_files, torch_layers
+from dualrs_jax.pretrained import matching, torch_layers, weights, wrappers
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
 
 #: Sizes of the published models, by the names of their files.
@@ -31,6 +31,9 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
   'cifar10_uncond_50M_500K': diffusion_unet.CIFAR10,
   '256x256_diffusion_uncond': diffusion_unet.IMAGENET256,
 }
+
+#: An array that each file has.
+_FIRST = 'time_embed.0.weight'
 
 #: Published names of the layers of each kind of block.
 _LAYERS = {
@@ -74,15 +77,22 @@ def load(
 
 
 def read(
-  path: str | os.PathLike, sizes: Mapping[str, Any] | None = None
+  path: str | os.PathLike,
+  sizes: Mapping[str, Any] | None = None,
+  *,
+  key: str | None = None,
 ) -> Published:
   """Reads the file of a model, see `load`.
 
   Args:
     path: As in `load`.
     sizes: As in `load`.
+    key: Which weights, where the file holds several, see `wrappers`.
   """
-  arrays = torch_files.read_torch(path).arrays
+  file = weights.read(path, key=key)
+  arrays = wrappers.without_prefix(
+    file.arrays, _FIRST, source=str(path), key=file.key
+  )
   return from_arrays(arrays, sizes, source=str(path))
 
 
@@ -116,7 +126,7 @@ def published_sizes(
   Raises:
     ImportFailure: If there is none.
   """
-  name = 'time_embed.0.weight'
+  name = _FIRST
   if name not in arrays:
     raise ImportFailure(
       f"{source} is no diffusion model of OpenAI's: it has no array {name}"

@@ -20,10 +20,9 @@ import numpy as np
 from dualrs_jax import folders
 from dualrs_jax.models import BEiT, inference_view
 from dualrs_jax.models.beit import LARGE16_IMAGENET
-from dualrs_jax.pretrained import matching, torch_files, torch_layers
+from dualrs_jax.pretrained import matching, torch_layers, weights, wrappers
 from dualrs_jax.pretrained.huggingface_config import read_json
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
-from dualrs_jax.pretrained.safetensors import read_safetensors
 
 #: The one model whose dimensions are known by its name.
 _NAME = 'beit_large_patch16_512'
@@ -51,21 +50,25 @@ def load(
 
 
 def read(
-  path: str | os.PathLike, sizes: Mapping[str, Any] | None = None
+  path: str | os.PathLike,
+  sizes: Mapping[str, Any] | None = None,
+  *,
+  key: str | None = None,
 ) -> Published:
   """Reads the files of a classifier, see `load`.
 
   Args:
     path: As in `load`.
     sizes: As in `load`.
+    key: Which weights, where the file holds several, see `wrappers`.
   """
   path = folders.expand(path)
   if path.is_dir():
-    path = path / 'model.safetensors'
-  if path.suffix == '.safetensors':
-    arrays = read_safetensors(path)
-  else:
-    arrays = torch_files.read_torch(path).arrays
+    path = weights.find(path)
+  file = weights.read(path, key=key)
+  arrays = wrappers.without_prefix(
+    file.arrays, 'blocks.0.attn.qkv.weight', source=str(path), key=file.key
+  )
   return Published(
     source=str(path),
     architecture=BEiT,

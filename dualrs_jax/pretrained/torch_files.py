@@ -13,16 +13,20 @@ import pathlib
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dualrs_jax import folders
+from dualrs_jax.pretrained import wrappers
 from dualrs_jax.pretrained.matching import ImportFailure
 
-#: Names under which training programs wrap the weights in their checkpoints.
-WRAPPERS = ('state_dict', 'model', 'module')
+#: The scalars of NumPy that are read beside tensors: numbers and truth values.
+_SCALARS = '?bhilqBHILQefd'
+
+#: What a file of the older kind begins with, behind its protocol.
+_MAGIC = bytes.fromhex('6cfc9c46f9206aa85019')
+_MAGIC_TEXT = b'L119547037146038801333356L'
 
 
 class TorchFile(NamedTuple):
@@ -31,13 +35,15 @@ class TorchFile(NamedTuple):
   Attributes:
     arrays: The weights by name, in the order of the file.
     notes: The plain entries beside them, such as 'epoch' and 'arch'.
+    key: The key that was asked for, if no entry has it: it may be a prefix.
   """
 
   arrays: dict[str, np.ndarray]
   notes: dict[str, str | int | float]
+  key: str | None = None
 
 
-def read_torch(path: str | os.PathLike) -> TorchFile:
+def read_torch(path: str | os.PathLike, *, key: str | None = None) -> TorchFile:
   """Reads a .pt, .pth, .pth.tar or .bin file, zipped or of the older kind.
 
   Nothing in the file is executed. Tensors of a GPU are read to the CPU, those
@@ -45,40 +51,23 @@ def read_torch(path: str | os.PathLike) -> TorchFile:
 
   Args:
     path: the file.
+    key: which of its entries, where several hold weights, see
+      `wrappers.unwrap`.
 
   Raises:
     ImportFailure: the file is something else, cut short, holds objects other
-      than tensors and plain containers, or PyTorch is not installed.
+      than tensors and plain containers, or PyTorch is not installed; or
+      several entries would do.
   """
   path = folders.expand(path)
   refuse_other_files(path)
-  content = _load(path)
-  notes = {}
-  while isinstance(content, Mapping):
-    notes |= {
-      name: value
-      for name, value in content.items()
-      if isinstance(value, str | int | float)
-    }
-    inner = [
-      name for name in WRAPPERS if isinstance(content.get(name), Mapping)
-    ]
-    if not inner:
-      break
-    content = content[inner[0]]
-  if not isinstance(content, Mapping):
-    raise ImportFailure(
-      f'{path} holds a {type(content).__name__}, not a dictionary of tensors'
-    )
+  content, notes, key = wrappers.unwrap(_load(path), path, key=key)
   arrays = {
     str(name): _array(value, f'{path}: {name}')
     for name, value in content.items()
     if hasattr(value, 'numpy')
   }
-  if not arrays:
-    others = ', only ' + ', '.join(map(str, content)) if content else ''
-    raise ImportFailure(f'{path} holds no tensors{others}')
-  return TorchFile(arrays, notes)
+  return TorchFile(arrays, notes, key)
 
 
 def refuse_other_files(path: pathlib.Path) -> None:
@@ -116,7 +105,7 @@ def _load(path: pathlib.Path) -> Any:
       " pip install 'dualrs-jax[torch]'"
     ) from None
   try:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _allowed(torch):
       warnings.simplefilter('ignore')  # on pickles of unusual protocols
       return torch.load(path, weights_only=True, map_location='cpu')
   except Exception as error:  # the kinds differ with format, damage, version
@@ -137,12 +126,67 @@ def _fault(path: pathlib.Path, reason: str) -> str:
       'is a TorchScript program, which would be code to execute, so it is not'
       ' read; save its state_dict alone'
     )
-  with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as file:
-    if not any(name.endswith('data.pkl') for name in file.namelist()):
-      return 'is a zip archive, but no file of PyTorch'
+  if 'legacy .tar format' in reason:
+    return (
+      'is in the tar format of early versions, which is not read; save it again'
+      ' with torch.save'
+    )
   with path.open('rb') as file:
-    known = file.read(2) in (b'PK', b'\x80\x02')
-  return 'is cut short or damaged' if known else 'is not a file of PyTorch'
+    start = file.read(64)
+  if start.startswith(b'\x1f\x8b'):
+    return 'is compressed by gzip; unpack it'
+  try:
+    of_torch, start = _first_pickle(path, start)
+  except Exception:  # the kinds differ with the bytes
+    return 'is cut short or damaged'
+  pickled = re.match(rb'\x80([\x01-\x05])', start)
+  protocol = pickled[1][0] if pickled else 0
+  if not of_torch:
+    if start.startswith(b'PK'):
+      return 'is a zip archive, but no file of PyTorch'
+    if pickled:
+      return (
+        'is a pickle, but not of torch.save, or cut short or damaged; save its'
+        ' state_dict with torch.save'
+      )
+    return 'is not a file of PyTorch'
+  unread = protocol not in (2, 3) or 'Unsupported operand' in reason
+  if protocol != 2 and unread:
+    return (
+      f'is pickled by protocol {protocol or "0 or 1"}, which is not read; load'
+      ' it in PyTorch and save it again with torch.save, without'
+      ' pickle_protocol'
+    )
+  return 'is cut short or damaged'
+
+
+def _first_pickle(path: pathlib.Path, start: bytes) -> tuple[bool, bytes]:
+  """Whether a file is of PyTorch, and what its first pickle begins with.
+
+  Raises:
+    Exception: it is a damaged archive.
+  """
+  if not start.startswith(b'PK'):
+    return _MAGIC in start or start.startswith(_MAGIC_TEXT), start
+  with zipfile.ZipFile(path) as file:
+    for name in file.namelist():
+      if name.endswith('data.pkl'):
+        with file.open(name) as member:
+          return True, member.read(64)
+  return False, start
+
+
+def _allowed(torch: Any) -> contextlib.AbstractContextManager:
+  """Lets scalars of NumPy be read, such as the best accuracy so far."""
+  module = importlib.import_module('numpy._core.multiarray')
+  names = [f'numpy.{core}.multiarray.scalar' for core in ('core', '_core')]
+  return torch.serialization.safe_globals(
+    [
+      *((module.scalar, name) for name in names),
+      np.dtype,
+      *{type(np.dtype(kind)) for kind in _SCALARS},
+    ]
+  )
 
 
 def _array(tensor: Any, name: str) -> np.ndarray:

@@ -66,18 +66,18 @@ def as_it_is(array: np.ndarray) -> np.ndarray:
 
 
 def without(
-  arrays: Mapping[str, np.ndarray], suffix: str
+  arrays: Mapping[str, np.ndarray], *suffixes: str
 ) -> dict[str, np.ndarray]:
   """The arrays but for counters and tables that no parameter comes from.
 
   Args:
     arrays: The arrays of a checkpoint.
-    suffix: The last part of the names that are left out.
+    *suffixes: The last parts of the names that are left out.
   """
   return {
     name: array
     for name, array in arrays.items()
-    if name.rpartition('.')[2] != suffix
+    if name.rpartition('.')[2] not in suffixes
   }
 
 

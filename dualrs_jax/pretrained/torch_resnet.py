@@ -21,10 +21,8 @@ import numpy as np
 from dualrs_jax.models import CIFARResNet, ResNet, inference_view
 from dualrs_jax.models.cifar_resnet import RESNET110
 from dualrs_jax.models.resnet import RESNET50
-from dualrs_jax.pretrained import matching, torch_files, torch_layers
+from dualrs_jax.pretrained import matching, torch_layers, weights, wrappers
 from dualrs_jax.pretrained.matching import ImportFailure, Published, Target
-
-_PREFIXES = ('1.module.', '1.', 'module.', 'module.1.')
 
 
 def load(
@@ -59,6 +57,7 @@ def read(
   sizes: Mapping[str, Any] | None = None,
   *,
   architecture: type[CIFARResNet] | type[ResNet],
+  key: str | None = None,
 ) -> Published:
   """Reads a file, see `load`.
 
@@ -66,14 +65,16 @@ def read(
     path: As in `load`.
     sizes: As in `load`.
     architecture: As in `load`.
+    key: Which weights, where the file holds several, see `wrappers`.
   """
-  file = torch_files.read_torch(path)
+  file = weights.read(path, key=key)
   return from_arrays(
     file.arrays,
     sizes,
     architecture=architecture,
     source=str(path),
     name=file.notes.get('arch'),
+    key=file.key,
   )
 
 
@@ -84,6 +85,7 @@ def from_arrays(
   architecture: type[CIFARResNet] | type[ResNet],
   source: str,
   name: str | int | float | None = None,
+  key: str | None = None,
 ) -> Published:
   """The checkpoint that arrays of a file make, see `load`.
 
@@ -93,6 +95,7 @@ def from_arrays(
     architecture: As in `load`.
     source: The file, as messages are to name it.
     name: What the file says that its network is, such as 'cifar_resnet110'.
+    key: What the names of the weights begin with, where there are several.
 
   Raises:
     ImportFailure: If that is another architecture.
@@ -112,12 +115,15 @@ def from_arrays(
       )
     if architecture is CIFARResNet:
       known['depth'] = int(match[1])
+  prefix = wrappers.prefix_of(arrays, 'conv1.weight', source=source, key=key)
+  if key:
+    arrays = {n: array for n, array in arrays.items() if n.startswith(prefix)}
   return Published(
     source=source,
     architecture=architecture,
     sizes=known | dict(sizes or {}),
-    arrays=torch_layers.without(arrays, 'num_batches_tracked'),
-    correspondence=lambda model: correspondence(model, prefix=_prefix(arrays)),
+    arrays=torch_layers.without(arrays, 'num_batches_tracked', 'n_averaged'),
+    correspondence=lambda model: correspondence(model, prefix=prefix),
   )
 
 
@@ -172,10 +178,3 @@ def _pair(convolution, norm, path, norm_path):
   return torch_layers.convolution(
     convolution, path, bias=False
   ) | torch_layers.batch_norm(norm, norm_path)
-
-
-def _prefix(arrays: Mapping[str, np.ndarray]) -> str:
-  for prefix in _PREFIXES:
-    if f'{prefix}conv1.weight' in arrays:
-      return prefix
-  return ''

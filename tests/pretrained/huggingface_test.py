@@ -1,5 +1,6 @@
 """Folders of Hugging Face: the original's logits, sizes, and wrong folders."""
 
+import codecs
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import models
-from dualrs_jax.pretrained import huggingface, matching
+from dualrs_jax.pretrained import converted, huggingface, matching
 from dualrs_jax.pretrained.matching import ImportFailure
 from tests import parity_classifiers as parity
 
@@ -66,6 +67,147 @@ def test_sizes_are_those_of_the_folder():
     'mean': (0.5, 0.5, 0.5),
     'deviation': (0.5, 0.5, 0.5),
   }
+
+
+def stored(path, arrays):
+  """Writes arrays as safetensors."""
+  header, data = {}, b''
+  for name, array in arrays.items():
+    ends = [len(data), len(data) + array.nbytes]
+    header[name] = {
+      'dtype': 'F32',
+      'shape': array.shape,
+      'data_offsets': ends,
+    }
+    data += array.tobytes()
+  text = json.dumps(header).encode()
+  path.unlink(missing_ok=True)  # what is there may be mapped
+  path.write_bytes(len(text).to_bytes(8, 'little') + text + data)
+
+
+def logits(published):
+  model = models.inference_view(matching.build(published))
+  return parity.logits(model, parity.pixels('hf_vit_a'))
+
+
+def test_a_model_without_biases_is_that_with_biases_of_zero(tmp_path):
+  path = folder(tmp_path)
+  whole = huggingface.read(path)
+  parts = ('query.bias', 'key.bias', 'value.bias')
+  zeros = {
+    name: 0 * array if name.endswith(parts) else array
+    for name, array in whole.arrays.items()
+  }
+  without = {n: a for n, a in zeros.items() if not n.endswith(parts)}
+  assert len(without) == 56 - 9
+  stored(path / 'model.safetensors', without)
+  with pytest.raises(ImportFailure, match='9 missing: .*attention.query.bias'):
+    matching.build(huggingface.read(path))
+  config = path / 'config.json'
+  settings = json.loads(config.read_text()) | {'qkv_bias': False}
+  config.write_text(json.dumps(settings))
+  np.testing.assert_array_equal(
+    logits(huggingface.read(path)), logits(whole._replace(arrays=zeros))
+  )
+
+
+def in_shards(path):
+  """Splits the weights of a folder over two files with an index."""
+  arrays = huggingface.read(path).arrays
+  (path / 'model.safetensors').unlink()
+  names = list(arrays)
+  where = {}
+  for number, some in enumerate((names[::2], names[1::2]), 1):
+    file = f'model-0000{number}-of-00002.safetensors'
+    stored(path / file, {name: arrays[name] for name in some})
+    where |= dict.fromkeys(some, file)
+  index = path / 'model.safetensors.index.json'
+  index.write_text(json.dumps({'metadata': {}, 'weight_map': where}))
+  return index, where
+
+
+def test_weights_in_several_files_are_the_weights(tmp_path):
+  path = folder(tmp_path)
+  (path / 'pytorch_model.bin').unlink()
+  whole = huggingface.read(path)
+  index, _ = in_shards(path)
+  parts = huggingface.read(path)
+  assert parts.source == str(index)
+  assert set(parts.arrays) == set(whole.arrays)
+  for name, array in whole.arrays.items():
+    np.testing.assert_array_equal(parts.arrays[name], array, strict=True)
+  sizes = {'depth': 3}
+  model = matching.build(parts)
+  first = converted.save(tmp_path / 'a', model, sizes, source=str(index))
+  shard = path / 'model-00002-of-00002.safetensors'
+  shard.write_bytes(shard.read_bytes()[:-1] + b'x')
+  second = converted.save(tmp_path / 'b', model, sizes, source=str(index))
+  assert first['sha256'] != second['sha256']
+
+
+def test_an_index_that_lies_is_told(tmp_path):
+  path = folder(tmp_path)
+  index, where = in_shards(path)
+  first, second = sorted(set(where.values()))
+  name = next(iter(where))
+
+  def failure(**changes):
+    index.write_text(json.dumps({'weight_map': where | changes}))
+    with pytest.raises(ImportFailure) as raised:
+      huggingface.read(path)
+    return str(raised.value)
+
+  message = failure(**{name: 'model-00003-of-00003.safetensors'})
+  assert message == (
+    f'{index} names 3 files, of which 1 are missing:'
+    ' model-00003-of-00003.safetensors'
+  )
+  assert f'{path / first} also holds {name}, other' in failure(**{name: second})
+  assert f'{path / first} lacks absent, other' in failure(absent=first)
+  assert 'no file beside it' in failure(**{name: '../x.safetensors'})
+  (path / second).unlink()
+  assert failure().endswith(f'1 are missing: {second}')
+  index.write_text('{"metadata": {}}')
+  with pytest.raises(ImportFailure, match='has no weight_map'):
+    huggingface.read(path)
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path):
+  path = folder(tmp_path)
+  for name in ('config.json', 'preprocessor_config.json'):
+    file = path / name
+    text = file.read_text() if file.exists() else '{}'
+    file.write_bytes(codecs.BOM_UTF8 + text.encode())
+  original = huggingface.read(parity.DATA / 'hf_vit_a' / 'hf')
+  assert huggingface.read(path).sizes == original.sizes
+
+
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'model.module.'])
+def test_words_before_all_names_do_not_matter(tmp_path, prefix):
+  path = folder(tmp_path)
+  whole = huggingface.read(path).arrays
+  stored(
+    path / 'model.safetensors',
+    {f'{prefix}{name}': array for name, array in whole.items()},
+  )
+  assert huggingface.read(path).arrays.keys() == whole.keys()
+
+
+def test_one_of_two_networks_is_chosen(tmp_path):
+  path = folder(tmp_path)
+  whole = huggingface.read(path).arrays
+  both = {f'student.{name}': 2 * array for name, array in whole.items()}
+  both |= {f'teacher.{name}': array for name, array in whole.items()}
+  stored(path / 'model.safetensors', both)
+  message = "has weights in 'student' and 'teacher': choose with --key"
+  with pytest.raises(ImportFailure, match=message):
+    huggingface.read(path)
+  chosen = huggingface.read(path, key='teacher').arrays
+  assert chosen.keys() == whole.keys()
+  name = 'classifier.weight'
+  np.testing.assert_array_equal(chosen[name], whole[name])
+  with pytest.raises(ImportFailure, match="'ema', only 'student' and 'teach"):
+    huggingface.read(path, key='ema')
 
 
 def test_normalisation_is_that_of_the_preprocessor(tmp_path):
@@ -128,7 +270,6 @@ def test_settings_that_make_no_sense_are_told(tmp_path, settings, message):
   [
     ('hf_vit_a', {'model_type': 'deit'}, "type 'deit', not one of vit, beit"),
     ('hf_vit_a', {'hidden_act': 'gelu_new'}, "= 'gelu_new', which must be"),
-    ('hf_vit_a', {'qkv_bias': False}, 'qkv_bias = False'),
     ('hf_beit_a', {'use_mean_pooling': False}, 'use_mean_pooling = False'),
     (
       'hf_beit_a',

@@ -44,6 +44,49 @@ def test_types_and_positions_are_those_of_the_header(tmp_path):
   assert arrays['one'].shape == ()
 
 
+def test_floating_types_become_float32_and_others_stay(tmp_path):
+  types = {
+    'F64': np.float64,
+    'F32': np.float32,
+    'F16': np.float16,
+    'BF16': jnp.bfloat16,
+    'F8_E4M3': jnp.float8_e4m3fn,
+    'F8_E5M2': jnp.float8_e5m2,
+    'I64': np.int64,
+    'I32': np.int32,
+    'I16': np.int16,
+    'I8': np.int8,
+    'U64': np.uint64,
+    'U32': np.uint32,
+    'U16': np.uint16,
+    'U8': np.uint8,
+    'BOOL': np.bool_,
+  }
+  header, data = {}, b''
+  for name, dtype in types.items():
+    content = np.array([0, 1, 1.75], dtype).tobytes()
+    ends = [len(data), len(data) + len(content)]
+    header[name] = {'dtype': name, 'shape': [3], 'data_offsets': ends}
+    data += content
+  arrays = read_safetensors(written(tmp_path / 'x', header, data))
+  for name, dtype in types.items():
+    np.testing.assert_array_equal(
+      arrays[name].astype(np.float64),
+      np.array([0, 1, 1.75], dtype).astype(np.float64),
+    )
+    narrow = name in ('F16', 'BF16', 'F8_E4M3', 'F8_E5M2')
+    assert arrays[name].dtype == (np.float32 if narrow else dtype)
+
+
+@pytest.mark.parametrize('dtype', ['F8_E8M0', 'F4', 'F6_E2M3', 'C64', 'F3'])
+def test_a_type_that_is_not_read_is_named(tmp_path, dtype):
+  entry = {'dtype': dtype, 'shape': [8], 'data_offsets': [0, 8]}
+  path = written(tmp_path / 'x', {'a.weight': entry}, bytes(8))
+  message = f'^{path} has a.weight as {dtype}, not one of F64, .*: save it as'
+  with pytest.raises(ImportFailure, match=message):
+    read_safetensors(path)
+
+
 @pytest.mark.parametrize('kept', [9, 100, 5000, 100_000, -1])
 def test_a_file_cut_short_is_told(tmp_path, kept):
   path = tmp_path / 'model.safetensors'
@@ -72,7 +115,6 @@ def test_a_header_that_lies_is_told(tmp_path, dtype, shape, offsets):
 @pytest.mark.parametrize(
   'entry',
   [
-    {'dtype': 'F3', 'shape': [1], 'data_offsets': [0, 4]},
     {'dtype': 'F32', 'shape': [-1], 'data_offsets': [4, 0]},
     {'dtype': 'F32', 'shape': [-1, -1], 'data_offsets': [0, 4]},
     {'dtype': 'F32', 'shape': [1.0], 'data_offsets': [0, 4]},

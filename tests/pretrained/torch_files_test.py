@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -177,3 +178,63 @@ def test_files_without_weights_are_told(torch, tmp_path, make, message):
   path = tmp_path / 'model.pth'
   torch.save(make(torch), path)
   assert message in failure(path)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('zipped', [True, False])
+def test_numbers_of_numpy_beside_the_weights_are_read(torch, tmp_path, zipped):
+  path = tmp_path / 'model.pth'
+  content = {
+    'state_dict': {'a': torch.ones(2)},
+    'best': np.float64(0.5),
+    'step': np.int64(3),
+    'fine': np.bool_(True),
+  }
+  kind = {'_use_new_zipfile_serialization': zipped}
+  torch.save(content, path, **kind)
+  assert torch_files.read_torch(path).notes == {'best': 0.5}
+  assert list(torch_files.read_torch(path).arrays) == ['a']
+  torch.save(content, path, pickle_protocol=3, **kind)  # NumPy writes it so
+  assert 'is pickled by protocol 3, which is not read' in failure(path)
+  torch.save(content['state_dict'], path, pickle_protocol=3, **kind)
+  assert list(torch_files.read_torch(path).arrays) == ['a']
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('zipped', [True, False])
+def test_single_bits_are_harmless_or_told(torch, tmp_path, zipped):
+  path = tmp_path / 'model.pth'
+  content = {'state_dict': torch.nn.Linear(3, 4).state_dict(), 'epoch': 3}
+  torch.save(content, path, _use_new_zipfile_serialization=zipped)
+  whole = path.read_bytes()
+  rng = np.random.default_rng(0)
+  messages = []
+  for _ in range(100):
+    damaged = bytearray(whole)
+    damaged[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(damaged)
+    try:
+      torch_files.read_torch(path)
+    except ImportFailure as error:
+      messages.append(str(error))
+  assert messages
+  assert all(text.startswith(f'{path}') for text in messages)
+  assert not any('\n' in text for text in messages)
+
+
+@pytest.mark.torch
+def test_big_endian_files_are_read(torch, tmp_path):
+  whole = tmp_path / 'whole.pth'
+  torch.save({'a': torch.arange(3.0)}, whole)
+  path = tmp_path / 'big.pth'
+  with zipfile.ZipFile(whole) as file, zipfile.ZipFile(path, 'w') as big:
+    for name in file.namelist():
+      content = file.read(name)
+      if name.endswith('/byteorder'):
+        content = b'big'
+      elif name.endswith('/data/0'):
+        content = np.frombuffer(content, '<f4').astype('>f4').tobytes()
+      big.writestr(name, content)
+  np.testing.assert_array_equal(
+    torch_files.read_torch(path).arrays['a'], range(3)
+  )

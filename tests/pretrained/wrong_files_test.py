@@ -1,5 +1,6 @@
 """Whatever the command is given instead: one sentence, nothing executed."""
 
+import gzip
 import io
 import os
 import pickle
@@ -136,7 +137,11 @@ def test_a_folder_or_a_file_in_place_of_the_other(tmp_path, failure, kind):
       f'{file} is no folder: give the one that holds config.json and the'
       ' weights',
     ),
-    'timm_beit': (folder, f'there is no file {folder / "model.safetensors"}'),
+    'timm_beit': (
+      folder,
+      f'{folder} holds neither model.safetensors nor pytorch_model.bin, nor an'
+      ' index of several',
+    ),
   }.get(kind, (folder, f'{folder} is a folder: give the file that is in it'))
   assert failure(kind, given) == message
 
@@ -149,10 +154,10 @@ def test_safetensors_of_another_architecture(of_content):
   )
 
 
-def saved(content, *, zipped=True):
+def saved(content, *, zipped=True, **options):
   torch = pytest.importorskip('torch')
   file = io.BytesIO()
-  torch.save(content, file, _use_new_zipfile_serialization=zipped)
+  torch.save(content, file, _use_new_zipfile_serialization=zipped, **options)
   return file.getvalue()
 
 
@@ -216,6 +221,7 @@ def test_another_file(of_content, kind, content):
 
 
 @pytest.mark.torch
+@pytest.mark.filterwarnings('ignore:.*quantize_per_tensor:UserWarning')
 @pytest.mark.parametrize('kind', KINDS)
 def test_what_is_no_plain_array(of_content, kind):
   torch = pytest.importorskip('torch')
@@ -223,9 +229,56 @@ def test_what_is_no_plain_array(of_content, kind):
     'sparse': torch.eye(3).to_sparse(),
     'absent': torch.ones(2, device='meta'),
     'endless': torch.ones(1).expand(10**13),
+    'steps': torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
   }.items():
     message = of_content(kind, saved({'state_dict': {name: tensor}}))
     assert message.startswith(f'FILE: {name} is no plain array (')
+
+
+PROTOCOL = (
+  'FILE is pickled by protocol {}, which is not read; load it in PyTorch and'
+  ' save it again with torch.save, without pickle_protocol'
+)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('kind', ['huggingface', 'resnet'])
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize(
+  ('protocol', 'name'), [(0, '0 or 1'), (1, '0 or 1'), (4, '4'), (5, '5')]
+)
+def test_another_protocol(of_content, kind, zipped, protocol, name):
+  torch = pytest.importorskip('torch')
+  weights = {'state_dict': {'a': torch.ones(3)}}
+  content = saved(weights, zipped=zipped, pickle_protocol=protocol)
+  assert of_content(kind, content) == PROTOCOL.format(name)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_whole_module(of_content, zipped):
+  torch = pytest.importorskip('torch')
+  message = of_content('resnet', saved(torch.nn.Linear(2, 3), zipped=zipped))
+  assert message == CODE.replace(
+    'posix.mkdir', 'torch.nn.modules.linear.Linear'
+  )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (gzip.compress(b'weights'), 'FILE is compressed by gzip; unpack it'),
+    (
+      pickle.dumps({'a': 1}, 4),
+      'FILE is a pickle, but not of torch.save, or cut short or damaged; save'
+      ' its state_dict with torch.save',
+    ),
+  ],
+)
+def test_other_packages(of_content, content, message):
+  pytest.importorskip('torch')
+  assert of_content('resnet', content) == message
 
 
 OTHERS = {
