@@ -154,7 +154,7 @@ def of_reading(folder, images):
       records = [record for _, record in FORMS[form].scan(files.paths[0])]
       compare = functools.partial(list, map(masked_crc32c, records))
       took = seconds(compare, CPU)
-      yield 'their checksums alone, tfrecord', images / took
+      yield 'checksums alone, tfrecord', images / took
   some = np.arange(min(100, images))
   for form in FORMS:
     source = data.load('imagenet', 'test', data_dir=str(folder / form))
