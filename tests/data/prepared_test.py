@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import struct
 
 import pytest
 
 from dualrs_jax import data
+from dualrs_jax.data.crc32c import masked_crc32c
+from dualrs_jax.data.record_files import FORMS
 
 NAMES = ('features.json', 'dataset_info.json')
 
@@ -79,3 +82,21 @@ def test_empty_files_are_told(version):
   for records in version.glob('*tfrecord-*'):
     records.write_bytes(b'')
   assert 'holds 0 examples where dataset_info.json' in failure(version)
+
+
+def test_a_label_that_is_no_class_is_told(drawings, tmp_path):
+  folder = tmp_path / 'cifar10' / '3.0.2'
+  shutil.copytree(drawings / 'tfrecord' / 'cifar10' / '3.0.2', folder)
+  path = folder / 'cifar10-test.tfrecord-00000-of-00001'
+  records = [bytearray(r) for _, r in FORMS['tfrecord'].scan(path)]
+  label = records[7].index(b'label') + len(b'label') + 6  # a varint, of a byte
+  assert records[7][label] < 10
+  records[7][label] = 64
+  with path.open('wb') as file:
+    for record in records:
+      for part in (struct.pack('<Q', len(record)), bytes(record)):
+        file.write(part + struct.pack('<I', masked_crc32c(part)))
+  with pytest.raises(
+    ValueError, match=f'^record 7 of {path} has label 64, whe'
+  ):
+    data.load('cifar10', 'test', data_dir=str(tmp_path))

@@ -275,6 +275,7 @@ def test_a_whole_module(of_content, zipped):
       ' its state_dict with torch.save',
     ),
   ],
+  ids=['gzip', 'pickle'],
 )
 def test_other_packages(of_content, content, message):
   pytest.importorskip('torch')
