@@ -156,9 +156,9 @@ def _networks(estimator, classifier, image, sigmas, key, chunk_size):
     estimator, classifier, image, sigmas, key, chunk_size
   )
   networks = [voting.as_pytree(estimator), *experts]
-  return [
-    (net, voting.num_classes(net, image, batch=chunk_size)) for net in networks
-  ]
+  widths = [voting.num_classes(n, image, batch=chunk_size) for n in networks]
+  validation.check_classes(widths[-1])
+  return list(zip(networks, widths, strict=True))
 
 
 class _Tally:

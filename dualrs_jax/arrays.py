@@ -98,12 +98,18 @@ def certify_array(
 
 def _logits(model, images: Array | np.ndarray) -> np.ndarray:
   """The logits of images; neither shares memory with what the model has."""
-  batch, logits = len(images), np.array(model(np.array(images)))
+  answer = validation.as_array(
+    model(np.array(images)), 'What the model returns'
+  )
+  batch, logits = len(images), np.array(answer)
+  if np.iscomplexobj(logits):
+    raise ValueError('Logits are real numbers, not complex ones.')
   if logits.ndim != 2 or logits.shape[0] != batch:
     raise ValueError(
       f'The model maps images [{batch}, *image] to logits [{batch}, classes],'
       f' not to an array of shape {logits.shape}.'
     )
+  validation.check_classes(logits.shape[1])
   return logits
 
 

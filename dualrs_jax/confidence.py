@@ -22,20 +22,26 @@ from scipy import special
 _MARGIN = 1e-10
 
 
-#: The smallest number of which float64 keeps all digits.
-_TINY = float(np.finfo(np.float64).tiny)
+#: The least alpha that may be asked for. Of the smallest share of it that any
+#: bound gets, float64 keeps all digits.
+LEAST_ALPHA = 1e-300
 
 
 def check_alpha(alpha: float) -> None:
-  """Raises ValueError unless the failure probability lies in (0, 1)."""
+  """Raises ValueError unless this failure probability may be asked for."""
+  check_probability(alpha)
+  if alpha < LEAST_ALPHA:
+    raise ValueError(
+      f'alpha = {float(alpha)!r} is too small to compute with; the smallest'
+      f' failure probability is {LEAST_ALPHA}.'
+    )
+
+
+def check_probability(alpha: float) -> None:
+  """Raises ValueError unless alpha, or a part of it, lies in (0, 1)."""
   if not 0 < alpha < 1:
     raise ValueError(
       f'alpha is a failure probability in (0, 1), not {alpha!r}.'
-    )
-  if alpha < _TINY:
-    raise ValueError(
-      f'alpha = {alpha!r} is smaller than float64 can compute with; the'
-      f' smallest failure probability is {_TINY:.3g}.'
     )
 
 
@@ -61,12 +67,32 @@ def check_possible(
     raise ValueError(f'n must be at least 1, not {n}.')
   part = share * (alpha - taken)
   if not lower_z(n, part)[n] > 0:
-    fewest = int(np.floor(-np.log2(part))) + 1
     told = parts_of_alpha(alpha, share, taken)
     raise ValueError(
-      f'n = {n} votes can never certify at {told}, not even when all agree; at'
-      f' least {fewest} are needed.'
+      f'n = {n} votes can never certify at {told}, not even when all agree;'
+      f' {what_is_needed(n, alpha, share=share, taken=taken)}.'
     )
+
+
+def what_is_needed(
+  n: int, alpha: float, *, share: float, taken: float, sides: int = 1
+) -> str:
+  """Says how many votes are enough where n are too few.
+
+  Args:
+    n: Number of votes.
+    alpha: Failure probability.
+    share: The share of the bound, of what is left of alpha.
+    taken: What the noise takes of alpha for n votes; it grows with them.
+    sides: How many events have the probability 2**-n of unanimous votes.
+  """
+  votes = n + 1
+  while (left := share * (alpha - taken * votes / max(n, 1))) > 0:
+    fewest = int(np.floor(np.log2(sides / left))) + 1
+    if fewest <= votes:
+      return f'at least {votes} are needed'
+    votes = fewest
+  return 'a larger alpha is needed, as the noise takes more for more votes'
 
 
 def parts_of_alpha(alpha: float, share: float, taken: float) -> str:
@@ -94,7 +120,7 @@ def lower_z(n: int, alpha: float) -> np.ndarray:
   References:
     Clopper and Pearson (1934), The use of confidence or fiducial limits.
   """
-  check_alpha(alpha)
+  check_probability(alpha)
   successes = np.arange(1, n + 1, dtype=np.float64)
   # The bound of p, and that of the failure probability 1 - p: float64 keeps
   # the relative precision of the smaller one.
@@ -143,7 +169,7 @@ def fewest_wins(n: int, alpha: float) -> np.ndarray:
     Read-only int32 array: entry m is the smallest number of wins out of m that
     suffices, m + 1 where none does.
   """
-  check_alpha(alpha)
+  check_probability(alpha)
   trials = np.arange(n + 1)
   # P[wins or more | m, 1/2], two-sided, falls in `wins`: bisect for the first
   # number of wins at which it is at most alpha.

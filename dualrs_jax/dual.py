@@ -181,6 +181,7 @@ def _certify_dual(
   )
   levels = sigmas.shape[0]
   classes = voting.num_classes(experts[0], image, batch=chunk_size)
+  validation.check_classes(classes)
   estimator_counts = count(estimator, image, estimator_sigma, key)
   selected = jnp.argmax(estimator_counts.selection)
 
@@ -354,6 +355,7 @@ def _predict_dual(
   votes = _count_expert(
     experts, usable, count, image, sigmas[usable], key
   ).estimation
+  validation.check_classes(votes.shape[-1])
   label = smoothing.prediction_of_counts(votes, n=n, alpha=alpha).prediction
   return DualPrediction(
     jnp.where(level == ABSTAIN, ABSTAIN, label), level, level_votes, votes

@@ -105,9 +105,9 @@ def plan(
   """
   composition.check_rule(certificate)
   validation.check_selection(n0)
-  validation.check_votes_number('n', n)
+  validation.check_estimation(n)
   confidence.check_alpha(alpha)
-  radii = tuple(float(radius) for radius in radii)
+  radii = validation.as_radii(radii)
   _check_goal(goal, radii)
   share = 0.75 if goal == 'full' else 0.5
   _check_possible(n, alpha, certificate, len(sigmas), share)
@@ -160,8 +160,8 @@ class NeverCertifies(ValueError):
       least_alpha: A failure probability at which n votes certify, if any.
       taken: What the noise takes of alpha.
     """
-    self._wanted = {'fewest': fewest, 'least_alpha': least_alpha}
-    self._n, self._rule = n, rule
+    self.fewest = fewest
+    self._n, self._rule, self._least_alpha = n, rule, least_alpha
     takes = [] if fewest is None else [f'at least {fewest} votes']
     if least_alpha is not None:
       takes.append(f'alpha = {least_alpha + taken:.3g}')
@@ -172,10 +172,23 @@ class NeverCertifies(ValueError):
       f' with `{rule}` it takes {wanted}.'
     )
 
-  def of(self, alpha: float, taken: float) -> 'NeverCertifies':
-    """The same, where the noise had its part of alpha before."""
+  def of(
+    self, alpha: float, taken: float, fewest: int | None
+  ) -> 'NeverCertifies':
+    """The same, where the noise had its part of alpha before.
+
+    Args:
+      alpha: The failure probability that was asked for.
+      taken: What the noise takes of it.
+      fewest: The fewest votes, with what the noise takes for so many.
+    """
     return NeverCertifies(
-      self._n, alpha, self._rule, **self._wanted, taken=taken
+      self._n,
+      alpha,
+      self._rule,
+      fewest=fewest,
+      least_alpha=self._least_alpha,
+      taken=taken,
     )
 
 

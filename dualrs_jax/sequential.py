@@ -169,7 +169,7 @@ def table(
     >>> print(bounds.lower_z(3, np.array([50, 80, 100])).round(4))
     [-0.4141  0.3828  1.5   ]
   """
-  confidence.check_alpha(alpha)
+  confidence.check_probability(alpha)
   looks = default_looks(n) if looks is None else tuple(map(int, looks))
   _check_looks(looks, n)
   if weights is None:

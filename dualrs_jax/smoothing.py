@@ -98,6 +98,7 @@ def certify(
     noise=noise,
     mesh=mesh,
   )
+  validation.check_classes(counts.estimation.shape[-1])
   return certificate_of_counts(counts, sigma, n=n, alpha=alpha)
 
 
@@ -186,6 +187,7 @@ def predict(
     noise=noise,
     mesh=mesh,
   ).estimation
+  validation.check_classes(counts.shape[-1])
   return prediction_of_counts(counts, n=n, alpha=alpha)
 
 
@@ -204,10 +206,13 @@ def check_prediction_possible(
   confidence.check_alpha(alpha)
   part = share * (alpha - taken)
   if n < 1 or confidence.fewest_wins(n, part)[n] > n:
+    needed = confidence.what_is_needed(
+      n, alpha, share=share, taken=taken, sides=2
+    )
     raise ValueError(
       f'n = {n} votes can never predict at'
       f' {confidence.parts_of_alpha(alpha, share, taken)}, not even when all'
-      f' agree; at least {int(np.floor(1 - np.log2(part))) + 1} are needed.'
+      f' agree; {needed}.'
     )
 
 

@@ -16,6 +16,16 @@ from dualrs_jax import confidence
 #: Votes of both splits together are numbered in int32.
 _MOST_VOTES = 2**30
 
+#: Devices take smaller numbers for 0.
+_LEAST_SIGMA = np.finfo(np.float32).tiny
+
+#: How images of some kinds become floating point in [0, 1].
+_TO_UNIT = {
+  'uint8': 'scale 8-bit images with image / 255',
+  'uint16': 'scale 16-bit images with image / 65535',
+  'bool': 'convert them with image.astype(float)',
+}
+
 
 def _concrete(*values) -> bool:
   return not any(isinstance(value, Tracer) for value in values)
@@ -86,9 +96,13 @@ def check_image(image) -> None:
   if not hasattr(image, 'dtype'):
     raise ValueError(f'An image is an array, not a {type(image).__name__}.')
   if not jnp.issubdtype(jnp.result_type(image), jnp.floating):
+    kind = jnp.result_type(image)
+    advice = _TO_UNIT.get(kind.name)
+    if advice is None and jnp.issubdtype(kind, jnp.integer):
+      advice = 'divide them by what is white'
     raise ValueError(
-      f'Images are floating point in [0, 1], not {jnp.result_type(image)};'
-      ' scale 8-bit images with image / 255.'
+      f'Images are floating point in [0, 1], not {kind}'
+      f'{"" if advice is None else f": {advice}"}.'
     )
   if _concrete(image):
     pixels = np.asarray(image)
@@ -105,9 +119,15 @@ def check_image(image) -> None:
 def check_sigma(sigma, name: str = 'sigma') -> None:
   """Raises ValueError unless every noise level is positive and finite."""
   if _concrete(sigma):
-    levels = np.asarray(as_array(sigma, name))
-    if not (np.isfinite(levels).all() and (levels > 0).all()):
-      raise ValueError(f'{name} must be positive and finite, not {levels}.')
+    given = np.asarray(as_array(sigma, name))
+    if np.iscomplexobj(given):
+      raise ValueError(f'{name} must be real, not {given}.')
+    with np.errstate(over='ignore'):
+      levels = given.astype(np.float32)  # as noise is scaled
+    if not (np.isfinite(levels).all() and (levels >= _LEAST_SIGMA).all()):
+      raise ValueError(
+        f'{name} must be positive and finite, as a float32, not {given}.'
+      )
 
 
 def check_scalar_sigma(sigma, name: str = 'sigma') -> None:
@@ -146,7 +166,7 @@ def check_key(key) -> None:
 def check_votes(n0: int, n: int, alpha: float, chunk_size: int) -> None:
   """Raises ValueError unless votes of these numbers can certify at alpha."""
   check_selection(n0)
-  check_votes_number('n', n)
+  check_estimation(n)
   check_chunk_size(chunk_size)
   confidence.check_possible(n, alpha)
 
@@ -156,6 +176,13 @@ def check_selection(n0: Any) -> None:
   check_votes_number('n0', n0)
   if n0 < 1:
     raise ValueError(f'n0 must be at least 1, not {n0}.')
+
+
+def check_estimation(n: Any) -> None:
+  """Raises ValueError unless there is at least one estimation vote."""
+  check_votes_number('n', n)
+  if n < 1:
+    raise ValueError(f'n must be at least 1, not {n}.')
 
 
 def check_votes_number(name: str, value: Any) -> None:
@@ -176,6 +203,23 @@ def check_chunk_size(chunk_size: int) -> None:
   check_votes_number('chunk_size', chunk_size)
   if chunk_size < 1:
     raise ValueError(f'chunk_size must be at least 1, not {chunk_size}.')
+
+
+def check_classes(classes: int) -> None:
+  """Raises ValueError for a classifier that has one answer to everything."""
+  if classes < 2:
+    raise ValueError(
+      f'A classifier has at least two classes, and this one returns {classes}'
+      ' logit for each image: of a single logit z, make the two [0, z].'
+    )
+
+
+def as_radii(radii: Any) -> tuple[float, ...]:
+  """Radii as numbers of Python; ValueError unless they are a list of them."""
+  array = np.asarray(as_array(radii, 'radii'))
+  if array.ndim != 1 or np.iscomplexobj(array):
+    raise ValueError(f'radii is a list of numbers, not {radii!r:.60}.')
+  return tuple(map(float, array))
 
 
 def check_levels(sigmas, estimator_sigma) -> None:

@@ -62,7 +62,8 @@ def num_classes(
 
   Raises:
     ValueError: If the classifier does not take images of this shape, or does
-      not map a batch of them and of noise levels to an array [batch, classes].
+      not map a batch of them and of noise levels to real numbers in an array
+      [batch, classes].
   """
   shape = (batch, *jnp.shape(image))
   try:
@@ -78,7 +79,13 @@ def num_classes(
       f' ({reason}); check the shape, and that dropout is in inference mode.'
     ) from error
   shape = getattr(logits, 'shape', None)
-  if shape is None or len(shape) != 2 or shape[0] != batch or shape[1] < 1:
+  if (
+    shape is None
+    or len(shape) != 2
+    or shape[0] != batch
+    or shape[1] < 1
+    or jnp.issubdtype(logits.dtype, jnp.complexfloating)
+  ):
     raise ValueError(
       'A classifier maps images [batch, *image] and sigma [batch] to logits'
       f' [batch, classes]; given a batch of {batch}, this one returns'
@@ -346,8 +353,9 @@ def check_companions(
   own = copies(image, level, 0, kept)
   companions = copies(image, level, kept, others)
   strangers = copies(1 - image, 2 * level, 2 * kept, others)
-  before = jnp.asarray(apply(jnp.concatenate([own, companions])))[:kept]
-  after = jnp.asarray(apply(jnp.concatenate([strangers, own])))[others:]
+  logits = lambda images: jnp.asarray(apply(images), jnp.float32)
+  before = logits(jnp.concatenate([own, companions]))[:kept]
+  after = logits(jnp.concatenate([strangers, own]))[others:]
   scale = jnp.maximum(
     1.0, jnp.max(jnp.abs(before), initial=0.0, where=jnp.isfinite(before))
   )

@@ -213,3 +213,67 @@ def test_a_copy_that_is_not_finite_casts_no_vote():
   )
   assert (answer.prediction == -1).all()
   assert not answer.counts.estimation.any()
+
+
+@pytest.mark.parametrize(
+  ('answer', 'message'),
+  [
+    (lambda logits: (logits, 1), 'What the model returns must be an array'),
+    (lambda logits: logits.astype(str), 'an array of numbers, not a ndarray'),
+    (lambda logits: logits + 1j, 'Logits are real'),
+    (lambda logits: logits[:, 0], r'not to an array of shape \(5,\)'),
+    (lambda logits: logits[:, :1], 'at least two classes'),
+    (lambda logits: logits[:, :0], 'at least two classes'),
+  ],
+)
+def test_what_is_no_logits_is_refused(answer, message):
+  model = lambda images: answer(images.reshape(len(images), -1)[:, :3])
+  with pytest.raises(ValueError, match=message):
+    certify_array(
+      model,
+      np.full((1, 4), 0.5, np.float32),
+      0.5,
+      jax.random.key(0),
+      n0=5,
+      n=20,
+      alpha=0.05,
+      chunk_size=5,
+    )
+
+
+@pytest.mark.parametrize('dtype', [bool, np.int8, np.float64, np.float16])
+def test_logits_of_any_real_kind_vote(dtype):
+  model = lambda images: np.tile(np.array([0, 1, 0], dtype), (len(images), 1))
+  found = certify_array(
+    model,
+    np.full((1, 4), 0.5, np.float32),
+    0.5,
+    jax.random.key(0),
+    n0=5,
+    n=20,
+    alpha=0.05,
+    chunk_size=5,
+  )
+  assert found.prediction.tolist() == [1]
+
+
+def test_whole_logits_do_not_wrap_where_companions_are_compared():
+  """127 - (-1) is -128 in int8, whose absolute value is -128 again."""
+  calls = []
+
+  def model(images):
+    calls.append(0)
+    logits = np.array([127 if len(calls) % 2 else -1, 0], np.int8)
+    return np.tile(logits, (len(images), 1))
+
+  with pytest.raises(ValueError, match='depend on their batch companions'):
+    certify_array(
+      model,
+      np.full((1, 4), 0.5, np.float32),
+      0.5,
+      jax.random.key(0),
+      n0=5,
+      n=20,
+      alpha=0.05,
+      chunk_size=5,
+    )

@@ -122,6 +122,14 @@ def test_alpha_is_a_probability(alpha):
       function(100, alpha)
 
 
+def test_the_least_alpha_leaves_digits_to_all_of_its_shares():
+  least = confidence.LEAST_ALPHA
+  with pytest.raises(ValueError, match='the smallest failure .* is 1e-300'):
+    confidence.check_possible(2000, np.nextafter(least, 0))
+  confidence.check_possible(2000, least, share=1e-6)
+  assert least * 1e-6 > np.finfo(np.float64).tiny
+
+
 def test_no_votes():
   with pytest.raises(ValueError, match='n must be at least 1, not 0'):
     confidence.check_possible(0, 0.1)

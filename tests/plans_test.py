@@ -149,6 +149,9 @@ def test_votes_between_looks_are_no_certificate():
     ({'goal': 'radius', 'radii': (-0.5,)}, 'increase from 0 or more'),
     ({'goal': 'radius', 'radii': (math.nan,)}, 'increase from 0 or more'),
     ({'goal': 'radius', 'radii': (math.inf,)}, 'increase from 0 or more'),
+    ({'n': 0}, '^n must be at least 1, not 0'),
+    ({'n': -1}, '^n must be at least 1, not -1'),
+    ({'alpha': 4e-308}, '^alpha = 4e-308 is too small to compute with'),
     ({'n': 6}, 'n = 6 votes can never certify at alpha = 0.01, not even'),
     ({'n': 1}, 'with `minimum` it takes at least 7 votes.'),
     ({'n': 40, 'alpha': 1e-15}, 'with `minimum` it takes alpha = 1e-11.'),
@@ -168,7 +171,7 @@ def test_what_the_message_asks_for_certifies(n, alpha, taken):
   """Small alphas are beyond the arithmetic of tables, and no n helps there."""
   with pytest.raises(plans.NeverCertifies) as caught:
     make_plan(agreement, 'full', n=n, alpha=alpha)
-  told = str(caught.value.of(alpha + taken, taken))
+  told = str(caught.value.of(alpha + taken, taken, caught.value.fewest))
   assert f'alpha = {alpha + taken!r}' in told
   assert ('of which the noise takes 8e-12' in told) == bool(taken)
   advice = told.partition(' it takes ')[2].removesuffix('.')

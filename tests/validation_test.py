@@ -13,6 +13,7 @@ from dualrs_jax import (
   certify,
   certify_array,
   certify_dual,
+  certify_images,
   minimum,
   paper,
   predict,
@@ -99,10 +100,27 @@ def test_one_rounding_above_white_is_told_with_all_its_digits(call):
   call(np.clip(_with_pixel(call, above), 0, 1))
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.int32, bool])
-def test_images_that_are_not_scaled(dtype):
-  with pytest.raises(ValueError, match='image / 255'):
-    validation.check_image(np.zeros((2, 2), dtype))
+@pytest.mark.parametrize(
+  ('dtype', 'white', 'advice'),
+  [
+    (np.uint8, 255, 'image / 255'),
+    (np.uint16, 65535, 'image / 65535'),
+    (bool, True, r'image\.astype\(float\)'),
+    (np.int32, 1000, 'divide them by what is white'),
+  ],
+)
+def test_images_that_are_not_scaled(dtype, white, advice):
+  image = np.array([0, white], dtype)
+  with pytest.raises(ValueError, match=f'not {image.dtype}: .*{advice}\\.$'):
+    validation.check_image(image)
+  scaled = {
+    'uint8': image / 255,
+    'uint16': image / 65535,
+    'bool': image.astype(float),
+    'int32': image / white,
+  }[image.dtype.name]
+  validation.check_image(scaled)
+  np.testing.assert_array_equal(scaled, [0, 1])
 
 
 def test_a_batch_of_images_is_an_array_of_them():
@@ -112,7 +130,7 @@ def test_a_batch_of_images_is_an_array_of_them():
     arrays(np.zeros((0, 3), np.float32))
 
 
-@pytest.mark.parametrize('bad', [0.0, -0.5, np.nan, np.inf])
+@pytest.mark.parametrize('bad', [0.0, -0.5, np.nan, np.inf, 1e-50, 1e39])
 def test_sigma(bad):
   for call in ONE_LEVEL:
     with pytest.raises(ValueError, match='sigma must be positive and finite'):
@@ -222,6 +240,35 @@ def test_experts():
     dual(classifier=(CLASSIFIER, oracles.constant([0.0, 1.0, 0.0])))
 
 
+def test_a_single_logit_is_no_classifier():
+  one, two = (
+    lambda images, sigma, width=width: jnp.zeros((len(images), width))
+    for width in (1, 2)
+  )
+  level, options = {'n': 50, 'alpha': 0.05, 'chunk_size': 30}, DUAL
+  with pytest.raises(ValueError, match='at least two classes, and this one'):
+    certify(one, IMAGE, 0.5, KEY, **STATISTICS)
+  with pytest.raises(ValueError, match='at least two classes'):
+    predict(one, IMAGE, 0.5, KEY, **level)
+  with pytest.raises(ValueError, match='at least two classes'):
+    certify_array(
+      lambda images: np.zeros((len(images), 1)),
+      np.asarray(IMAGE)[None],
+      0.5,
+      KEY,
+      **STATISTICS,
+    )
+  with pytest.raises(ValueError, match='at least two classes'):
+    certify_dual(two, one, IMAGE, SIGMAS, 0.5, KEY, **options)
+  with pytest.raises(ValueError, match='at least two classes'):
+    predict_dual(two, one, IMAGE, SIGMAS, 0.5, KEY, **level)
+  with pytest.raises(ValueError, match='at least two classes'):
+    certify_images(
+      two, one, [(0, IMAGE)], SIGMAS, 0.5, KEY, goal='full', **options
+    )
+  dual(sigmas=(0.5,), estimator=one)  # which has one level to choose
+
+
 def test_classifier_of_a_wrong_shape():
   with pytest.raises(ValueError, match=r'logits \[batch, classes\]'):
     dual(classifier=lambda images, sigma: images[0])
@@ -285,6 +332,18 @@ def test_arrays_of_other_kinds_are_what_they_hold():
       validation.as_array(bad, 'sigma')
   stacked = jax.jit(lambda a: jnp.sum(validation.as_array([a, a], 'x')))
   assert stacked(1.0) == 2
+
+
+def test_radii_are_a_list_of_numbers():
+  for radii in ((0.25, 0.5), [jnp.float32(0.25), 0.5], np.array([0.25, 0.5])):
+    assert validation.as_radii(radii) == (0.25, 0.5)
+  assert validation.as_radii(()) == ()
+  for bad in ('12', None, ['a']):
+    with pytest.raises(ValueError, match='^radii must be an array of numbers'):
+      validation.as_radii(bad)
+  for bad in (0.5, [[0.5]], [0.5j]):
+    with pytest.raises(ValueError, match='^radii is a list of numbers, not'):
+      validation.as_radii(bad)
 
 
 HABITS = """

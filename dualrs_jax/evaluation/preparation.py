@@ -129,9 +129,7 @@ def _same_logits(
 def _check_numbers(settings: Mapping[str, Any]) -> None:
   """Raises ValueError unless votes and alpha are in their ranges."""
   confidence.check_alpha(settings['alpha'])
-  validation.check_votes_number('n', settings['n'])
-  if settings['n'] < 1:
-    raise ValueError(f'n must be at least 1, not {settings["n"]}.')
+  validation.check_estimation(settings['n'])
   if settings['task'] == 'certify':
     validation.check_selection(settings['n0'])
 
@@ -152,9 +150,33 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
     try:
       verdicts.plan(settings)
     except NeverCertifies as error:
-      raise error.of(alpha, taken) from error
+      fewest = _fewest_votes(settings, error.fewest)
+      raise error.of(alpha, taken, fewest) from error
   elif settings['smoothing'] == 'single':
     confidence.check_possible(n, alpha, taken=taken)
   else:
     share = verdicts.RULES[settings['certificate']].smallest_share(levels)
     confidence.check_possible(n, alpha, share=share, taken=taken)
+
+
+def _fewest_votes(
+  settings: Mapping[str, Any], fewest: int | None
+) -> int | None:
+  """The votes with which a plan certifies, though the noise takes more of them.
+
+  Args:
+    settings: Those of the run, whose votes are too few.
+    fewest: The fewest votes if the noise took the same of them; None if no
+      number is enough.
+  """
+  while fewest is not None:
+    taken = settings['noise_alpha'] * fewest / settings['n']
+    if taken >= settings['alpha']:
+      return None
+    try:
+      verdicts.plan({**settings, 'n': fewest, 'noise_alpha': taken})
+    except NeverCertifies as error:
+      fewest = error.fewest
+    else:
+      break
+  return fewest

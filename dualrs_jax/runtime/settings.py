@@ -135,7 +135,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the settings in a file; ValueError if it holds no JSON object."""
   try:
     settings = json.loads(folders.expand(path).read_bytes())
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(
       f'{path} is not a settings file ({error}): {_RESTORE}'
     ) from error

@@ -301,5 +301,5 @@ def _check_finite(loss: float, stage: str, step: int) -> None:
   if not np.isfinite(loss):
     raise FloatingPointError(
       f'the loss of {stage} is {loss} at step {step}: try a smaller'
-      ' learning_rate'
+      ' learning_rate, in another working directory'
     )

@@ -1,6 +1,7 @@
 """What cannot be certified is said before the training, and as after it."""
 
 import random
+import re
 
 import jax
 import numpy as np
@@ -49,7 +50,7 @@ IMPOSSIBLE = [
   ({'alpha': 0.0}, r'certify: alpha .* in \(0, 1\), not 0.0'),
   ({'alpha': 1.0}, r'certify: alpha .* in \(0, 1\), not 1.0'),
   ({'alpha': float('nan')}, r'certify: alpha .* in \(0, 1\), not nan'),
-  ({'alpha': 1e-320}, 'certify: alpha = 1e-320 is smaller than float64'),
+  ({'alpha': 1e-320}, 'certify: alpha = 1e-320 is too small to compute with'),
   ({'chunk_size': -1}, 'certify.chunk_size must be at least 1, or 0'),
   ({'chunk_size': 10**9}, 'certify: chunk_size = 1000000000 takes 10,240,'),
   ({'chunk_size': 2**31}, r'certify: chunk_size must be below 2\*\*30'),
@@ -185,6 +186,50 @@ def test_levels(workdir, sigmas, certify, sentence):
   else:
     with pytest.raises(ValueError, match=sentence):
       raise ValueError(told)
+
+
+DUAL = {'smoothing': 'dual', 'sigmas': [0.25, 0.5], 'estimator_sigma': 0.25}
+
+
+@pytest.mark.parametrize('alpha', [2.5e-13, 5e-13, 1.3e-12, 5e-12, 1e-10])
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {},
+    {'task': 'predict', 'n0': None},
+    DUAL | {'certificate': 'paper'},
+    DUAL | {'certificate': 'minimum', 'goal': 'grid', 'radii': [0.1]},
+  ],
+)
+def test_the_votes_asked_for_are_enough_though_the_noise_takes_more_for_them(
+  changes, alpha
+):
+  settings = {
+    'task': 'certify',
+    'smoothing': 'single',
+    'certificate': None,
+    'sigmas': [0.25],
+    'estimator_sigma': None,
+    'n0': 10,
+    'n': 10,
+    'alpha': alpha,
+    'noise': 'lattice',
+    'goal': None,
+    'radii': [],
+  } | changes
+  arguments = {'seed': 0, 'chunk_size': 0, 'mesh': sharding.votes_mesh()}
+  with pytest.raises(ValueError, match='never|leaves nothing') as caught:
+    preparation.prepare(settings, (32, 32, 3), **arguments)
+  told = str(caught.value)
+  fewest = re.search(r'at least (\d+)', told)
+  if fewest is None:
+    assert re.search(r'larger alpha|takes alpha = ', told)
+    return
+  enough = settings | {'n': int(fewest[1])}
+  assert preparation.prepare(enough, (32, 32, 3), **arguments)
+  fewer = settings | {'n': int(fewest[1]) - 1}
+  with pytest.raises(ValueError, match='never'):
+    preparation.prepare(fewer, (32, 32, 3), **arguments)
 
 
 def test_published_noise_beyond_its_schedule(workdir):
