@@ -78,7 +78,7 @@ def test_a_recorded_file_without_the_seed_is_refused(tmp_path):
     settings.claim(path, {'n': 1}, once={'seed': 1})
 
 
-@pytest.mark.parametrize('text', ['', '{"n": 1', '[1]', 'null'])
+@pytest.mark.parametrize('text', ['', '{"n": 1', '[1]', 'null', 10**5 * '['])
 def test_a_damaged_settings_file_is_named(tmp_path, text):
   path = tmp_path / 'settings.json'
   path.write_text(text)
