@@ -1,30 +1,91 @@
-"""Randomized smoothing with input-dependent noise, in JAX."""
+"""Randomized smoothing with input-dependent noise, in JAX.
 
-from dualrs_jax.adaptive import certify_images as certify_images
-from dualrs_jax.arrays import certify_array as certify_array
-from dualrs_jax.base import ABSTAIN as ABSTAIN
-from dualrs_jax.base import AdaptiveCertificate as AdaptiveCertificate
-from dualrs_jax.base import Cast as Cast
-from dualrs_jax.base import Certificate as Certificate
-from dualrs_jax.base import Classifier as Classifier
-from dualrs_jax.base import Counts as Counts
-from dualrs_jax.base import DualCertificate as DualCertificate
-from dualrs_jax.base import DualPrediction as DualPrediction
-from dualrs_jax.base import Prediction as Prediction
-from dualrs_jax.composition import agreement as agreement
-from dualrs_jax.composition import minimum as minimum
-from dualrs_jax.composition import paper as paper
-from dualrs_jax.dual import certify_dual as certify_dual
-from dualrs_jax.dual import predict_dual as predict_dual
-from dualrs_jax.lattice import lattice_noise as lattice_noise
-from dualrs_jax.noise import gaussian as gaussian
-from dualrs_jax.noise import image_key as image_key
-from dualrs_jax.sharding import votes_mesh as votes_mesh
-from dualrs_jax.smoothing import certify as certify
-from dualrs_jax.smoothing import predict as predict
-from dualrs_jax.voting import (
-  check_batch_independence as check_batch_independence,
-)
-from dualrs_jax.voting import ignore_sigma as ignore_sigma
+What has no need of JAX, such as `dualrs_jax.verify`, is imported without it: a
+name comes from its module when it is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from dualrs_jax.adaptive import certify_images as certify_images
+  from dualrs_jax.arrays import certify_array as certify_array
+  from dualrs_jax.base import ABSTAIN as ABSTAIN
+  from dualrs_jax.base import AdaptiveCertificate as AdaptiveCertificate
+  from dualrs_jax.base import Cast as Cast
+  from dualrs_jax.base import Certificate as Certificate
+  from dualrs_jax.base import Classifier as Classifier
+  from dualrs_jax.base import Counts as Counts
+  from dualrs_jax.base import DualCertificate as DualCertificate
+  from dualrs_jax.base import DualPrediction as DualPrediction
+  from dualrs_jax.base import Prediction as Prediction
+  from dualrs_jax.composition import agreement as agreement
+  from dualrs_jax.composition import minimum as minimum
+  from dualrs_jax.composition import paper as paper
+  from dualrs_jax.dual import certify_dual as certify_dual
+  from dualrs_jax.dual import predict_dual as predict_dual
+  from dualrs_jax.lattice import lattice_noise as lattice_noise
+  from dualrs_jax.noise import gaussian as gaussian
+  from dualrs_jax.noise import image_key as image_key
+  from dualrs_jax.sharding import votes_mesh as votes_mesh
+  from dualrs_jax.smoothing import certify as certify
+  from dualrs_jax.smoothing import predict as predict
+  from dualrs_jax.voting import (
+    check_batch_independence as check_batch_independence,
+  )
+  from dualrs_jax.voting import ignore_sigma as ignore_sigma
 
 __version__ = '0.1.0'
+
+#: The names of the library, by the module that has them.
+_NAMES = {
+  'adaptive': ('certify_images',),
+  'arrays': ('certify_array',),
+  'base': (
+    'ABSTAIN',
+    'AdaptiveCertificate',
+    'Cast',
+    'Certificate',
+    'Classifier',
+    'Counts',
+    'DualCertificate',
+    'DualPrediction',
+    'Prediction',
+  ),
+  'composition': (
+    'agreement',
+    'minimum',
+    'paper',
+  ),
+  'dual': (
+    'certify_dual',
+    'predict_dual',
+  ),
+  'lattice': ('lattice_noise',),
+  'noise': (
+    'gaussian',
+    'image_key',
+  ),
+  'sharding': ('votes_mesh',),
+  'smoothing': (
+    'certify',
+    'predict',
+  ),
+  'voting': (
+    'check_batch_independence',
+    'ignore_sigma',
+  ),
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+  if name not in _HOMES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  home = importlib.import_module(f'{__name__}.{_HOMES[name]}')
+  globals()[name] = found = getattr(home, name)
+  return found
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_HOMES})

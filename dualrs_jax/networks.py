@@ -1,7 +1,8 @@
 """Networks as a configuration describes them: fresh, converted, or denoised.
 
 A description is a plain mapping. `{'name': 'cnn', ...sizes}` is a fresh network
-of that architecture; `{'pretrained': FOLDER}` is what
+of that architecture, or of a class of the user's own that `name` says where to
+find, as in `path/to/file.py:MyNet`; `{'pretrained': FOLDER}` is what
 `python -m dualrs_jax.pretrained` left in a folder; `{'experts': (FOLDER, ...)}`
 is one such network for each noise level. An option `dtype` is that of the
 activations, and `size` the height and width at which denoised images are seen.
@@ -15,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from dualrs_jax import denoising, diffusion, models
+from dualrs_jax import denoising, diffusion, models, named
 from dualrs_jax.pretrained import converted
 
 
@@ -118,15 +119,36 @@ def front(
 def identity(description: Mapping[str, Any]) -> dict[str, Any]:
   """A description that does not change when folders move.
 
-  A folder is replaced by checksums of what its model was made of: the published
-  weights, and the sizes with which they were read.
+  The file of a class of the user's own is known by its name without the folder;
+  what it says is not compared, see `sources`. A folder is replaced by
+  checksums of what its model was made of: the published weights, and the sizes
+  with which they were read.
   """
   fields = dict(description)
+  if 'name' in fields:
+    fields['name'] = named.short(fields['name'])
   if 'pretrained' in fields:
     fields['pretrained'] = _origin(fields['pretrained'])
   if 'experts' in fields:
     fields['experts'] = [_origin(folder) for folder in fields['experts']]
   return fields
+
+
+def sources(model: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+  """Hashes of the files with classes of the user's own, see `named`.
+
+  Args:
+    model: descriptions of networks by role.
+
+  Returns:
+    Hashes by the roles that have such a class. Empty for networks of this
+    library, which its version says.
+  """
+  return {
+    role: named.source_hash(description['name'])
+    for role, description in model.items()
+    if named.is_reference(description.get('name', ''))
+  }
 
 
 def _origin(folder: str) -> str:

@@ -5,12 +5,15 @@ here until it is given one. Imports inside functions count like any other.
 """
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
 import tomllib
 
 import pytest
+
+import dualrs_jax
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'dualrs_jax'
@@ -98,15 +101,18 @@ MAY_IMPORT = {
     'voting',
   },
   # 2a
-  'models': {'base'},
-  'data': {'base', 'folders'},
+  'named': {'folders'},
+  'models': {'base', 'named'},
+  'data': {'base', 'folders', 'named'},
   'checkpoints': {'base', 'folders', 'runtime'},
   'runtime': {'base', 'folders'},
   # 2b
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
-  'networks': {'denoising', 'diffusion', 'models', 'pretrained'},
+  # checks what the others made, and shares no statistics with them
+  'verify': {'folders', 'runtime'},
+  'networks': {'denoising', 'diffusion', 'models', 'named', 'pretrained'},
   # what the loops would do, and nothing of it done
   'cost': FOUNDATIONS | {'evaluation', 'folders', 'pretrained', 'training'},
   # the door of the package opens on the theory alone
@@ -174,6 +180,15 @@ def test_theory_needs_few_packages(name):
   assert outside <= THEORY_REQUIRES
 
 
+@pytest.mark.parametrize(
+  'name', sorted(name for name in MODULES if home(name) == 'verify')
+)
+def test_verification_needs_numpy_and_scipy_alone(name):
+  outside = {home(target) for target in imported(MODULES[name])}
+  outside -= set(sys.stdlib_module_names) | {'dualrs_jax'}
+  assert outside <= {'numpy', 'scipy'}
+
+
 @pytest.mark.parametrize('name', sorted(MODULES))
 def test_command_line_packages_stay_at_the_top(name):
   outside = {home(target) for target in imported(MODULES[name])}
@@ -199,6 +214,26 @@ def test_packages_of_the_distribution_are_all_listed():
     for path in PACKAGE.rglob('*.py')
   }
   assert set(settings['tool']['setuptools']['packages']) == found
+
+
+def test_the_door_knows_where_each_of_its_names_is():
+  """What type checkers read and what is looked up are the same."""
+  tree = ast.parse((PACKAGE / '__init__.py').read_text())
+  told = {
+    alias.name: str(node.module)
+    for node in ast.walk(tree)
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+    if home(str(node.module)) == 'dualrs_jax'
+  }
+  assert told
+  for name in told:
+    found = getattr(dualrs_jax, name)
+    assert found is getattr(importlib.import_module(told[name]), name)
+  assert {*told} == {*dualrs_jax._HOMES}
+  assert {*told} <= {*dir(dualrs_jax)}
+  with pytest.raises(AttributeError, match="no attribute 'certifi'"):
+    _ = dualrs_jax.certifi
 
 
 def test_importing_the_library_is_light():

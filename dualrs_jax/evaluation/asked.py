@@ -169,6 +169,11 @@ def runs(config: Any) -> list[dict[str, Any]]:
     role: networks.identity(description)
     for role, description in config.model.to_dict().items()
   }
+  sources = networks.sources(config.model.to_dict())
+  if options.smoothing == 'single':
+    sources.pop('estimator', None)
+  if sources:  # rows of two networks are no table
+    common['sources'] = sources
   if options.smoothing == 'dual':
     certificate = 'paper' if paper else options.certificate
     return [

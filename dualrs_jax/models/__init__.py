@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
+from dualrs_jax import named
+from dualrs_jax.models import own
 from dualrs_jax.models.beit import BEiT as BEiT
 from dualrs_jax.models.cifar_resnet import CIFARResNet as CIFARResNet
 from dualrs_jax.models.cnn import CNN as CNN
@@ -38,7 +40,8 @@ def create(
   """A network with fresh weights.
 
   Args:
-    name: the architecture: 'beit', 'cifar_resnet', 'cnn', 'resnet', 'vit'.
+    name: the architecture: 'beit', 'cifar_resnet', 'cnn', 'conditional_resnet',
+      'resnet', 'vit', or a class of the user's own, see `own.create`.
     num_classes: number of logits: the classes of a classifier, the noise
       levels of an estimator.
     image_shape: height, width and channels of an image.
@@ -49,19 +52,24 @@ def create(
     The network, in training mode if it has one.
 
   Raises:
-    ValueError: an unknown architecture, or sizes that do not fit together.
+    ValueError: an unknown architecture, sizes that do not fit together, or what
+      `own` refuses.
   """
+  arguments = {'num_classes': num_classes, 'image_shape': image_shape, **sizes}
+  if named.is_reference(name):
+    network = own.create(name, seed=seed, **arguments)
+    view = inference_view(network)
+    own.check_logits(
+      name, view, num_classes=num_classes, image_shape=image_shape
+    )
+    return network
   if name not in _ARCHITECTURES:
     nearest = difflib.get_close_matches(name, _ARCHITECTURES, n=1, cutoff=0)
     raise ValueError(
-      f'unknown architecture {name!r}; did you mean {nearest[0]!r}?'
+      f'unknown architecture {name!r}; did you mean {nearest[0]!r}? One of your'
+      ' own is my_module:MyNet or path/to/file.py:MyNet'
     )
-  return _ARCHITECTURES[name](
-    num_classes=num_classes,
-    image_shape=image_shape,
-    rngs=nnx.Rngs(seed),
-    **sizes,
-  )
+  return _ARCHITECTURES[name](rngs=nnx.Rngs(seed), **arguments)
 
 
 def inference_view(model: Module) -> Module:

@@ -11,6 +11,8 @@ from dualrs_jax.training import recorder
 
 #: The settings file of a working directory.
 SETTINGS = 'settings.json'
+#: Beside it: the source of networks that are not of this library.
+SOURCES = 'sources.json'
 
 
 def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
@@ -42,6 +44,23 @@ def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
       f'{path} was changed since it was written: put a copy of it back'
     )
   return claimed
+
+
+def note_sources(
+  sources: Mapping[str, str | None], workdir: pathlib.Path
+) -> None:
+  """Records the source of networks, and warns where it has changed since.
+
+  A changed comment is no other network, and weights do not fit another
+  architecture: training goes on.
+
+  Args:
+    sources: hashes by role, see `networks.sources`.
+    workdir: the directory.
+  """
+  if sources:
+    recorded = {'sources': sources}
+    settings.claim(workdir / SOURCES, recorded, advisory=('sources',))
 
 
 def _check_adoption(workdir: pathlib.Path, wanted: Mapping[str, Any]) -> None:

@@ -1,0 +1,80 @@
+"""How the bounds of two stages become one radius, from docs/theory.md.
+
+With i the selected level, y the class selected there, s the noise levels and
+s_e that of the estimator,
+
+    R   = min( B_i,  min over k != i of max(A_k, B_k) )
+    B_k = s_k z(y at level k)
+    A_k = s_e max( z(i), (z(i) + z(not k)) / 2 )
+
+where z is Phi^-1 of a lower bound. A rule says which part of alpha each bound
+has; a bound without a part is not there, and its z is -infinity.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+NOTHING = np.full(2, -np.inf)
+
+
+class Shares(NamedTuple):
+  """Parts of alpha.
+
+  Attributes:
+    keeps: Of the bound of i.
+    selected: Of that of y at level i; all of alpha, where there is no choice.
+    avoids: Of each bound of what is not k.
+    agrees: Of each bound of y at another level.
+  """
+
+  keeps: float
+  selected: float
+  avoids: float = 0.0
+  agrees: float = 0.0
+
+
+RULES: Mapping[str, Shares] = {
+  'paper': Shares(keeps=1 / 2, selected=1 / 2),
+  'minimum': Shares(keeps=1, selected=1),
+  'agreement': Shares(keeps=0.7, selected=1, avoids=0.05, agrees=0.25),
+}
+
+
+class Stages(NamedTuple):
+  """Radii in pixel units, each from the least to the most; shape [2]."""
+
+  radius: np.ndarray
+  estimator: np.ndarray
+  classifier: np.ndarray
+
+
+def compose(
+  keeps: np.ndarray,
+  avoids: Mapping[int, np.ndarray],
+  agrees: Mapping[int, np.ndarray],
+  level: int,
+  sigmas: list[float],
+  estimator_sigma: float,
+) -> Stages:
+  """The formula of the module.
+
+  Args:
+    keeps: z(i), as all bounds from the least to the most, shape [2].
+    avoids: z(not k), for the levels that have such a bound.
+    agrees: z(y at level k), the selected one among them.
+    level: i.
+    sigmas: s, as the noise was sampled.
+    estimator_sigma: s_e.
+  """
+  selected = sigmas[level] * agrees[level]
+  estimator = radius = np.full(2, np.inf)
+  for k, sigma in enumerate(sigmas):
+    if k != level:
+      two_sided = (keeps + avoids.get(k, NOTHING)) / 2
+      stays = estimator_sigma * np.maximum(keeps, two_sided)
+      agreed = sigma * agrees.get(k, NOTHING)
+      estimator = np.minimum(estimator, stays)
+      radius = np.minimum(radius, np.maximum(stays, agreed))
+  return Stages(np.minimum(radius, selected), estimator, selected)

@@ -1,0 +1,148 @@
+"""The settings of a run, as far as its rows follow from them."""
+
+import hashlib
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from dualrs_jax.verify.claims import AT_THE_END
+from dualrs_jax.verify.errors import Unverifiable
+from dualrs_jax.verify.rules import RULES
+
+#: Beside the rows of a run.
+NAME = 'settings.json'
+
+#: The name of the settings, which is in each row of files that have one.
+FINGERPRINT = 'fingerprint'
+#: Recorded, but not of what the rows depend on.
+_APART = {
+  *('versions', 'git_revision', 'device_count', 'images', 'asked'),
+  FINGERPRINT,
+}
+
+#: What is known here, by name; other methods need another verification.
+_KNOWN = {
+  'task': ('certify', 'predict'),
+  'smoothing': ('dual', 'single'),
+  'certificate': (None, *RULES),
+  'goal': (None, *AT_THE_END),
+  'noise': ('gaussian', 'lattice', 'published'),
+  'protocol': ('adaptive', 'fixed', 'paper'),
+}
+_NEEDED = (
+  *('task', 'smoothing', 'certificate', 'goal', 'noise', 'radii'),
+  *('sigmas', 'estimator_sigma', 'n0', 'n', 'alpha', 'noise_alpha'),
+  'num_classes',
+)
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """Reads and checks a settings file.
+
+  Raises:
+    Unverifiable: If there is none, it lacks something or holds something
+      impossible, it was changed, or the method is none that is known here.
+  """
+  try:
+    found = json.loads(path.read_bytes())
+  except FileNotFoundError:
+    raise Unverifiable(
+      f'the rows have vote counts, and there is no {path} that says how they'
+      ' were cast: put it there, or name it with --settings'
+    ) from None
+  except (OSError, ValueError) as error:
+    raise Unverifiable(f'{path} is no settings file: {error}') from None
+  if not isinstance(found, dict):
+    raise Unverifiable(f'{path} is no settings file: it holds no JSON object')
+  lost = [name for name in _NEEDED if name not in found]
+  if lost:
+    raise Unverifiable(
+      f'{path} does not record {", ".join(lost)}, without which no row can be'
+      ' computed again: put a copy of the whole file back'
+    )
+  for name, choices in _KNOWN.items():
+    if name in found and found[name] not in choices:
+      raise Unverifiable(
+        f'{path} has {name} = {found[name]!r}, which this verification does not'
+        f' know: it knows {", ".join(str(c) for c in choices if c)}'
+      )
+  for name, wanted, right in _values(found):
+    if not right:
+      raise Unverifiable(
+        f'{path} has {name} = {found[name]!r}, which should be {wanted}'
+      )
+  if FINGERPRINT in found and found[FINGERPRINT] != fingerprint(found):
+    raise Unverifiable(
+      f'{path} was changed since its rows were computed: its fingerprint is'
+      f' {found[FINGERPRINT]}, and what it records makes it'
+      f' {fingerprint(found)}'
+    )
+  return found
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+  """The name of settings: the beginning of a hash of what rows depend on."""
+  counted = {n: value for n, value in settings.items() if n not in _APART}
+  text = json.dumps(counted, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _values(found: Mapping[str, Any]):
+  """Names, what they should be, and whether they are."""
+  certifies, dual = found['task'] == 'certify', found['smoothing'] == 'dual'
+  sigmas = found['sigmas']
+  levels = 'a list of positive noise levels'
+  yield (
+    'sigmas',
+    levels if dual else 'a list of one noise level',
+    isinstance(sigmas, list)
+    and len(sigmas) >= 1
+    and (dual or len(sigmas) == 1)
+    and all(map(_positive, sigmas)),
+  )
+  yield (
+    'estimator_sigma',
+    'a positive noise level',
+    not dual or _positive(found['estimator_sigma']),
+  )
+  yield (
+    'certificate',
+    'the name of a rule',
+    found['certificate'] is not None or not (dual and certifies),
+  )
+  yield 'n', 'a number of votes', _whole(found['n'])
+  yield 'n0', 'a number of votes', not certifies or _whole(found['n0'])
+  yield 'num_classes', 'a number of classes', _whole(found['num_classes'])
+  alpha, taken = found['alpha'], found['noise_alpha']
+  yield 'alpha', 'between 0 and 1', _positive(alpha) and alpha < 1
+  yield (
+    'noise_alpha',
+    '0, or less than alpha where the noise is lattice noise',
+    taken == 0
+    or (found['noise'] == 'lattice' and _positive(taken) and taken < alpha),
+  )
+  radii = found['radii']
+  yield (
+    'radii',
+    'increasing radii, one for the goal radius and none for full',
+    isinstance(radii, list)
+    and all(r == 0 or _positive(r) for r in radii)
+    and radii == sorted(set(radii))
+    and {
+      None: True,
+      'full': not radii,
+      'radius': len(radii) == 1,
+      'grid': bool(radii),
+    }[found['goal']],
+  )
+
+
+def _positive(value: Any) -> bool:
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  return number and 0 < value < math.inf
+
+
+def _whole(value: Any) -> bool:
+  return type(value) is int and value >= 1

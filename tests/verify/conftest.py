@@ -1,0 +1,134 @@
+"""Results of random votes, written as the library writes them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dualrs_jax import sequential
+from dualrs_jax.base import Cast, Counts
+from dualrs_jax.evaluation import marks, records, tsv, verdicts
+from dualrs_jax.evaluation.verdicts import Ballots
+
+SIGMAS = [0.25, 0.5, 1.0]
+CLASSES = 4
+SETTINGS = {
+  'task': 'certify',
+  'smoothing': 'dual',
+  'certificate': 'agreement',
+  'sigmas': SIGMAS,
+  'estimator_sigma': 0.5,
+  'n0': 30,
+  'n': 100,
+  'alpha': 0.01,
+  'noise': 'gaussian',
+  'noise_alpha': 0.0,
+  'goal': None,
+  'radii': [],
+  'num_classes': CLASSES,
+  'seed': 7,
+}
+
+
+def draw(rng, votes, classes, leader):
+  """Counts in which one class leads by more or less, some votes invalid."""
+  share = np.full(classes, 1e-3)
+  share[leader] = rng.choice([1.0, 0.99, 0.9, 0.7, 0.5])
+  share[(leader + 1) % classes] += 1 - share[leader]
+  invalid = rng.choice([0.0, 0.0, 0.01])
+  share = np.append(share / share.sum() * (1 - invalid), invalid)
+  return rng.multinomial(votes, share)[:-1]
+
+
+def ballots(rng, settings):
+  """Votes that the protocol of the settings can end with."""
+  levels, classes = len(settings['sigmas']), settings['num_classes']
+  looks = sequential.default_looks(settings['n'])
+  level, label = rng.integers(levels), rng.integers(classes)
+  dual = settings['smoothing'] == 'dual'
+
+  def number():
+    return int(rng.choice([0, *looks, looks[-1], looks[-1]]))
+
+  adaptive = settings['goal'] is not None
+  n0, n = settings['n0'] or 0, settings['n']
+  estimator = Counts(
+    draw(rng, n0, levels, level),
+    draw(rng, n, levels, level),
+  )
+  classifier = Counts(
+    np.stack([draw(rng, n0, classes, label) for _ in range(levels)]),
+    np.stack([draw(rng, n, classes, label) for _ in range(levels)]),
+  )
+  if rng.random() < 0.3:  # a level that was not sampled
+    for votes in classifier:
+      votes[rng.integers(levels)] = 0
+  if not adaptive:
+    return verdicts.fixed_ballots(estimator, classifier, settings)
+  cast = number() if dual else 0
+  casts = np.array([number() for _ in range(levels)])
+  estimator = Counts(
+    estimator.selection * dual, draw(rng, cast, levels, level) * dual
+  )
+  classifier = Counts(
+    classifier.selection,
+    np.stack([draw(rng, each, classes, label) for each in casts]),
+  )
+  return Ballots(
+    estimator,
+    classifier,
+    Cast(n0 * dual, cast),
+    Cast(np.full(levels, n0), casts),
+  )
+
+
+@pytest.fixture(scope='session')
+def rows_of():
+  """Rows of random votes under settings, by the library."""
+
+  made = {}
+
+  def make(settings, number=40, seed=0):
+    key = json.dumps([settings, number, seed])
+    if key not in made:
+      made[key] = draw_rows(settings, number, seed)
+    return made[key]
+
+  def draw_rows(settings, number, seed):
+    rng = np.random.default_rng(seed)
+    return [
+      records.of_votes(
+        ballots(rng, settings),
+        settings,
+        idx=idx,
+        label=int(rng.integers(settings['num_classes'])),
+        time=float(rng.integers(10**6)) / 7,
+      )
+      for idx in range(number)
+    ]
+
+  return make
+
+
+@pytest.fixture
+def write(tmp_path):
+  """Writes rows and settings; returns the path of the rows."""
+
+  def write(rows, settings, *, marked=True):
+    if marked:
+      settings = settings | {'fingerprint': marks.of(settings)}
+    asked = ' '.join(str(row.idx) for row in rows)
+    recorded = settings | {'images': len(rows), 'asked': asked}
+    (tmp_path / 'settings.json').write_text(json.dumps(recorded))
+    lines = [tsv.file_header(settings)]
+    lines += [tsv.file_line(row, settings) for row in rows]
+    path = tmp_path / 'rows.tsv'
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+  return write
+
+
+@pytest.fixture
+def settings():
+  return dict(SETTINGS)
