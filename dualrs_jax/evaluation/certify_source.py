@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import folders, sharding, voting
+from dualrs_jax import compilers, folders, sharding, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
@@ -240,6 +240,7 @@ def _identity(
     'matmul_precision': precision,
     'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
     **environment.describe(),
+    'compiler': compilers.describe(device),
     'platform': device.platform,
     'device_kind': device.device_kind,
   }

@@ -21,7 +21,7 @@ from dualrs_jax.runtime import shards
 SETTINGS = 'settings.json'
 
 #: Recorded, but a difference does not make other results.
-ADVISORY = ('versions', 'git_revision', 'device_count')
+ADVISORY = ('versions', 'compiler', 'git_revision', 'device_count')
 
 #: Recorded of the latest call, which may ask for other images.
 LATEST = ('images', 'asked')

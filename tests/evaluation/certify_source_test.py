@@ -300,6 +300,19 @@ def test_settings_name_what_the_results_depend_on(certify, tmp_path):
   assert {'git_revision', 'seed', 'chunk_size', 'num_classes'} <= set(recorded)
 
 
+def test_what_is_said_of_the_compiler_is_not_compared(
+  certify, tmp_path, caplog
+):
+  certify(positions=ALL[:2])
+  path = tmp_path / 'run' / module.SETTINGS
+  recorded = settings_lib.read(path)
+  assert recorded['compiler']['wrong_rows'] == 0
+  del recorded['compiler']  # as before it was recorded
+  path.write_text(json.dumps(recorded))
+  assert len(certify(positions=ALL[:3])) == 3
+  assert 'compiler = not set' in caplog.text
+
+
 def test_fingerprints_follow_the_weights(classifier):
   base = module.fingerprint(classifier)
   assert base == module.fingerprint(jax.tree.map(jnp.copy, classifier))
