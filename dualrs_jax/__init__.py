@@ -17,8 +17,11 @@ from dualrs_jax.composition import paper as paper
 from dualrs_jax.dual import certify_dual as certify_dual
 from dualrs_jax.dual import predict_dual as predict_dual
 from dualrs_jax.lattice import lattice_noise as lattice_noise
+from dualrs_jax.lookups import open_ended as open_ended
+from dualrs_jax.lookups import planned as planned
 from dualrs_jax.noise import gaussian as gaussian
 from dualrs_jax.noise import image_key as image_key
+from dualrs_jax.predicting import predict_images as predict_images
 from dualrs_jax.sharding import votes_mesh as votes_mesh
 from dualrs_jax.smoothing import certify as certify
 from dualrs_jax.smoothing import predict as predict

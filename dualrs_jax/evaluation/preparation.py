@@ -140,7 +140,7 @@ def _check_numbers(settings: Mapping[str, Any]) -> None:
   validation.check_votes_number('n', settings['n'])
   if settings['n'] < 1:
     raise ValueError(f'n must be at least 1, not {settings["n"]}.')
-  if settings['task'] == 'certify':
+  if settings['n0'] is not None:
     validation.check_selection(settings['n0'])
 
 
@@ -151,7 +151,7 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
   """
   n, alpha = settings['n'], settings['alpha']
   taken, levels = settings['noise_alpha'], len(settings['sigmas'])
-  if settings['task'] == 'predict':
+  if settings['task'] == 'predict' and settings['goal'] is None:
     selects = settings['smoothing'] == 'dual' and levels > 1
     smoothing.check_prediction_possible(
       n, alpha, share=0.5 if selects else 1.0, taken=taken
