@@ -146,7 +146,9 @@ class _Image:
     now, hope = self._terms(None), self._terms(_PATIENCE)
     guess = self._terms(0.0)
     target = self._target(_radius(now), _radius(hope))
-    if target is None or self._suffices(_radius(now), _radius(guess)):
+    if target is not None and self._plan.tolerance:
+      target = self._nearly(target, _radius(now), _radius(guess))
+    if target is None:
       return None
     # All terms of `hope` reach the target and one of `now` does not, so some
     # stage has votes left: after the last ones, it hopes for what it has.
@@ -160,10 +162,18 @@ class _Image:
         candidates.append((self.estimated(stage) > 0, likely[stage], stage))
     return min(candidates)[-1]
 
-  def _suffices(self, radius: float, likely: float) -> bool:
-    """Whether the rest of the votes is likely to add too little to a radius."""
-    tolerance = self._plan.tolerance
-    return tolerance > 0 and radius > 0 and likely - radius < tolerance * likely
+  def _nearly(self, target: float, low: float, likely: float) -> float | None:
+    """What is worth its votes: all but a share of what they are likely to give.
+
+    Args:
+      target: The radius to decide next.
+      low: What is certified now.
+      likely: What all votes would certify at the rates so far.
+    """
+    enough = (1 - self._plan.tolerance) * likely
+    if enough <= 0:
+      return target
+    return min(target, enough) if low < enough else None
 
   def _target(self, low: float, high: float) -> float | None:
     """The radius to decide next, or None."""

@@ -17,8 +17,12 @@ import numpy as np
 from dualrs_jax import mixture, sequential
 from dualrs_jax.sequential import SequentialTable
 
+#: Of alpha at the last looks, where a radius may do that is nearly that of all
+#: votes: most of it is in reach between a third of them and all.
+_LAST = (0.1, 0.2, 0.25, 0.3)
+
 #: Bounds that are computed at a time: for neighbouring vote counts.
-_BLOCK = 128
+_BLOCK = 16
 
 
 class Lookup:
@@ -146,8 +150,12 @@ def _final_share(goal: str) -> float:
 
 
 def _planned(n: int, alpha: float, goal: str) -> Lookup:
-  share = _final_share(goal)
-  return Lookup(sequential.table(n, alpha, final_share=share))
+  looks = sequential.default_looks(n)
+  weights = sequential.spending(len(looks), _final_share(goal))
+  if goal == 'nearly full' and len(looks) > len(_LAST):
+    early = (1 - sum(_LAST)) / (len(looks) - len(_LAST))
+    weights = (early,) * (len(looks) - len(_LAST)) + _LAST
+  return Lookup(sequential.table(n, alpha, weights=weights))
 
 
 def _planned_possible(n: int, alpha: float, goal: str) -> bool:

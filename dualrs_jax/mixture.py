@@ -24,7 +24,8 @@ _LOG_MARGIN = 1e-5
 _MARGIN = 1e-10
 #: Bounds below it are of no use to anyone and reported as -inf; none is above.
 _LOWEST_Z, _HIGHEST_Z = -3.0, 12.0
-_HALVINGS = 50
+#: Of that interval, until it is shorter than 1e-8.
+_HALVINGS = 31
 
 _Numbers = int | np.integer | Int[np.ndarray, '...']
 _Values = float | np.floating | Float[np.ndarray, '...']
@@ -49,8 +50,9 @@ def lower_z(n: _Numbers, wins: _Numbers, alpha: float) -> _Values:
     IndexError: If wins are negative or more than n.
 
   Example:
-    >>> print(lower_z(np.array([100, 10_000]), np.array([99, 9_900]), 0.001))
-    [1.34562907 2.22035217]
+    >>> votes, wins = np.array([100, 10_000]), np.array([99, 9_900])
+    >>> print(np.round(lower_z(votes, wins, 0.001), 4))
+    [1.2377 2.1732]
   """
   confidence.check_alpha(alpha)
   n, wins = np.broadcast_arrays(np.asarray(n), np.asarray(wins))

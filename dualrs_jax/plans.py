@@ -127,8 +127,10 @@ def plan(
   _check_tolerance(goal, tolerance)
   _check_possible(n, alpha, goal, certificate, len(sigmas), bounds)
 
+  aim = 'nearly full' if tolerance else goal
+
   def lookup(part: float) -> AnyLookup:
-    return bounds.make(n, alpha * part, goal)
+    return bounds.make(n, alpha * part, aim)
 
   def classifier(part: float) -> tuple[AnyLookup, AnyLookup]:
     return (
