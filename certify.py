@@ -14,6 +14,8 @@ among them
     --config.certify.smoothing=single     plain smoothing at every noise level
     --config.certify.protocol=paper       the certificate of Sun et al. (2026)
     --config.certify.task=predict         predictions without radii
+    --config.certify.protocol=open        votes can be added: later, a larger n
+    --config.certify.goal=full --config.certify.tolerance=0.02
     --config.certify.start=0 --config.certify.stride=5 --config.certify.count=0
     --config.certify.seed=7               instead of a fresh one
     --config.certify.label=again          another folder, for another seed or n

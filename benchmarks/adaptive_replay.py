@@ -25,13 +25,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits
-from dualrs_jax import composition, decisions, folders, lanes, noise, plans
+from dualrs_jax import (
+  composition,
+  decisions,
+  folders,
+  lanes,
+  lookups,
+  noise,
+  plans,
+)
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
 from dualrs_jax.evaluation import certify_dataset, certify_source
 
-GOALS = {'radius 0.5': (0.5,), 'grid': digits.RADII, 'full': ()}
+GOALS = {
+  'predict': (0.0,),
+  'radius 0.5': (0.5,),
+  'grid': digits.RADII,
+  'full': (),
+  'full, within 1%': (),
+  'full, within 2%': (),
+  'full, within 5%': (),
+  'open, grid': digits.RADII,
+  'open, full': (),
+  'open, full, within 2%': (),
+}
 RULE = composition.agreement
 _STEP = 500
 
@@ -111,15 +130,18 @@ def record(source, estimator, classifier, config, path, fingerprints):
 def make_plan(goal):
   """The plan of a goal, once per process."""
   config: Any = digits.get_config('full')
+  words = goal.removeprefix('open, ').replace(',', '').split()
   return plans.plan(
     config.sigmas,
     config.estimator_sigma,
-    goal=goal.split()[0],
+    goal='radius' if goal == 'predict' else words[0],
     radii=GOALS[goal],
     n0=config.certify.n0,
     n=config.certify.n,
     alpha=config.certify.alpha,
     certificate=RULE,
+    bounds=lookups.open_ended if 'open' in goal else lookups.planned,
+    tolerance=float(words[-1][:-1]) / 100 if 'within' in words else 0.0,
   )
 
 
@@ -245,23 +267,26 @@ def markdown(results, labels, weight, radii):
     for name in results[0]
   }
   lines = [
-    '| | cost | classifier | estimator | '
+    '| | cost | classifier | estimator | mean radius | '
     + ' | '.join(f'r = {radius:g}' for radius in radii)
     + ' |',
-    '|---' * (4 + len(radii)) + '|',
+    '|---' * (5 + len(radii)) + '|',
   ]
   for name, table in tables.items():
     right = table[..., 0] == labels[:, None]
     classifier, estimator = table[..., 2:].mean(axis=(0, 1)) / standard
     cells = [
       f'{100 * (right & (table[..., 1] >= radius)).mean():.2f}'
-      if name.split()[0] != 'radius' or radius in GOALS[name]
+      if len(GOALS.get(name, ())) != 1 or radius in GOALS[name]
       else '-'
       for radius in radii
     ]
     cost = classifier + weight * estimator
+    mean = f'{table[..., 1].mean():.4f}' if 'full' in name else '-'
+    if name in ('paper', 'fixed'):
+      mean = f'{table[..., 1].mean():.4f}'
     lines.append(
-      f'| {name} | {cost:.3f} | {classifier:.3f} | {estimator:.3f} | '
+      f'| {name} | {cost:.3f} | {classifier:.3f} | {estimator:.3f} | {mean} | '
       + ' | '.join(cells)
       + ' |'
     )

@@ -177,6 +177,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'smoothing': 'dual',
     'protocol': 'fixed' if full else 'adaptive',
     'goal': 'grid',
+    'tolerance': 0.0,
     'noise': 'auto',
     'certificate': 'agreement',
     'classifier': '',

@@ -184,6 +184,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'smoothing': 'dual',
     'protocol': 'adaptive',
     'goal': 'grid',
+    'tolerance': 0.0,
     'noise': 'auto',
     'certificate': 'agreement',
     'classifier': '',

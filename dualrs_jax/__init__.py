@@ -25,8 +25,11 @@ if TYPE_CHECKING:
   from dualrs_jax.dual import certify_dual as certify_dual
   from dualrs_jax.dual import predict_dual as predict_dual
   from dualrs_jax.lattice import lattice_noise as lattice_noise
+  from dualrs_jax.lookups import open_ended as open_ended
+  from dualrs_jax.lookups import planned as planned
   from dualrs_jax.noise import gaussian as gaussian
   from dualrs_jax.noise import image_key as image_key
+  from dualrs_jax.predicting import predict_images as predict_images
   from dualrs_jax.sharding import votes_mesh as votes_mesh
   from dualrs_jax.smoothing import certify as certify
   from dualrs_jax.smoothing import predict as predict
@@ -62,10 +65,15 @@ _NAMES = {
     'predict_dual',
   ),
   'lattice': ('lattice_noise',),
+  'lookups': (
+    'open_ended',
+    'planned',
+  ),
   'noise': (
     'gaussian',
     'image_key',
   ),
+  'predicting': ('predict_images',),
   'sharding': ('votes_mesh',),
   'smoothing': (
     'certify',

@@ -9,7 +9,15 @@ count when the image asks for them, and not before.
 
 import collections
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import types
+from collections.abc import (
+  Callable,
+  Generator,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -17,7 +25,15 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import decisions, dual, plans, sharding, validation, voting
+from dualrs_jax import (
+  decisions,
+  dual,
+  lookups,
+  plans,
+  sharding,
+  validation,
+  voting,
+)
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.composition import CompositionRule
@@ -26,6 +42,8 @@ from dualrs_jax.lanes import Device, Lanes
 from dualrs_jax.plans import Plan
 
 Example = tuple[int, Float[Array | np.ndarray, '*image']]
+
+_NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
 
 
 def certify_images(
@@ -43,6 +61,9 @@ def certify_images(
   alpha: float,
   certificate: CompositionRule,
   chunk_size: int,
+  bounds: lookups.Kind = lookups.planned,
+  begun: Mapping[int, AdaptiveCertificate] = _NOTHING,
+  tolerance: float = 0.0,
   noise: Any = noise_lib.gaussian,
   mesh: Mesh | None = None,
   before_step: Callable[[], object] = lambda: None,
@@ -72,6 +93,14 @@ def certify_images(
     alpha: Failure probability for each image.
     certificate: The composition rule: `paper`, `minimum` or `agreement`.
     chunk_size: Lanes per device and step.
+    bounds: `planned` for the tightest bounds, which end at n, or `open_ended`
+      for bounds to which votes can be added later, however often and for any
+      reason (docs/sequential.md, section 8).
+    begun: With `open_ended`, certificates of some of the images by dataset
+      index, from calls that differ in n, goal, radii or tolerance at most.
+      Their votes are kept, and only those that they lack are cast.
+    tolerance: With the goal 'full', stop where what n votes are likely to add
+      is below this share of the radius.
     noise: The sampler of noisy images.
     mesh: Spreads the lanes over its devices; all local ones by default. Over
       devices of several processes, all of them make the same call, on the
@@ -112,7 +141,14 @@ def certify_images(
     n=n,
     alpha=alpha,
     certificate=certificate,
+    bounds=bounds,
+    tolerance=tolerance,
   )
+  if begun and not plan.grows:
+    raise ValueError(
+      'No votes can be added where bounds end at n; begin with'
+      ' bounds=dualrs_jax.open_ended.'
+    )
   arrivals = _checked(examples, plan, noise)
   first = next(arrivals, None)
   if first is None:
@@ -122,7 +158,7 @@ def certify_images(
     mesh = sharding.votes_mesh()
   device = Device(networks, first[1], key, noise, mesh, chunk_size)
   arrivals = itertools.chain([first], arrivals)
-  return _certify(plan, device, arrivals, before_step)
+  return _certify(plan, device, arrivals, begun, before_step)
 
 
 def _checked(
@@ -164,11 +200,19 @@ def _networks(estimator, classifier, image, sigmas, key, chunk_size):
 class _Tally:
   """The votes of one image, stage and split, as they come in."""
 
-  def __init__(self, looks: tuple[int, ...], width: int):
-    self.looks = looks
-    self.issued = 0
-    self._received = 0
-    self._counts = np.zeros((len(looks), width + 1), np.int64)
+  def __init__(
+    self,
+    looks: tuple[int, ...],
+    width: int,
+    cast: int = 0,
+    counts: Int[np.ndarray, ' classes'] | int = 0,
+  ):
+    """Goes on from the first votes that were cast, and their counts."""
+    self.looks = tuple(look for look in looks if look > cast)
+    self.issued = cast
+    self._received = cast
+    self._counts = np.zeros((len(self.looks), width + 1), np.int64)
+    self._counts[:1, :-1] += counts
 
   def add(self, classes: Int[np.ndarray, ' votes']) -> None:
     """Takes the next votes, which lie between two looks."""
@@ -186,14 +230,23 @@ class _Tally:
 class _Image:
   """One image under certification."""
 
-  def __init__(self, index: int, slot: int, plan: Plan, device: Device):
+  def __init__(
+    self,
+    index: int,
+    slot: int,
+    plan: Plan,
+    device: Device,
+    begun: AdaptiveCertificate | None,
+  ):
     self.index = index
     self.slot = slot
     self.certificate: AdaptiveCertificate | None = None
     self._plan, self._device = plan, device
     self._tallies: dict[tuple[int, int], _Tally] = {}
-    self._decisions = decisions.certification(plan)
-    self.request: Request = next(self._decisions)
+    self._begun = begun
+    self._decisions = decisions.certification(plan, begun)
+    self.request: Request
+    self._go_on(None)
 
   @property
   def network(self) -> int:
@@ -209,8 +262,20 @@ class _Image:
       if split == noise_lib.SELECTION:
         looks = self._plan.selection_looks
       width = self._device.widths[self.network]
-      self._tallies[stage, split] = _Tally(looks, width)
+      cast, counts = self._earlier(stage, split)
+      self._tallies[stage, split] = _Tally(looks, width, cast, counts)
     return self._tallies[stage, split]
+
+  def _earlier(self, stage: int, split: int):
+    """How many votes there were before, and their counts."""
+    if self._begun is None:
+      return 0, 0
+    if stage == ESTIMATOR:
+      cast, counts = self._begun.estimator_cast, self._begun.estimator_counts
+      return int(cast[split]), np.asarray(counts[split])
+    cast, counts = self._begun.classifier_cast, self._begun.classifier_counts
+    levels = np.asarray(cast[split])
+    return int(levels[stage]), np.asarray(counts[split])[stage]
 
   @property
   def missing(self) -> int:
@@ -243,10 +308,13 @@ class _Image:
       counts = self.tally.counts(self.request.votes)
       if counts is None:
         return
-      try:
-        self.request = self._decisions.send(counts)
-      except StopIteration as stop:
-        self.certificate = stop.value
+      self._go_on(counts)
+
+  def _go_on(self, counts: Int[np.ndarray, ' classes'] | None) -> None:
+    try:
+      self.request = self._decisions.send(counts)  # pyright: ignore
+    except StopIteration as stop:
+      self.certificate = stop.value
 
 
 class _Segment(NamedTuple):
@@ -264,6 +332,7 @@ def _certify(
   plan: Plan,
   device: Device,
   arrivals: Iterator[Example],
+  begun: Mapping[int, AdaptiveCertificate],
   before_step: Callable[[], object],
 ) -> Iterator[tuple[int, AdaptiveCertificate]]:
   """The scheduler: admits images, casts steps, wakes images."""
@@ -272,9 +341,13 @@ def _certify(
   under_way: collections.deque = collections.deque()
   while True:
     while free and (example := next(arrivals, None)) is not None:
-      slot = free.pop()
-      device.store(slot, example[1])
-      active[slot] = _Image(example[0], slot, plan, device)
+      index, pixels = example
+      image = _Image(index, free[-1], plan, device, begun.get(index))
+      if image.certificate is not None:  # what was begun is enough
+        yield index, image.certificate
+        continue
+      device.store(free.pop(), pixels)
+      active[image.slot] = image
     if not active:
       return
     while len(under_way) < device.steps_ahead:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from dualrs_jax import compilers, validation, voting
 from dualrs_jax import noise as noise_lib
-from dualrs_jax import validation, voting
 from dualrs_jax.base import Certificate, Counts
 from dualrs_jax.smoothing import certificate_of_counts
 
@@ -113,7 +112,7 @@ def _logits(model, images: Array | np.ndarray) -> np.ndarray:
   return logits
 
 
-_noisy_copies = jax.jit(voting.noisy_copies)
+_noisy_copies = compilers.jit(voting.noisy_copies)
 
 
 def _count_array_votes(

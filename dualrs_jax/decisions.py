@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import noise, plans
+from dualrs_jax import lookups, noise, plans
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
-from dualrs_jax.plans import Lookup, Plan
+from dualrs_jax.plans import AnyLookup, Plan
 
 #: The stage of the estimator; the classifier at level k is stage k.
 ESTIMATOR = -1
@@ -45,7 +45,7 @@ class Request(NamedTuple):
 
 
 def certification(
-  plan: Plan,
+  plan: Plan, begun: AdaptiveCertificate | None = None
 ) -> Generator[Request, Int[np.ndarray, 'classes'], AdaptiveCertificate]:
   """Certifies one image: asks for votes, returns the certificate.
 
@@ -53,22 +53,34 @@ def certification(
   certificate abstains, or G returns its prediction at every point of the open
   ball of its radius, whenever the plan chooses to stop.
 
+  Args:
+    plan: What was fixed before.
+    begun: A certificate of the same image, by a plan that differs at most in n
+      and whose bounds have no end: its votes are kept, and added to.
+
   Yields:
     The request whose counts must be sent: the valid votes for each level or
     class among the first `votes` votes of that stage and split.
   """
   image = _Image(plan)
-  if len(plan.sigmas) > 1:
-    yield from image.select(ESTIMATOR)
-    image.level = int(np.argmax(image.selection[ESTIMATOR]))
-  yield from image.select(image.level)
-  image.label = int(np.argmax(image.selection[image.level]))
+  if begun is not None:
+    image.take(begun)
+  else:
+    yield from image.choose()
   while (stage := image.next_stage()) is not None:
-    votes = plan.looks[image.look(stage) + 1]
+    votes = lookups.next_look(plan.looks, image.estimated(stage))
+    assert votes is not None  # what cannot grow hopes for what it has
     counts = yield Request(stage, noise.ESTIMATION, votes)
     image.estimation[stage] = np.asarray(counts)
     image.cast[stage][noise.ESTIMATION] = votes
   return image.certificate()
+
+
+def is_decided(plan: Plan, begun: AdaptiveCertificate) -> bool:
+  """Whether a certificate needs no further votes under a plan."""
+  image = _Image(plan)
+  image.take(begun)
+  return image.next_stage() is None
 
 
 class _Image:
@@ -84,6 +96,34 @@ class _Image:
     self.estimation = {}
     self.cast = {stage: [0, 0] for stage in stages}
 
+  def take(self, begun: AdaptiveCertificate) -> None:
+    """Starts from the votes of a certificate."""
+    for split, kept in enumerate((self.selection, self.estimation)):
+      classifier = np.asarray(begun.classifier_counts[split])
+      votes = dict(enumerate(classifier))
+      votes[ESTIMATOR] = np.asarray(begun.estimator_counts[split])
+      cast = dict(enumerate(np.asarray(begun.classifier_cast[split]).tolist()))
+      cast[ESTIMATOR] = begun.estimator_cast[split]
+      for stage, number in cast.items():
+        if number:
+          kept[stage] = votes[stage]
+          self.cast[stage][split] = int(number)
+    self._chosen()
+
+  def choose(self):
+    """Asks for the votes that choose the level and the class."""
+    if len(self._plan.sigmas) > 1:
+      yield from self.select(ESTIMATOR)
+    self._chosen()
+    yield from self.select(self.level)
+    self._chosen()
+
+  def _chosen(self) -> None:
+    if len(self._plan.sigmas) > 1:
+      self.level = int(np.argmax(self.selection[ESTIMATOR]))
+    if self.level in self.selection:
+      self.label = int(np.argmax(self.selection[self.level]))
+
   def select(self, stage: int):
     """Asks for selection votes until one choice is clearly ahead.
 
@@ -97,30 +137,43 @@ class _Image:
       if top > 0 and top - second >= _CLEAR * math.sqrt(top + second):
         break
 
-  def look(self, stage: int) -> int:
-    """The number of the look that a stage has reached, or -1."""
-    cast = self.cast[stage][noise.ESTIMATION]
-    return self._plan.looks.index(cast) if cast else -1
+  def estimated(self, stage: int) -> int:
+    """How many estimation votes a stage has cast."""
+    return self.cast[stage][noise.ESTIMATION]
 
   def next_stage(self) -> int | None:
     """The stage to advance, or None if the goal is decided."""
     now, hope = self._terms(None), self._terms(_PATIENCE)
+    guess = self._terms(0.0)
     target = self._target(_radius(now), _radius(hope))
+    if target is not None and self._plan.tolerance:
+      target = self._nearly(target, _radius(now), _radius(guess))
     if target is None:
       return None
     # All terms of `hope` reach the target and one of `now` does not, so some
     # stage has votes left: after the last ones, it hopes for what it has.
     candidates = []
-    for certified, hoped, likely in zip(
-      now, hope, self._terms(0.0), strict=True
-    ):
+    for certified, hoped, likely in zip(now, hope, guess, strict=True):
       if max(certified.values()) < target:
         able = [stage for stage in hoped if hoped[stage] >= target]
         # The estimator, or the level that may agree where that is to fail.
         stage = next((s for s in able if likely[s] >= target), able[0])
         # A first look is cheap and may settle it; then the likely bottleneck.
-        candidates.append((self.look(stage) >= 0, likely[stage], stage))
+        candidates.append((self.estimated(stage) > 0, likely[stage], stage))
     return min(candidates)[-1]
+
+  def _nearly(self, target: float, low: float, likely: float) -> float | None:
+    """What is worth its votes: all but a share of what they are likely to give.
+
+    Args:
+      target: The radius to decide next.
+      low: What is certified now.
+      likely: What all votes would certify at the rates so far.
+    """
+    enough = (1 - self._plan.tolerance) * likely
+    if enough <= 0:
+      return target
+    return min(target, enough) if low < enough else None
 
   def _target(self, low: float, high: float) -> float | None:
     """The radius to decide next, or None."""
@@ -145,17 +198,16 @@ class _Image:
     terms = [{self.level: self._agreement(self.level, plan.selected, sure)}]
     if len(plan.sigmas) == 1:
       return terms
-    look, votes = self.look(ESTIMATOR), self.estimation.get(ESTIMATOR)
-    cast = self.cast[ESTIMATOR][noise.ESTIMATION]
+    cast, votes = self.estimated(ESTIMATOR), self.estimation.get(ESTIMATOR)
     counts = [0] * len(plan.sigmas) if votes is None else votes.tolist()
-    keeps = _read(plan.keeps, look, cast - counts[self.level], sure)
+    keeps = _read(plan.keeps, cast, cast - counts[self.level], sure)
     invalid = cast - sum(counts)
     for k in range(len(plan.sigmas)):
       if k == self.level:
         continue
       radius = _down(plan.estimator_sigma * keeps)
       if plan.avoids is not None:
-        avoids = _read(plan.avoids, look, counts[k] + invalid, sure)
+        avoids = _read(plan.avoids, cast, counts[k] + invalid, sure)
         gap = _down(keeps + avoids)
         radius = max(radius, _down(plan.estimator_sigma / 2 * gap))
       options = {ESTIMATOR: radius}
@@ -166,17 +218,16 @@ class _Image:
 
   def _agreement(self, level: int, tables, sure: float | None) -> float:
     """The radius within which the classifier at a level answers the label."""
-    look, votes = self.look(level), self.estimation.get(level)
+    cast, votes = self.estimated(level), self.estimation.get(level)
     top, rivals = tables
     failures = rival = 0
     if votes is not None:
       counts = votes.tolist()
-      cast = self.cast[level][noise.ESTIMATION]
       failures = cast - counts[self.label]
       others = counts[: self.label] + counts[self.label + 1 :]
       rival = max(others, default=0) + (cast - sum(counts))
-    ours = _read(top, look, failures, sure)
-    theirs = _read(rivals, look, rival, sure)
+    ours = _read(top, cast, failures, sure)
+    theirs = _read(rivals, cast, rival, sure)
     margin = max(ours, _down(ours + theirs) / 2)
     return _down(self._plan.sigmas[level] * margin)
 
@@ -205,10 +256,10 @@ def _radius(terms: Sequence[dict[int, float]]) -> float:
   return min(max(options.values()) for options in terms)
 
 
-def _read(lookup: Lookup, look: int, failures: int, sure: float | None):
+def _read(lookup: AnyLookup, cast: int, failures: int, sure: float | None):
   if sure is None:
-    return lookup.present(look, failures)
-  return lookup.hoped(look, failures, sure)
+    return lookup.present(cast, failures)
+  return lookup.hoped(cast, failures, sure)
 
 
 def _down(value: float) -> float:

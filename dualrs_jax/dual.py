@@ -21,7 +21,14 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import composition, confidence, smoothing, validation, voting
+from dualrs_jax import (
+  compilers,
+  composition,
+  confidence,
+  smoothing,
+  validation,
+  voting,
+)
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import (
   ABSTAIN,
@@ -152,7 +159,7 @@ def checked_experts(
 
 
 @functools.partial(
-  jax.jit,
+  compilers.jit,
   static_argnames=('n0', 'n', 'alpha', 'certificate', 'chunk_size', 'mesh'),
 )
 def _certify_dual(
@@ -321,7 +328,7 @@ def predict_dual(
 
 
 @functools.partial(
-  jax.jit, static_argnames=('n', 'alpha', 'chunk_size', 'mesh')
+  compilers.jit, static_argnames=('n', 'alpha', 'chunk_size', 'mesh')
 )
 def _predict_dual(
   estimator,

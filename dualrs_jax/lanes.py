@@ -15,8 +15,8 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from dualrs_jax import compilers, sharding, voting
 from dualrs_jax import noise as noise_lib
-from dualrs_jax import sharding, voting
 from dualrs_jax.base import Classifier
 from dualrs_jax.decisions import ESTIMATOR
 
@@ -71,7 +71,7 @@ def cast_lanes(
   return voting.cast_votes(network, copies, sigma)
 
 
-@functools.partial(jax.jit, static_argnames='mesh')
+@functools.partial(compilers.jit, static_argnames='mesh')
 def _cast(network, images, key, noise, lanes, *, mesh):
   spread = PartitionSpec(sharding.VOTES)
   everywhere = PartitionSpec()

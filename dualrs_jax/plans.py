@@ -2,7 +2,7 @@
 
 A `Plan` holds everything on which the guarantee depends: looks, levels of the
 bounds, rule, goal. Every claim is made by `certificate_of_counts`, from bounds
-that hold at all looks together (`sequential`); why a vote was cast is of no
+that hold at all looks together (`lookups`); why a vote was cast is of no
 concern here. docs/adaptive.md has the argument.
 """
 
@@ -13,14 +13,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dualrs_jax import composition, confidence, sequential, validation
+from dualrs_jax import composition, confidence, lookups, validation
 from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
 from dualrs_jax.composition import Bounds, CompositionRule
-from dualrs_jax.sequential import SequentialTable
+from dualrs_jax.lookups import Lookup as Lookup
+from dualrs_jax.lookups import OpenLookup
 
 #: What may be decided: whether one radius is certified, which radii of a list
 #: are, or the radius that all n votes give.
 GOALS = ('radius', 'grid', 'full')
+
+AnyLookup = Lookup | OpenLookup
 
 #: The share of a classifier's alpha that bounds its runner-up, each of them:
 #: the binding competitor is one fixed class.
@@ -50,6 +53,8 @@ class Plan:
     selected: Bounds of the classifier at the selected level: of its class,
       and of what is not the runner-up.
     agrees: The same at other levels; None if the rule does not ask them.
+    tolerance: With the goal `full`, the share of the radius that is not worth
+      the rest of the votes.
   """
 
   sigmas: tuple[float, ...]
@@ -58,20 +63,26 @@ class Plan:
   goal: str
   radii: tuple[float, ...]
   selection_looks: tuple[int, ...]
-  keeps: 'Lookup'
-  avoids: 'Lookup | None'
-  selected: 'tuple[Lookup, Lookup]'
-  agrees: 'tuple[Lookup, Lookup] | None'
+  keeps: AnyLookup
+  avoids: AnyLookup | None
+  selected: tuple[AnyLookup, AnyLookup]
+  agrees: tuple[AnyLookup, AnyLookup] | None
+  tolerance: float = 0.0
 
   @property
   def looks(self) -> tuple[int, ...]:
     """The numbers of estimation votes at which decisions are made."""
-    return self.keeps.table.looks
+    return self.keeps.looks
 
   @property
   def n(self) -> int:
     """The largest number of estimation votes of a stage."""
     return self.looks[-1]
+
+  @property
+  def grows(self) -> bool:
+    """Whether votes may be added to those of a certificate."""
+    return self.keeps.grows
 
 
 def plan(
@@ -84,6 +95,8 @@ def plan(
   n: int,
   alpha: float,
   certificate: CompositionRule,
+  bounds: lookups.Kind = lookups.planned,
+  tolerance: float = 0.0,
 ) -> Plan:
   """Fixes everything on which the guarantee depends.
 
@@ -97,6 +110,8 @@ def plan(
     n: The largest number of estimation votes of a stage.
     alpha: Failure probability of each image's certificate.
     certificate: The composition rule.
+    bounds: `lookups.planned` or `lookups.open_ended`.
+    tolerance: See `Plan`.
 
   Raises:
     NeverCertifies: If n votes can never certify at alpha.
@@ -109,14 +124,15 @@ def plan(
   confidence.check_alpha(alpha)
   radii = validation.as_radii(radii)
   _check_goal(goal, radii)
-  share = 0.75 if goal == 'full' else 0.5
-  _check_possible(n, alpha, certificate, len(sigmas), share)
+  _check_tolerance(goal, tolerance)
+  _check_possible(n, alpha, goal, certificate, len(sigmas), bounds)
 
-  def lookup(part: float) -> Lookup:
-    found = sequential.table(n, alpha * part, final_share=share)
-    return Lookup(found)
+  aim = 'nearly full' if tolerance else goal
 
-  def classifier(part: float) -> tuple[Lookup, Lookup]:
+  def lookup(part: float) -> AnyLookup:
+    return bounds.make(n, alpha * part, aim)
+
+  def classifier(part: float) -> tuple[AnyLookup, AnyLookup]:
     return (
       lookup(part * (1 - RUNNER_UP_SHARE)),
       lookup(part * RUNNER_UP_SHARE),
@@ -134,6 +150,7 @@ def plan(
     avoids=lookup(rule.avoids) if rule.avoids else None,
     selected=classifier(rule.selected_share(levels)),
     agrees=classifier(rule.agrees) if rule.agrees else None,
+    tolerance=float(tolerance),
   )
 
 
@@ -193,7 +210,12 @@ class NeverCertifies(ValueError):
 
 
 def _check_possible(
-  n: int, alpha: float, rule: CompositionRule, levels: int, final_share: float
+  n: int,
+  alpha: float,
+  goal: str,
+  rule: CompositionRule,
+  levels: int,
+  bounds: lookups.Kind,
 ) -> None:
   """Raises NeverCertifies unless n unanimous votes certify at alpha."""
   shares = [rule.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
@@ -201,10 +223,7 @@ def _check_possible(
     shares.append(rule.keeps)
 
   def possible(n: int, alpha: float) -> bool:
-    return all(
-      sequential.can_certify(n, alpha * share, final_share=final_share)
-      for share in shares
-    )
+    return all(bounds.possible(n, alpha * share, goal) for share in shares)
 
   if possible(n, alpha):
     return
@@ -259,9 +278,9 @@ def certificate_of_counts(
   for k, cast in enumerate(np.asarray(classifier_cast.estimation).tolist()):
     votes = np.asarray(classifier_counts.estimation)[k]
     if k == level:
-      selected = _classifier_bound(votes, cast, label, plan.selected, plan)
+      selected = _classifier_bound(votes, cast, label, plan.selected)
     elif plan.agrees is not None:
-      agrees[k] = _classifier_bound(votes, cast, label, plan.agrees, plan)
+      agrees[k] = _classifier_bound(votes, cast, label, plan.agrees)
   radii = composition.compose(
     Bounds(*map(np.asarray, (keeps, avoids, selected, agrees))),
     np.int64(level),
@@ -287,15 +306,14 @@ def _estimator_bounds(votes, cast: int, level: int, plan: Plan):
   nothing = np.full(len(plan.sigmas), -np.inf)
   if not cast:
     return nothing[0], nothing
-  look = _look(plan, cast)
-  keeps = plan.keeps.table.lower_z(look, votes[level])
+  keeps = plan.keeps.lower_z(cast, votes[level])
   if plan.avoids is None:
     return keeps, nothing
   invalid = cast - votes.sum()
-  return keeps, -plan.avoids.table.upper_z(look, votes + invalid)
+  return keeps, -plan.avoids.upper_z(cast, votes + invalid)
 
 
-def _classifier_bound(votes, cast: int, label: int, tables, plan: Plan):
+def _classifier_bound(votes, cast: int, label: int, tables):
   """Half the distance between a class and its runner-up, in z-scores.
 
   As the competitor has at most what the class has not, it is never below the
@@ -303,11 +321,10 @@ def _classifier_bound(votes, cast: int, label: int, tables, plan: Plan):
   """
   if not cast:
     return np.float64(-np.inf)
-  look = _look(plan, cast)
-  top, rivals = (lookup.table for lookup in tables)
-  ours = top.lower_z(look, votes[label])
+  top, rivals = tables
+  ours = top.lower_z(cast, votes[label])
   rival = np.delete(votes, label).max(initial=0) + cast - votes.sum()
-  theirs = -rivals.upper_z(look, rival)
+  theirs = -rivals.upper_z(cast, rival)
   return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)
 
 
@@ -324,12 +341,6 @@ def reached(radii: Sequence[float], radius: float) -> int:
   return bisect.bisect_right(radii, radius) if radius > 0 else 0
 
 
-def _look(plan: Plan, cast: int) -> int:
-  if cast not in plan.looks:
-    raise ValueError(f'{cast} votes are not one of the looks {plan.looks}.')
-  return plan.looks.index(cast)
-
-
 def _selection_looks(n0: int) -> tuple[int, ...]:
   doubled = [_FIRST_SELECTION]
   while doubled[-1] < n0:
@@ -337,30 +348,14 @@ def _selection_looks(n0: int) -> tuple[int, ...]:
   return (*(votes for votes in doubled if votes < n0), n0)
 
 
-class Lookup:
-  """A table as lists, which are faster than arrays one entry at a time."""
-
-  def __init__(self, table: SequentialTable):
-    self.table = table
-    ends = np.cumsum(np.array(table.looks) + 1)
-    self._rows = [row.tolist() for row in np.split(table.bounds, ends[:-1])]
-    self.final = self._rows[-1]
-
-  def present(self, look: int, failures: int) -> float:
-    """The bound now."""
-    return self._rows[look][failures] if look >= 0 else -math.inf
-
-  def hoped(self, look: int, failures: int, sure: float) -> float:
-    """The bound after all votes, if `sure` deviations of luck are granted."""
-    looks = self.table.looks
-    if look < 0:
-      return self.final[0]
-    votes, left = looks[look], looks[-1] - looks[look]
-    expected = failures * left / votes
-    luck = sure**2 * (1 + left / votes) / 4
-    fewest = (math.sqrt(expected + luck) - math.sqrt(luck)) ** 2
-    at_end = self.final[min(failures + math.floor(fewest), looks[-1])]
-    return max(at_end, self._rows[look][failures])
+def _check_tolerance(goal: str, tolerance: float) -> None:
+  if not 0 <= tolerance < 1:
+    raise ValueError(f'tolerance is a share in [0, 1), not {tolerance!r}.')
+  if tolerance and goal != 'full':
+    raise ValueError(
+      "tolerance is about the radius of goal 'full', and has no meaning with"
+      f' {goal!r}.'
+    )
 
 
 def _check_goal(goal: str, radii: tuple[float, ...]) -> None:

@@ -11,8 +11,8 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from dualrs_jax import compilers, sharding
 from dualrs_jax import noise as noise_lib
-from dualrs_jax import sharding
 from dualrs_jax.base import Classifier, Counts
 
 #: How far logits may move when their batch companions change: the rounding
@@ -213,7 +213,9 @@ def count_votes(
   )
 
 
-@functools.partial(jax.jit, static_argnames=('n0', 'n', 'chunk_size', 'mesh'))
+@functools.partial(
+  compilers.jit, static_argnames=('n0', 'n', 'chunk_size', 'mesh')
+)
 def _count_votes(
   classifier, image, sigma, key, noise, *, n0, n, chunk_size, mesh
 ):
@@ -319,7 +321,7 @@ def check_batch_independence(
   """
   classifier = as_pytree(classifier)
   levels = jnp.full(chunk_size, sigma, jnp.float32)
-  apply = jax.jit(lambda f, images, levels: f(images, levels))
+  apply = compilers.jit(lambda f, images, levels: f(images, levels))
   check_companions(
     lambda images: apply(classifier, images, levels),
     image,

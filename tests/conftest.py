@@ -14,6 +14,9 @@ import os
 import tempfile
 
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+if 'xla_cpu_experimental_ynn_fusion_type' not in os.environ['XLA_FLAGS']:
+  # Tests compile certificates as parts of programs of theirs, see `compilers`.
+  os.environ['XLA_FLAGS'] += ' --xla_cpu_experimental_ynn_fusion_type='
 
 import jax
 

@@ -11,7 +11,6 @@ from dualrs_jax import (
   agreement,
   certify,
   certify_dual,
-  dual,
   minimum,
   paper,
   predict_dual,
@@ -443,10 +442,8 @@ def test_predict_dual_spends_half_of_alpha_on_each_stage():
   assert (alone.sigma_index, alone.prediction) == (0, 0)
 
 
-def test_new_levels_do_not_recompile():
-  with_networks(minimum)
-  before = dual._certify_dual._cache_size()
-  for sigmas in ((0.2, 0.4, 0.4), (0.3, 0.1, 1.0), [0.5, 0.2, 0.7]):
+def test_new_levels_do_not_recompile(caplog):
+  def certify(sigmas):
     certify_dual(
       ROUTER,
       NETWORK,
@@ -460,7 +457,14 @@ def test_new_levels_do_not_recompile():
       alpha=0.05,
       chunk_size=200,
     )
-  assert dual._certify_dual._cache_size() == before
+
+  with jax.log_compiles():
+    certify((0.2, 0.4, 0.4))
+    assert 'Compiling jit(_certify_dual)' in caplog.text
+    caplog.clear()
+    certify((0.3, 0.1, 1.0))
+    certify([0.5, 0.2, 0.7])
+  assert 'Compiling jit(_certify_dual)' not in caplog.text
 
 
 @pytest.mark.parametrize('missing', ['a level', "the estimator's"])

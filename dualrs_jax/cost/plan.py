@@ -202,7 +202,9 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
   n0, n = options.n0, options.n
   if options.protocol == 'paper':
     n0, n = 100, 10_000
-  votes = n if options.task == 'predict' else n0 + n
+  adaptive = options.protocol in ('adaptive', 'open')
+  goal = options.goal if options.task == 'certify' else 'radius'
+  votes = n if options.task == 'predict' and not adaptive else n0 + n
   cast = functools.partial(_cast, config, found)
   runs = _comparisons(config)
   yield cast(f'plain smoothing, {runs} runs', 'fixed', runs * votes)
@@ -211,8 +213,8 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
     yield cast('single, fixed', 'fixed', runs * votes)
     return
   yield cast('dual, fixed', 'fixed', votes, votes)
-  if options.protocol == 'adaptive' and options.task == 'certify':
-    of_classifier, of_estimator = ADAPTIVE[options.goal]
+  if adaptive:
+    of_classifier, of_estimator = ADAPTIVE[goal]
     yield cast(
       'dual, adaptive', 'adaptive', of_classifier * votes, of_estimator * votes
     )

@@ -94,5 +94,5 @@ def row_bytes(
     classifier_cast=by_level((n0, n)),
     status='certified',
   )
-  settings = {'task': task, FINGERPRINT: fingerprint({})}
+  settings = {'task': task, 'goal': None, FINGERPRINT: fingerprint({})}
   return len(tsv.file_line(row, settings)) + 1

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _CHOICES = {
   'task': ('certify', 'predict'),
   'smoothing': ('dual', 'single'),
-  'protocol': ('adaptive', 'fixed', 'paper'),
+  'protocol': ('adaptive', 'open', 'fixed', 'paper'),
   'goal': plans.GOALS,
   'noise': ('auto', *casting.NOISES),
   'certificate': tuple(verdicts.RULES),
@@ -117,7 +117,7 @@ def radius_cap(config: Any, run: Mapping[str, Any]) -> float | None:
     part = keeps * verdicts.statistical_alpha(run)
     best = confidence.lower_z(run['n'], part)[run['n']]
   else:
-    best = verdicts.plan(run).keeps.final[0]
+    best = verdicts.plan(run).keeps.best
   cap = float(config.estimator_sigma * best)
   radii = config.certify.radii
   decided = radii if run['goal'] in ('radius', 'grid') else [math.inf]
@@ -148,8 +148,12 @@ def runs(config: Any) -> list[dict[str, Any]]:
   options = config.certify
   classifier, estimator = classifier_stage(config), estimator_stage(config)
   paper = options.protocol == 'paper'
-  adaptive = options.protocol == 'adaptive'
-  goal = options.goal if adaptive and options.task == 'certify' else None
+  adaptive = options.protocol in ('adaptive', 'open')
+  goal = options.goal if adaptive else None
+  radii = list(options.radii) if goal in ('radius', 'grid') else []
+  selects = options.task == 'certify' or adaptive
+  if adaptive and options.task == 'predict':  # to certify the image alone
+    goal, radii = 'radius', [0.0]
   noise = options.noise
   if noise == 'auto':
     noise = 'lattice' if adaptive else 'gaussian'
@@ -158,9 +162,12 @@ def runs(config: Any) -> list[dict[str, Any]]:
     'task': options.task,
     'smoothing': options.smoothing,
     **statistics,
-    **({} if options.task == 'certify' else {'n0': None}),
+    **({} if selects else {'n0': None}),
     'goal': goal,
-    'radii': list(options.radii) if goal in ('radius', 'grid') else [],
+    'radii': radii,
+    # What other runs do not record, so that theirs can go on.
+    **({'protocol': 'open'} if options.protocol == 'open' else {}),
+    **({'tolerance': options.tolerance} if _tolerant(options) else {}),
     'noise': noise,
     'data': data.identity(config.data.to_dict()),
     'split': options.split,
@@ -179,7 +186,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
     return [
       common
       | {
-        'certificate': certificate if options.task == 'certify' else None,
+        'certificate': certificate if selects else None,
         'sigmas': list(config.sigmas),
         'estimator_sigma': config.estimator_sigma,
         'stages': {'classifier': classifier, 'estimator': estimator},
@@ -208,6 +215,13 @@ def runs(config: Any) -> list[dict[str, Any]]:
     | ({'expert': number} if 'experts' in model['classifier'] else {})
     for number, sigma in levels
   ]
+
+
+def _tolerant(options: Any) -> bool:
+  """Whether a tolerance says anything."""
+  certifies = options.task == 'certify' and options.goal == 'full'
+  adaptive = options.protocol in ('adaptive', 'open')
+  return bool(certifies and adaptive and options.tolerance)
 
 
 def label(config: Any, run: Mapping[str, Any]) -> str:
@@ -242,12 +256,17 @@ def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
     parts.append(run['certificate'])
   if config.certify.protocol == 'paper':
     parts.append('paper-protocol')
+  elif config.certify.protocol == 'open':
+    parts.append('open')
   elif run['goal'] is None and run['task'] == 'certify':
     parts.append('fixed')
-  elif run['goal'] == 'radius':
+  elif run['goal'] is not None and run['task'] == 'predict':
+    parts.append('adaptive')
+  if run['task'] == 'certify' and run['goal'] == 'radius':
     parts.append(f'radius-{run["radii"][0]:g}')
   elif run['goal'] == 'full':
     parts.append('full')
+    parts += [f'within-{run["tolerance"]:g}'] if 'tolerance' in run else []
   if run['split'] != 'test':
     parts.append(run['split'])
   return parts

@@ -1,6 +1,7 @@
 """Casting the votes of a run, image after image."""
 
 import functools
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
   adaptive,
+  compilers,
   denoising,
   diffusion,
   dual,
@@ -21,7 +23,7 @@ from dualrs_jax import (
   smoothing,
   voting,
 )
-from dualrs_jax.base import Counts
+from dualrs_jax.base import AdaptiveCertificate, Counts
 from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.verdicts import Ballots
 
@@ -29,6 +31,8 @@ from dualrs_jax.evaluation.verdicts import Ballots
 NOISES = ('gaussian', 'lattice', 'published')
 
 Example = tuple[int, Float[np.ndarray, '*image']]
+
+_NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
 
 
 class Booth(NamedTuple):
@@ -83,7 +87,7 @@ def noise_alpha(
   if settings['noise'] != 'lattice':
     return 0.0
   stages = 1 if settings['smoothing'] == 'single' else 2
-  votes = stages * settings['n']
+  votes = stages * verdicts.most_votes(settings)
   return sampler.failure_probability(pixels=pixels, votes=votes)
 
 
@@ -94,7 +98,10 @@ def check_networks(
   voting.check_noise(booth.noise, example, levels(settings))
   if settings['goal'] is None:
     key = jax.random.key(0)
-    jax.eval_shape(functools.partial(cast_fixed, booth, settings), example, key)
+    with compilers.guarded():  # nothing runs
+      jax.eval_shape(
+        functools.partial(cast_fixed, booth, settings), example, key
+      )
 
 
 def check_independence(
@@ -137,6 +144,7 @@ def cast(
   settings: Mapping[str, Any],
   key: Any,
   before_step: Callable[[], object] = lambda: None,
+  begun: Mapping[int, AdaptiveCertificate] = _NOTHING,
 ) -> Iterator[tuple[int, Ballots]]:
   """Casts all votes on each image.
 
@@ -147,6 +155,7 @@ def cast(
     key: The key of the run.
     before_step: Is called before each step of adaptive certification, and
       otherwise before each image. What it raises ends the iteration.
+    begun: Certificates to whose votes others are added, by dataset index.
 
   Returns:
     Pairs of a dataset index and votes. Adaptive certification yields them in
@@ -154,7 +163,7 @@ def cast(
   """
   if settings['goal'] is None:
     return _cast_fixed(booth, examples, settings, key, before_step)
-  return _cast_adaptive(booth, examples, settings, key, before_step)
+  return _cast_adaptive(booth, examples, settings, key, before_step, begun)
 
 
 def _cast_fixed(booth, examples, settings, key, before_step):
@@ -166,7 +175,7 @@ def _cast_fixed(booth, examples, settings, key, before_step):
     yield idx, verdicts.fixed_ballots(estimator, classifier, settings)
 
 
-def _cast_adaptive(booth, examples, settings, key, before_step):
+def _cast_adaptive(booth, examples, settings, key, before_step, begun):
   certificates = adaptive.certify_images(
     booth.estimator,
     booth.classifier,
@@ -180,6 +189,9 @@ def _cast_adaptive(booth, examples, settings, key, before_step):
     n=settings['n'],
     alpha=verdicts.statistical_alpha(settings),
     certificate=verdicts.RULES[settings['certificate'] or 'minimum'],
+    bounds=verdicts.bounds(settings),
+    begun=begun,
+    tolerance=settings.get('tolerance', 0.0),
     chunk_size=booth.chunk_size,
     noise=booth.noise,
     mesh=booth.mesh,

@@ -22,6 +22,7 @@ from dualrs_jax.evaluation import (
   preparation,
   report,
   seeds,
+  verdicts,
   workers,
 )
 from dualrs_jax.evaluation.records import Record
@@ -225,7 +226,7 @@ def merge_dataset(
     if path.exists() or workers.hold_rows(path.parent):
       try:
         recorded = marks.read(path.parent)
-        settings.verify(path, run)
+        settings.verify(path, verdicts.identity(run))
       except settings.SettingsMismatch as error:
         raise _with_advice(error) from error
       missing[name] = workers.merge(

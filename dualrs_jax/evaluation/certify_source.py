@@ -13,16 +13,18 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import folders, sharding, voting
-from dualrs_jax.base import Classifier
+from dualrs_jax import compilers, folders, sharding, voting
+from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
   casting,
+  continuing,
   marks,
   memory,
   preparation,
   records,
   tsv,
+  verdicts,
   workers,
 )
 from dualrs_jax.evaluation.casting import Booth
@@ -126,7 +128,9 @@ def certify_source(
   if not chunk_size:
     chosen['chunk_size'] = memory.choose_chunk_size(booth, example, settings)
     booth = booth._replace(**chosen)
-  identity = _identity(booth, example, settings, source, seed)
+  complete = _identity(booth, example, settings, source, seed)
+  identity = verdicts.identity(complete)
+  asked = {n: v for n, v in complete.items() if n not in identity}
   identity = {n: v for n, v in identity.items() if n not in chosen}
   mark = {settings_lib.FINGERPRINT: marks.of(identity | chosen)}
   if path.exists():  # another device may not have the memory for its chunks
@@ -135,14 +139,15 @@ def certify_source(
     )
     marks.check(settings_lib.read(path), path)
   else:
-    workers.check_adoption(directory, identity | chosen | mark)
+    workers.check_adoption(directory, identity | chosen | asked | mark)
   casting.check_independence(_here(booth), example, settings)
   indices = source.indices[positions].tolist()
-  asked = {'images': len(indices), 'asked': ' '.join(map(str, indices))}
+  asked |= {'images': len(indices), 'asked': ' '.join(map(str, indices))}
   claimed = settings_lib.claim(
     path, identity, once=chosen | asked, first=mark, advisory=marks.ADVISORY
   )
   marks.check(claimed, path)
+  claimed |= asked
   if claimed['chunk_size'] != booth.chunk_size:  # another process was faster
     booth = booth._replace(chunk_size=claimed['chunk_size'])
     casting.check_independence(_here(booth), example, settings)
@@ -153,16 +158,18 @@ def certify_source(
       shard = opened.enter_context(workers.open_own(directory, claimed, place))
       settings_lib.replace(path, asked)  # of this call, now that it is let in
     files = workers.read(directory, claimed)
-    rows = workers.together(files)
+    rows = workers.together(files, claimed)
     _check_labels(rows, source, directory)
-    todo = np.isin(indices, workers.share(indices, files, place))
+    begun = continuing.begun(rows, claimed)
+    enough = continuing.without(files, begun)
+    todo = np.isin(indices, workers.share(indices, enough, place))
     if together:  # the first one may have added rows before others looked
       todo = processes.agreed(todo)
     progress = opened.enter_context(
       Progress(
         directory.name,
         report_radii,
-        done=[rows[idx] for idx in indices if idx in rows],
+        done=[rows[i] for i in indices if i in rows and i not in begun],
         todo=int(todo.sum()),
         shown=place.first and processes.here().first,
       )
@@ -175,7 +182,11 @@ def certify_source(
           f'preempted with {there} of {len(indices)} images in {directory}'
         )
 
-    for row in _certify(booth, source, positions[todo], claimed, before_step):
+    for row in _certify(
+      booth, source, positions[todo], claimed, before_step, begun
+    ):
+      if row.idx in rows:
+        row = row._replace(time=row.time + rows[row.idx].time)
       if shard is not None:
         shard.append(tsv.file_line(row, claimed))
       rows[row.idx] = row
@@ -240,6 +251,7 @@ def _identity(
     'matmul_precision': precision,
     'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
     **environment.describe(),
+    'compiler': compilers.describe(device),
     'platform': device.platform,
     'device_kind': device.device_kind,
   }
@@ -251,6 +263,7 @@ def _certify(
   positions: Int[np.ndarray, ' images'],
   settings: Mapping[str, Any],
   before_step: Callable[[], object],
+  begun: Mapping[int, AdaptiveCertificate],
 ) -> Iterator[Record]:
   """The rows of images, each with the time since the row before it."""
   labels = dict(
@@ -263,7 +276,7 @@ def _certify(
   key = jax.random.key(settings['seed'])
   before = time.monotonic()
   for idx, ballots in casting.cast(
-    booth, _examples(source, positions), settings, key, before_step
+    booth, _examples(source, positions), settings, key, before_step, begun
   ):
     now = time.monotonic()
     yield records.of_votes(

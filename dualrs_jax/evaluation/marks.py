@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.records import STATUSES
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime import shards
@@ -21,7 +22,7 @@ from dualrs_jax.runtime import shards
 SETTINGS = 'settings.json'
 
 #: Recorded, but a difference does not make other results.
-ADVISORY = ('versions', 'git_revision', 'device_count')
+ADVISORY = ('versions', 'compiler', 'git_revision', 'device_count')
 
 #: Recorded of the latest call, which may ask for other images.
 LATEST = ('images', 'asked')
@@ -39,8 +40,9 @@ def of(settings: Mapping[str, Any]) -> str:
     settings: Of a run. What else its file records does not matter.
   """
   apart = {*ADVISORY, *LATEST, settings_lib.FINGERPRINT}
+  kept = verdicts.identity(settings)
   return settings_lib.fingerprint(
-    {name: value for name, value in settings.items() if name not in apart}
+    {name: value for name, value in kept.items() if name not in apart}
   )
 
 

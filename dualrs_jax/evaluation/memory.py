@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, SingleDeviceSharding
 from jaxtyping import Float
 
-from dualrs_jax import lanes, sharding
+from dualrs_jax import compilers, lanes, sharding
 from dualrs_jax.evaluation import casting
 from dualrs_jax.evaluation.casting import Booth
 
@@ -162,7 +162,10 @@ def needed(
   booth = booth._replace(chunk_size=chunk_size)
   images = _images(booth.mesh, settings, chunk_size)
   try:
-    working = max(map(_working, _programs(booth, example, settings)))
+    with compilers.guarded():  # nothing runs
+      programs = _programs(booth, example, settings)
+    options = compilers.options(booth.mesh.local_devices[0])
+    working = max(_working(program, options) for program in programs)
   except jax.errors.JaxRuntimeError as error:
     if chunk_size > 1 and 'RESOURCE_EXHAUSTED' in str(error):
       return math.inf
@@ -250,9 +253,10 @@ def _programs(
   return [*{program.as_text(): program for program in programs}.values()]
 
 
-def _working(lowered: Any) -> int:
+def _working(lowered: Any, options: Mapping[str, str]) -> int:
   """Bytes of a program on its device, its arguments aside."""
-  memory = lowered.compile().memory_analysis()
+  compiled = lowered.compile(compiler_options=dict(options) or None)
+  memory = compiled.memory_analysis()
   if memory is None:
     raise ValueError(
       'The compiler of this device does not say how much memory a program'

@@ -16,7 +16,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import confidence, lanes, smoothing, validation, voting
+from dualrs_jax import (
+  compilers,
+  confidence,
+  lanes,
+  smoothing,
+  validation,
+  voting,
+)
 from dualrs_jax.evaluation import casting, memory, verdicts
 from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.plans import NeverCertifies
@@ -103,7 +110,8 @@ def rehearse(
   booth = Booth(estimator, _silent(classes), prepared.noise, 1, mesh)
   if settings['goal'] is None:
     fixed = functools.partial(casting.cast_fixed, booth, settings)
-    jax.eval_shape(fixed, image, prepared.key)
+    with compilers.guarded():  # nothing runs
+      jax.eval_shape(fixed, image, prepared.key)
     return
   whole, sigma = np.zeros(1, np.int32), np.zeros(1, np.float32)
   step = lanes.Lanes(whole, whole, whole, whole, sigma)
@@ -130,7 +138,7 @@ def _check_numbers(settings: Mapping[str, Any]) -> None:
   """Raises ValueError unless votes and alpha are in their ranges."""
   confidence.check_alpha(settings['alpha'])
   validation.check_estimation(settings['n'])
-  if settings['task'] == 'certify':
+  if settings['n0'] is not None:
     validation.check_selection(settings['n0'])
 
 
@@ -141,7 +149,7 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
   """
   n, alpha = settings['n'], settings['alpha']
   taken, levels = settings['noise_alpha'], len(settings['sigmas'])
-  if settings['task'] == 'predict':
+  if settings['task'] == 'predict' and settings['goal'] is None:
     selects = settings['smoothing'] == 'dual' and levels > 1
     smoothing.check_prediction_possible(
       n, alpha, share=0.5 if selects else 1.0, taken=taken

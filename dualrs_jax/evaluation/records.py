@@ -148,6 +148,21 @@ def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
     ValueError: If the votes do not fit the settings, or are more than were
       cast.
   """
+  return of_votes(
+    ballots(record, settings),
+    settings,
+    idx=record.idx,
+    label=record.label,
+    time=record.time,
+  )
+
+
+def ballots(record: Record, settings: Mapping[str, Any]) -> Ballots:
+  """The votes of a row.
+
+  Raises:
+    ValueError: If they do not fit the settings, or are more than were cast.
+  """
   _check_totals(record, settings)
   levels, classes = len(settings['sigmas']), settings['num_classes']
   estimator = Counts(
@@ -163,12 +178,8 @@ def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
     )
   )
   cast = _dense(record.classifier_cast, (levels, 2))
-  return of_votes(
-    Ballots(estimator, classifier, Cast(*record.estimator_cast), Cast(*cast.T)),
-    settings,
-    idx=record.idx,
-    label=record.label,
-    time=record.time,
+  return Ballots(
+    estimator, classifier, Cast(*record.estimator_cast), Cast(*cast.T)
   )
 
 
@@ -192,7 +203,7 @@ def check(record: Record, settings: Mapping[str, Any]) -> None:
 
 def _check_totals(record: Record, settings: Mapping[str, Any]) -> None:
   """Raises ValueError where there are more votes than were, or can be, cast."""
-  limits = settings['n0'] or 0, settings['n']
+  limits = settings['n0'] or 0, verdicts.most_votes(settings)
   stages = [
     (
       record.estimator_cast,

@@ -59,7 +59,7 @@ def _load_run(folder: pathlib.Path) -> Run:
   recorded = marks.read(folder)
   asked = marks.asked(folder, recorded)
   # Those of all processes: one of them may still have its file.
-  rows = workers.together(workers.read(folder, recorded))
+  rows = workers.together(workers.read(folder, recorded), recorded)
   chosen = [rows[idx] for idx in sorted(rows) if idx in asked]
   return Run(folder.name, recorded, chosen)
 

@@ -215,6 +215,8 @@ def _votes(settings: Mapping[str, Any]) -> str:
   if settings['goal'] is None:
     return n
   radii = ', '.join(f'{radius:g}' for radius in settings['radii'])
+  if settings['task'] == 'predict':
+    return f'up to {n} to decide the class'
   aims = {
     'full': f'up to {n} for the full radius',
     'grid': f'up to {n} to decide r = {radii}',

@@ -13,10 +13,10 @@ References:
 import datetime as dt
 import decimal
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualrs_jax.evaluation import marks, records
+from dualrs_jax.evaluation import continuing, marks, records
 from dualrs_jax.evaluation.records import STATUSES, Record, Votes
 from dualrs_jax.runtime import shards
 
@@ -41,27 +41,39 @@ _COLUMNS = {
     *('sigma', 'sigma_index', 'estimator_estimation', 'estimator_cast'),
     *('classifier_estimation', 'classifier_cast', 'status'),
   ),
+  'predict adaptively': (
+    *('idx', 'label', 'predict', 'correct', 'time'),
+    *('sigma', 'sigma_index', *_COUNTS, 'status'),
+  ),
 }
 
 
-def header(task: str) -> str:
-  """The first line of a file of rows: of a 'certify' or a 'predict' task."""
-  return '\t'.join(_COLUMNS[task])
+def layout(settings: Mapping[str, Any]) -> str:
+  """The name of the columns of a run."""
+  adaptive = settings['goal'] is not None
+  if settings['task'] == 'predict' and adaptive:
+    return 'predict adaptively'
+  return settings['task']
 
 
-def to_line(record: Record, task: str) -> str:
+def header(layout: str) -> str:
+  """The first line of a file of rows, see `layout`."""
+  return '\t'.join(_COLUMNS[layout])
+
+
+def to_line(record: Record, layout: str) -> str:
   """A row as text, without its line end."""
-  return '\t'.join(_text(record, name) for name in _COLUMNS[task])
+  return '\t'.join(_text(record, name) for name in _COLUMNS[layout])
 
 
-def from_line(line: str, task: str) -> Record:
+def from_line(line: str, layout: str) -> Record:
   """Reads a row.
 
   Raises:
     ValueError: If the line is not one that `to_line` could have written.
   """
   fields = line.split('\t')
-  columns = _COLUMNS[task]
+  columns = _COLUMNS[layout]
   if len(fields) != len(columns):
     raise ValueError(f'{len(fields)} columns instead of {len(columns)}')
   texts = dict(zip(columns, fields, strict=True))
@@ -89,12 +101,12 @@ def from_line(line: str, task: str) -> Record:
 
 def file_header(settings: Mapping[str, Any]) -> str:
   """The first line of a file of rows of a run."""
-  return marks.to_header(header(settings['task']), settings)
+  return marks.to_header(header(layout(settings)), settings)
 
 
 def file_line(record: Record, settings: Mapping[str, Any]) -> str:
   """A row as a line of the file of its run, without its line end."""
-  return marks.to_line(to_line(record, settings['task']), settings)
+  return marks.to_line(to_line(record, layout(settings)), settings)
 
 
 def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
@@ -111,7 +123,7 @@ def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
 
   def parse(line: str) -> Record:
     row = marks.from_line(line, settings)
-    record = from_line(row, settings['task'])
+    record = from_line(row, layout(settings))
     try:
       records.check(record, settings)
     except ValueError as error:
@@ -130,23 +142,11 @@ def read(path: str | os.PathLike, settings: Mapping[str, Any]) -> list[Record]:
 
   Raises:
     CorruptShard: If a line is damaged, of other settings, or does not agree
-      with its votes, or an image is in two rows.
+      with its votes, or an image is in two rows that are not those of votes
+      added to it.
   """
   rows = shards.read(path, file_header(settings), parser(settings))
-  check_unique(rows, path)
-  return rows
-
-
-def check_unique(rows: Sequence[Record], path: str | os.PathLike) -> None:
-  """Raises CorruptShard if an image is in two rows."""
-  lines: dict[int, int] = {}
-  for number, row in enumerate(rows, start=2):
-    if row.idx in lines:
-      raise shards.CorruptShard(
-        f'{path}, line {number}: image {row.idx} is already in line'
-        f' {lines[row.idx]}'
-      )
-    lines[row.idx] = number
+  return continuing.last_rows(rows, settings, path)
 
 
 def round_down(radius: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dualrs_jax import composition, plans, smoothing
+from dualrs_jax import composition, lookups, mixture, plans, smoothing
 from dualrs_jax.base import ABSTAIN, Cast, Counts
 from dualrs_jax.plans import Plan
 
@@ -91,10 +91,13 @@ def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
     settings: `task`, `smoothing`, `certificate`, `sigmas`, `estimator_sigma`,
       `n0`, `n`, `alpha`, `noise_alpha`, `goal` and `radii` of the run.
   """
+  if settings['goal'] is not None:
+    found = _adaptive(ballots, settings)
+    if settings['task'] == 'predict':  # the radii of stages are not asked for
+      return found._replace(estimator_radius=0.0, classifier_radius=0.0)
+    return found
   if settings['task'] == 'predict':
     return _prediction(ballots, settings)
-  if settings['goal'] is not None:
-    return _adaptive(ballots, settings)
   if settings['smoothing'] == 'single':
     return _single(ballots, settings)
   return _dual(ballots, settings)
@@ -115,7 +118,33 @@ def plan(settings: Mapping[str, Any]) -> Plan:
     settings['n'],
     statistical_alpha(settings),
     RULES[settings['certificate'] or 'minimum'],
+    bounds(settings),
+    settings.get('tolerance', 0.0),
   )
+
+
+def is_open(settings: Mapping[str, Any]) -> bool:
+  """Whether votes may be added to the rows of a run, which it then records.
+
+  Then n is what was asked for last; no row depends on it.
+  """
+  return settings.get('protocol') == 'open'
+
+
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings on which a row may depend."""
+  free = {'n'} if is_open(settings) else set()
+  return {name: value for name, value in settings.items() if name not in free}
+
+
+def most_votes(settings: Mapping[str, Any]) -> int:
+  """How many estimation votes of a stage a row may ever have."""
+  return mixture.MOST_VOTES if is_open(settings) else settings['n']
+
+
+def bounds(settings: Mapping[str, Any]) -> Any:
+  """The bounds of an adaptive run, see `plans.plan`."""
+  return lookups.open_ended if is_open(settings) else lookups.planned
 
 
 def statistical_alpha(settings: Mapping[str, Any]) -> float:
@@ -127,7 +156,9 @@ def statistical_alpha(settings: Mapping[str, Any]) -> float:
 
 
 @functools.lru_cache(maxsize=8)
-def _plan(sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule) -> Plan:
+def _plan(
+  sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule, bounds, tolerance
+) -> Plan:
   return plans.plan(
     sigmas,
     estimator_sigma,
@@ -137,6 +168,8 @@ def _plan(sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule) -> Plan:
     n=n,
     alpha=alpha,
     certificate=rule,
+    bounds=bounds,
+    tolerance=tolerance,
   )
 
 
@@ -152,8 +185,9 @@ def _adaptive(ballots: Ballots, settings) -> Verdict:
     ballots.estimator_cast.estimation,
     np.asarray(ballots.classifier_cast.estimation)[level],
   )
+  # Where votes may be added, none are the last ones.
   undecided = [
-    bool(not good and votes == settings['n'])
+    bool(not good and (is_open(settings) or votes == settings['n']))
     for good, votes in zip(reached, used, strict=True)
   ]
   return Verdict(

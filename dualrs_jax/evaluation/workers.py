@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dualrs_jax.evaluation import marks, tsv
+from dualrs_jax.evaluation import continuing, marks, tsv
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import files as files_lib
 from dualrs_jax.runtime import locks, shards
@@ -101,8 +101,8 @@ def check_adoption(
     ) from error
 
 
-def together(files: Files) -> dict[int, Record]:
-  """The rows of all files, by dataset index.
+def together(files: Files, settings: Mapping[str, Any]) -> dict[int, Record]:
+  """The rows of all files, by dataset index; of one image that of most votes.
 
   Raises:
     CorruptShard: If two files do not agree on an image.
@@ -111,7 +111,11 @@ def together(files: Files) -> dict[int, Record]:
   for name, found in files.items():
     for row in found:
       other = rows.setdefault(row.idx, row)
-      if other._replace(time=row.time) != row:
+      if continuing.extends(row, other, settings):
+        rows[row.idx] = row
+      elif other._replace(time=row.time) != row and not continuing.extends(
+        other, row, settings
+      ):
         raise shards.CorruptShard(
           f'image {row.idx} has another row in {name} than in another file of'
           ' the folder'
@@ -133,10 +137,14 @@ def share(asked: Sequence[int], files: Files, place: Place) -> list[int]:
     place: Of the process.
   """
   ours = {n: rows for n, rows in files.items() if _count(n) == place.count}
-  done = together(files)
-  before = done.keys() - together(ours).keys()
+  done, own = _indices(files), _indices(ours)
+  before = done - own
   dealt = [idx for idx in asked if idx not in before]
   return [idx for idx in dealt[place.index :: place.count] if idx not in done]
+
+
+def _indices(files: Files) -> set[int]:
+  return {row.idx for rows in files.values() for row in rows}
 
 
 def merge(
@@ -165,7 +173,7 @@ def merge(
     CorruptShard: If a file is damaged before its last line.
     InUse: If another process merges, and does not end.
   """
-  rows = together(read(directory, settings))
+  rows = together(read(directory, settings), settings)
   missing = [idx for idx in asked if idx not in rows]
   if _paths(directory) and (partly or not missing):
     with locks.exclusively(
@@ -188,7 +196,7 @@ def _merge(
     ]
     if len(free) < 2 or free[-1].path.name != ROWS:
       return  # nothing to merge, or a process is writing to where it belongs
-    rows = together({shard.path.name: shard.rows for shard in free})
+    rows = together({shard.path.name: shard.rows for shard in free}, settings)
     lines = [tsv.file_header(settings)]
     lines += [tsv.file_line(rows[idx], settings) for idx in sorted(rows)]
     files_lib.write_atomic(directory / ROWS, '\n'.join(lines) + '\n')
@@ -214,7 +222,7 @@ def _open(
   header = tsv.file_header(settings)
   shard = Shard(path, header, tsv.parser(settings), patience=patience)
   try:
-    tsv.check_unique(shard.rows, path)
+    shard.rows = continuing.last_rows(shard.rows, settings, path)
   except BaseException:
     shard.close()
     raise

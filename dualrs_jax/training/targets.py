@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
-from dualrs_jax import base, confidence, data, sharding
+from dualrs_jax import base, compilers, confidence, data, sharding
 from dualrs_jax.data import loader
 from dualrs_jax.runtime import bars, files, preemption, processes
 from dualrs_jax.training import losses
@@ -141,7 +141,9 @@ def build(
   return _read(paths, indices, len(sigmas), mark)
 
 
-@functools.partial(jax.jit, static_argnames=('votes', 'chunk_size', 'mesh'))
+@functools.partial(
+  compilers.jit, static_argnames=('votes', 'chunk_size', 'mesh')
+)
 def _count_spread(
   classifier, key, sigmas, images, labels, indices, *, votes, chunk_size, mesh
 ):
@@ -169,7 +171,7 @@ def _count_spread(
   )(classifier, key, sigmas, images, labels, indices)
 
 
-@functools.partial(jax.jit, static_argnames=('votes', 'chunk_size'))
+@functools.partial(compilers.jit, static_argnames=('votes', 'chunk_size'))
 def count_votes(
   classifier: base.Classifier | tuple[base.Classifier, ...],
   images: UInt8[Array, 'batch *image'],

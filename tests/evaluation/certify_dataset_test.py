@@ -39,6 +39,7 @@ def make_config(**certify):
         'smoothing': 'dual',
         'protocol': 'fixed',
         'goal': 'grid',
+        'tolerance': 0.0,
         'noise': 'auto',
         'certificate': 'agreement',
         'classifier': '',
@@ -217,6 +218,20 @@ def test_predictions_without_radii(fresh):
   assert path.read_text().startswith('idx\tlabel\tpredict\tcorrect\ttime\t')
 
 
+def test_predictions_stop_and_are_checked_when_read(fresh):
+  config = make_config(task='predict', protocol='adaptive', count=4)
+  rows = module.certify_dataset(config, fresh)
+  path = folder(fresh, 'predict-dual-agreement-adaptive') / 'rows.tsv'
+  assert 'radius' not in path.read_text().split('\n')[0]
+  assert {row.radius for row in rows} == {0.0}
+  assert all(max(row.estimator_cast) > 0 for row in rows)
+  again = module.certify_dataset(config, fresh)
+  assert [row._replace(time=0.0) for row in again] == [
+    row._replace(time=0.0) for row in rows
+  ]
+  assert 'to decide the class' in module.report_dataset(config, fresh)
+
+
 def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
   for changes in ({}, {'smoothing': 'single'}):
     config = make_config(seed=-1, count=1, **changes)
@@ -263,6 +278,17 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
     (
       {'protocol': 'adaptive', 'goal': 'radius', 'radii': (0.5,)},
       ['dual-agreement-radius-0.5'],
+      'agreement',
+    ),
+    ({'protocol': 'open'}, ['dual-agreement-open'], 'agreement'),
+    (
+      {'protocol': 'adaptive', 'task': 'predict'},
+      ['predict-dual-agreement-adaptive'],
+      'agreement',
+    ),
+    (
+      {'protocol': 'adaptive', 'goal': 'full', 'tolerance': 0.02},
+      ['dual-agreement-full-within-0.02'],
       'agreement',
     ),
     ({'label': 'again'}, ['again'], 'agreement'),

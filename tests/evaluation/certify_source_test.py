@@ -300,6 +300,19 @@ def test_settings_name_what_the_results_depend_on(certify, tmp_path):
   assert {'git_revision', 'seed', 'chunk_size', 'num_classes'} <= set(recorded)
 
 
+def test_what_is_said_of_the_compiler_is_not_compared(
+  certify, tmp_path, caplog
+):
+  certify(positions=ALL[:2])
+  path = tmp_path / 'run' / module.SETTINGS
+  recorded = settings_lib.read(path)
+  assert recorded['compiler']['wrong_rows'] == 0
+  del recorded['compiler']  # as before it was recorded
+  path.write_text(json.dumps(recorded))
+  assert len(certify(positions=ALL[:3])) == 3
+  assert 'compiler = not set' in caplog.text
+
+
 def test_fingerprints_follow_the_weights(classifier):
   base = module.fingerprint(classifier)
   assert base == module.fingerprint(jax.tree.map(jnp.copy, classifier))
@@ -463,7 +476,8 @@ def test_a_full_disk_is_told_and_loses_nothing(certify, tmp_path):
   whole = timeless(certify('whole'))
   certify(positions=ALL[:1])
   path = tmp_path / 'run' / module.ROWS
-  room = path.stat().st_size + 700
+  settings = (tmp_path / 'run' / module.SETTINGS).stat().st_size
+  room = max(path.stat().st_size + 700, settings + 100)
   with full_disk(room), pytest.raises(OSError, match=str(path)):
     certify()
   kept = timeless(written(path.parent))

@@ -43,7 +43,7 @@ def together(tmp_path_factory):
 def written(folder):
   """The rows of all files, by index, without their times."""
   recorded = settings_lib.read(folder / certify_source.SETTINGS)
-  rows = workers.together(workers.read(folder, recorded))
+  rows = workers.together(workers.read(folder, recorded), recorded)
   return {idx: repr(rows[idx]._replace(time=0.0)) for idx in sorted(rows)}
 
 

@@ -117,7 +117,7 @@ def test_the_programs_of_a_run_fit(booth, example, settings, method, networks):
 def test_what_is_counted(booth, example, settings, monkeypatch, method, images):
   """All weights, the largest program, the check, and buffers of images."""
   monkeypatch.setattr(memory, '_programs', lambda *_: [3000, 5000, 4000])
-  monkeypatch.setattr(memory, '_working', lambda program: program)
+  monkeypatch.setattr(memory, '_working', lambda program, options: program)
   need = memory.needed(booth, example, settings | method, 100)
   assert need == WEIGHTS + 5000 + images * 4 * example.size
 
@@ -167,7 +167,7 @@ def test_a_chunk_whose_images_alone_do_not_fit_is_refused(settings):
 def test_a_compiler_without_memory_refuses_a_chunk(
   booth, example, settings, monkeypatch
 ):
-  def refuse(lowered):
+  def refuse(lowered, options):
     raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 20G of 16G')
 
   monkeypatch.setattr(memory, '_working', refuse)
@@ -179,9 +179,9 @@ def test_a_compiler_without_memory_refuses_a_chunk(
 
 def test_a_silent_compiler_is_an_error():
   compiled = types.SimpleNamespace(memory_analysis=lambda: None)
-  lowered = types.SimpleNamespace(compile=lambda: compiled)
+  lowered = types.SimpleNamespace(compile=lambda **_: compiled)
   with pytest.raises(ValueError, match='choose chunk_size yourself'):
-    memory._working(lowered)
+    memory._working(lowered, {})
 
 
 def device(**statistics):

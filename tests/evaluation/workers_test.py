@@ -218,7 +218,7 @@ def test_a_merge_that_is_interrupted_loses_no_row(
   with pytest.raises(KeyboardInterrupt):
     workers.merge(files, settings, range(100, 108), partly=False)
   monkeypatch.undo()
-  found = workers.together(workers.read(files, settings))
+  found = workers.together(workers.read(files, settings), settings)
   assert by_index(found.values()) == by_index(rows)
   assert (
     workers.share(range(100, 108), workers.read(files, settings), FIRST) == []
@@ -283,7 +283,7 @@ def test_a_file_that_is_merged_while_others_read_hides_no_row(
     return rows
 
   monkeypatch.setattr(tsv, 'read', slow_read)
-  found = workers.together(workers.read(files, run[0]))
+  found = workers.together(workers.read(files, run[0]), run[0])
   assert by_index(found.values()) == by_index(run[1])
 
 
@@ -299,7 +299,8 @@ def test_two_rows_of_an_image_must_agree_but_in_their_time(files, run):
   settings, rows = run
   later = rows[0]._replace(time=7.0)
   write(files / SHARDS[0], [later], settings)
-  assert workers.together(workers.read(files, settings))[later.idx] == later
+  found = workers.together(workers.read(files, settings), settings)
+  assert found[later.idx] == later
   other = next(r for r in rows if r.predict != rows[0].predict)
   write(files / SHARDS[0], [other._replace(idx=rows[0].idx)], settings)
   with pytest.raises(shards.CorruptShard, match=f'image {rows[0].idx} has ano'):

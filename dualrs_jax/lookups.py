@@ -1,0 +1,185 @@
+"""Bounds as a plan reads them: by the number of votes, one at a time.
+
+Both kinds hold at all of their numbers of votes together. Those of a
+`sequential` table are planned up to n votes and end there; those of a `mixture`
+have no end, so that votes can be added to what was cast.
+"""
+
+import bisect
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dualrs_jax import mixture, sequential
+from dualrs_jax.sequential import SequentialTable
+
+#: Of alpha at the last looks, where a radius may do that is nearly that of all
+#: votes: most of it is in reach between a third of them and all.
+_LAST = (0.1, 0.2, 0.25, 0.3)
+
+#: Bounds that are computed at a time: for neighbouring vote counts.
+_BLOCK = 16
+
+
+class Lookup:
+  """The bounds of a table, which are planned: at its looks, and not beyond."""
+
+  #: Whether votes may be added beyond the last look.
+  grows = False
+
+  def __init__(self, table: SequentialTable):
+    self.table = table
+    self.looks, self.alpha = table.looks, table.alpha
+    ends = np.cumsum(np.array(table.looks) + 1)
+    # Lists are faster than arrays one entry at a time.
+    rows = np.split(table.bounds, ends[:-1])
+    self._rows = dict(zip(table.looks, (r.tolist() for r in rows), strict=True))
+    self.final = self._rows[table.looks[-1]]
+
+  @property
+  def best(self) -> float:
+    """The bound that all votes give if they agree."""
+    return self.final[0]
+
+  def lower_z(self, cast: int, wins: Any) -> Any:
+    """Lower bounds after so many votes; ValueError between two looks."""
+    return self.table.lower_z(self._look(cast), wins)
+
+  def upper_z(self, cast: int, wins: Any) -> Any:
+    """Upper bounds after so many votes; ValueError between two looks."""
+    return self.table.upper_z(self._look(cast), wins)
+
+  def present(self, cast: int, failures: int) -> float:
+    """The bound now."""
+    return self._rows[cast][failures] if cast else -math.inf
+
+  def hoped(self, cast: int, failures: int, sure: float) -> float:
+    """The bound after all votes, if `sure` deviations of luck are granted."""
+    if not cast:
+      return self.best
+    at_end = self.final[_hoped_failures(cast, failures, self.looks[-1], sure)]
+    return max(at_end, self._rows[cast][failures])
+
+  def _look(self, cast):
+    if cast not in self.looks:
+      raise ValueError(f'{cast} votes are not one of the looks {self.looks}.')
+    return self.looks.index(cast)
+
+
+class OpenLookup:
+  """The bounds of a mixture: at any number of votes.
+
+  The looks, up to n, are where the bounds are read, which saves work: nothing
+  of a bound depends on them.
+  """
+
+  grows = True
+
+  def __init__(self, n: int, alpha: float):
+    self.looks, self.alpha = sequential.default_looks(n), alpha
+
+  @property
+  def best(self) -> float:
+    """The bound that all n votes give if they agree."""
+    return self.present(self.looks[-1], 0)
+
+  def lower_z(self, cast: int, wins: Any) -> Any:
+    """Lower bounds after so many votes."""
+    return mixture.lower_z(cast, wins, self.alpha)
+
+  def upper_z(self, cast: int, wins: Any) -> Any:
+    """Upper bounds after so many votes."""
+    return mixture.upper_z(cast, wins, self.alpha)
+
+  def present(self, cast: int, failures: int) -> float:
+    """The bound now."""
+    if not cast:
+      return -math.inf
+    block, place = divmod(failures, _BLOCK)
+    return _open_bounds(cast, block, self.alpha)[place]
+
+  def hoped(self, cast: int, failures: int, sure: float) -> float:
+    """The bound after n votes, if `sure` deviations of luck are granted."""
+    if not cast:
+      return self.best
+    n = max(cast, self.looks[-1])
+    at_end = self.present(n, _hoped_failures(cast, failures, n, sure))
+    return max(at_end, self.present(cast, failures))
+
+
+@functools.lru_cache(maxsize=2**16)
+def _open_bounds(cast: int, block: int, alpha: float) -> list[float]:
+  first = block * _BLOCK
+  failures = np.arange(first, min(first + _BLOCK, cast + 1))
+  bounds = mixture.lower_z(cast, cast - failures, alpha)
+  return np.asarray(bounds).tolist()
+
+
+def _hoped_failures(cast: int, failures: int, n: int, sure: float) -> int:
+  """The fewest failures of n votes that are no great luck."""
+  left = n - cast
+  expected = failures * left / cast
+  luck = sure**2 * (1 + left / cast) / 4
+  fewest = (math.sqrt(expected + luck) - math.sqrt(luck)) ** 2
+  return min(failures + math.floor(fewest), n)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """A kind of bounds, from which a plan takes all of its own.
+
+  Attributes:
+    name: What it is called.
+    make: The bounds, from the largest number of votes for now, the failure
+      probability of all lower bounds together, and what is to be decided.
+    possible: Of the same: whether unanimous votes give a bound above 1/2.
+  """
+
+  name: str
+  make: Callable[[int, float, str], Lookup | OpenLookup]
+  possible: Callable[[int, float, str], bool]
+
+
+def _final_share(goal: str) -> float:
+  """The radius that all votes give spends more of alpha on the last look."""
+  return 0.75 if goal == 'full' else 0.5
+
+
+def _planned(n: int, alpha: float, goal: str) -> Lookup:
+  looks = sequential.default_looks(n)
+  weights = sequential.spending(len(looks), _final_share(goal))
+  if goal == 'nearly full' and len(looks) > len(_LAST):
+    early = (1 - sum(_LAST)) / (len(looks) - len(_LAST))
+    weights = (early,) * (len(looks) - len(_LAST)) + _LAST
+  return Lookup(sequential.table(n, alpha, weights=weights))
+
+
+def _planned_possible(n: int, alpha: float, goal: str) -> bool:
+  return sequential.can_certify(n, alpha, final_share=_final_share(goal))
+
+
+def _open(n: int, alpha: float, goal: str) -> OpenLookup:
+  del goal
+  return OpenLookup(n, alpha)
+
+
+def _open_possible(n: int, alpha: float, goal: str) -> bool:
+  del goal
+  return bool(mixture.lower_z(n, n, alpha) > 0)
+
+
+#: Bounds up to n votes of each stage: the tightest there are.
+planned = Kind('planned', _planned, _planned_possible)
+
+#: Bounds at any number of votes, of which n are asked for at present.
+open_ended = Kind('open', _open, _open_possible)
+
+
+def next_look(looks: tuple[int, ...], cast: int) -> int | None:
+  """The first look beyond so many votes, or None."""
+  place = bisect.bisect_right(looks, cast)
+  return looks[place] if place < len(looks) else None
