@@ -107,6 +107,8 @@ MAY_IMPORT = {
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
   'networks': {'denoising', 'diffusion', 'models', 'pretrained'},
+  # to look at, of what the loops leave
+  'report': THEORY | FOUNDATIONS | {'evaluation', 'training'},
   # what the loops would do, and nothing of it done
   'cost': FOUNDATIONS | {'evaluation', 'folders', 'pretrained', 'training'},
   # the door of the package opens on the theory alone
