@@ -71,15 +71,16 @@ class Expected(NamedTuple):
   levels: Int[np.ndarray, ' images']
 
 
-def cast(config: Any, workdir: pathlib.Path, images: int, votes: int) -> Votes:
+def cast(config: Any, workdir: pathlib.Path, most: int, votes: int) -> Votes:
   """Casts the votes of a run on validation images at equal distances."""
   source = data.load(split='validation', **config.data)
-  count = min(images, len(source))
+  count = min(most, len(source))
   source = source.take(np.arange(count) * len(source) // count)
   networks: Any = certify_dataset.load_networks(config, workdir, source)
   estimator, classifier = networks
+  images, labels = source.gather(np.arange(count))
   found = []
-  for image, index in zip(source.images, source.indices, strict=True):
+  for image, index in zip(images, source.indices, strict=True):
     count_votes = functools.partial(
       voting.count_votes,
       image=data.to_unit(jnp.asarray(image)),
@@ -94,7 +95,7 @@ def cast(config: Any, workdir: pathlib.Path, images: int, votes: int) -> Votes:
     ]
     found.append((choices, np.stack(answers)))
   choices, answers = map(np.stack, zip(*found, strict=True))
-  return Votes(source.labels, choices, answers)
+  return Votes(labels, choices, answers)
 
 
 def expected(config: Any, votes: Votes) -> Expected:

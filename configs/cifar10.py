@@ -209,7 +209,7 @@ def get_config(arg: str = '') -> ConfigDict:
   return config.lock()
 
 
-def make_small(config: ConfigDict) -> None:
+def make_small(config: Any) -> None:
   """Turns the configuration into that of `:small`."""
   radii = tuple(quarter / 4 for quarter in range(7))
   shared = {

@@ -7,6 +7,8 @@ name comes from its module when it is first asked for.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dualrs_jax import xla_flags
+
 if TYPE_CHECKING:
   from dualrs_jax.adaptive import certify_images as certify_images
   from dualrs_jax.arrays import certify_array as certify_array
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
   from dualrs_jax.voting import ignore_sigma as ignore_sigma
 
 __version__ = '0.1.0'
+
+xla_flags.leave_out_fusion()  # before JAX starts
 
 #: The names of the library, by the module that has them.
 _NAMES = {

@@ -14,7 +14,7 @@ compiled here, by `jit`:
 
 Under a transformation that compiles for itself, such as `jax.jit`, options
 cannot be given. Then the canary has to be right without them, as it is where
-`XLA_FLAGS` holds `FLAGS`.
+`XLA_FLAGS` holds `xla_flags.NO_FUSION`, which `import dualrs_jax` sees to.
 
 References:
   https://github.com/jax-ml/jax/issues/39103
@@ -34,10 +34,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from dualrs_jax import xla_flags
+
 #: No fusion of products with what follows them, on a CPU.
 OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': ''}
-#: The same for all programs of a process, as a value of XLA_FLAGS.
-FLAGS = '--xla_cpu_experimental_ynn_fusion_type='
 
 #: From the smallest number of rows of which some are wrong.
 _ROWS = (32_769, 36_000, 40_000)
@@ -123,7 +123,8 @@ def check(device: Any, chosen: Mapping[str, str]) -> None:
       f'The compiler of jaxlib {version} for {device.device_kind}'
       f' gives {wrong} rows of a small product the value of another row, and'
       ' would so give votes to other copies; call this outside jax.jit and'
-      f' control flow, or start Python with XLA_FLAGS={FLAGS}'
+      ' control flow, import dualrs_jax before JAX computes anything, or start'
+      f' Python with XLA_FLAGS={xla_flags.NO_FUSION}'
     )
 
 

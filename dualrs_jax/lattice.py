@@ -155,7 +155,7 @@ class Lattice:
         made = ', '.join(map(str, levels))
         raise ValueError(
           f'This lattice noise was made for the levels {made}, not'
-          f' for sigma = {missing[0]}; pass every level, that of the'
+          f' for sigma = {missing[0]!s}; pass every level, that of the'
           ' estimator too, to lattice_noise.'
         )
 

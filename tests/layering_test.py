@@ -68,7 +68,8 @@ MAY_IMPORT = {
   'diffusion': set(),
   'denoising': {'diffusion', 'resizing'},
   'sharding': {'base'},
-  'compilers': set(),
+  'xla_flags': set(),
+  'compilers': {'xla_flags'},
   'validation': {'base', 'confidence'},
   'voting': {'base', 'compilers', 'noise', 'sharding', 'validation'},
   'smoothing': {

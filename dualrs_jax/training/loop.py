@@ -263,7 +263,7 @@ def _utility(
 ) -> tuple[utility_lib.Utility, float]:
   """What a radius is worth, and how much more with a choice per image."""
   weights = utility_lib.parse_weights(options.weights)
-  if weights == utility_lib.BALANCED:
+  if weights is None:
     weights = utility_lib.balanced(bounds, options.radii)
   utility = utility_lib.UTILITIES[options.name](
     radii=options.radii, weights=weights, width=options.width

@@ -220,8 +220,8 @@ def certificate_loss(
     logits, soft_targets(bounds, utility=utility, temperature=temperature)
   )
   steady = consistency(logits, divergence=divergence, entropy=entropy)
-  imitation = imitation + rescue * uniformity(logits, bounds)
-  return imitation * fit + steady - gain * expected
+  weight = imitation + rescue * uniformity(logits, bounds)
+  return weight * fit + steady - gain * expected
 
 
 def uniformity(logits: Logits, bounds: PerLevel) -> Float[Array, '']:

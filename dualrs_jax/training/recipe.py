@@ -54,7 +54,7 @@ def check(config: Any) -> None:
   utility = config.estimator.utility
   checks.choice('estimator.utility.name', utility.name, utility_lib.UTILITIES)
   weights = utility_lib.parse_weights(utility.weights)
-  if weights != utility_lib.BALANCED:
+  if weights is not None:
     utility_lib.UTILITIES[utility.name](
       radii=utility.radii, weights=weights, width=utility.width
     )

@@ -19,9 +19,6 @@ Utility = Callable[[Array], Array]
 #: images would otherwise decide about all others.
 _LEAST_SHARE = 0.01
 
-#: The name that stands for the weights of `balanced`.
-BALANCED = 'balanced'
-
 
 def radius_utility(
   *, radii: Sequence[float], weights: Sequence[float], width: float
@@ -71,8 +68,8 @@ def report_utility(
 
 def parse_weights(
   weights: str | Sequence[float | int],
-) -> str | tuple[float, ...]:
-  """The weights of a configuration: 'balanced', or numbers.
+) -> tuple[float, ...] | None:
+  """The weights of a configuration: numbers, or None for 'balanced'.
 
   Args:
     weights: 'balanced', numbers, or a text of numbers with commas between
@@ -83,8 +80,8 @@ def parse_weights(
   """
   if not isinstance(weights, str):
     return tuple(map(float, weights))
-  if weights == BALANCED:
-    return weights
+  if weights == 'balanced':
+    return None
   try:
     return tuple(map(float, weights.strip('()').split(','))) if weights else ()
   except ValueError:

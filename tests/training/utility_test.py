@@ -45,7 +45,7 @@ def test_weights_that_do_not_fit_are_refused(weights, sentence):
 @pytest.mark.parametrize(
   ('text', 'weights'),
   [
-    ('balanced', 'balanced'),
+    ('balanced', None),
     ('', ()),
     ('1,2.5, 3', (1.0, 2.5, 3.0)),
     ((1, 2), (1.0, 2.0)),
