@@ -1,0 +1,142 @@
+"""The questions that a page answers first, and their answers in words."""
+
+from dualrs_jax.report import findings, listing
+from dualrs_jax.report.subject import Subject
+
+_FIRST = 8
+
+
+def headline(subject: Subject) -> str:
+  """What was certified, in one line."""
+  settings = subject.settings
+  method = settings['smoothing']
+  if settings['certificate']:
+    method += f', rule {settings["certificate"]}'
+  up_to = '' if settings['goal'] is None else 'up to '
+  return (
+    f'{len(subject.rows):,} images of {settings["data"]["name"]}'
+    f' ({settings["split"]}); {method}; {up_to}n = {settings["n"]:,} votes per'
+    f' stage, α = {settings["alpha"]:g}'
+  )
+
+
+def progress(subject: Subject) -> str:
+  """How far a run is; '' if all images have rows."""
+  missing = findings.missing(subject)
+  if not missing:
+    return ''
+  there, asked = len(subject.rows), subject.settings['images']
+  mean = sum(row.time for row in subject.rows) / there
+  return (
+    f'PARTIAL: {there:,} of the {asked:,} images that were asked for have a row'
+    f' ({100 * there / asked:.0f} %). At {mean:.2g} s per image the others take'
+    f' about {duration(mean * missing)} on one process. Images that take long'
+    ' are decided last, so these rows are no random sample. Reload the page for'
+    ' news.'
+  )
+
+
+def certified(subject: Subject) -> str:
+  """How many images are certified, at the radius in the middle."""
+  if not subject.certifies:
+    right = sum(row.correct for row in subject.rows)
+    low, high = findings.interval(right, len(subject.rows))
+    return (
+      f'{right} of {len(subject.rows)} images are predicted rightly:'
+      f' {100 * right / len(subject.rows):.1f} % [{low:.1f}, {high:.1f}]. No'
+      ' radius was asked for.'
+    )
+  found = findings.at_radii(subject)
+  middle = found[len(found) // 2]
+  share = 100 * middle.right / len(subject.rows)
+  return (
+    f'At r = {middle.radius:g}, {middle.right} of {len(subject.rows)} images are'
+    f' right and certified: {share:.1f} % [{middle.low:.1f}, {middle.high:.1f}].'
+    f' {middle.wrong} more are certified there with a wrong answer.'
+  )
+
+
+def given_up(subject: Subject) -> list[str]:
+  """Which images were given up and why, a sentence for each reason."""
+  groups = findings.given_up(subject)
+  if not groups:
+    return ['No image was given up.']
+  lines = []
+  for group in groups:
+    first = ', '.join(str(idx) for idx in group.images[:_FIRST])
+    more = ', …' if len(group.images) > _FIRST else ''
+    lines.append(
+      f'{len(group.images)} of {len(subject.rows)}:'
+      f' {listing.CAUSES.get(group.cause, group.cause)} (images {first}{more}).'
+    )
+  return lines
+
+
+def more_votes(subject: Subject) -> list[str]:
+  """Whether more votes would help, sentence by sentence."""
+  if not subject.certifies:
+    return ['This run predicts; it has no radii that more votes could raise.']
+  if None in subject.terms:
+    return [
+      'This page does not know the method of the run, and cannot say what more'
+      ' votes would do.'
+    ]
+  found = findings.at_radii(subject)
+  middle = found[len(found) // 2]
+  gain = (middle.endless or 0) - middle.right
+  lines = [
+    f'At r = {middle.radius:g}: {_images(gain)} more would be right and certified'
+    f' with endless votes ({middle.right} now, {middle.endless} then), if the'
+    ' shares of votes that were seen are the true ones.'
+  ]
+  groups = findings.given_up(subject)
+  lost = sum(len(group.images) for group in groups)
+  if lost:
+    helped = sum(group.helped or 0 for group in groups)
+    verb = 'was' if lost == 1 else 'were'
+    lines.append(
+      f'Of the {_images(lost)} that {verb} given up, {helped} would get an'
+      f' answer; for the other {lost - helped} no number of votes suffices: the'
+      ' networks themselves are undecided.'
+    )
+  lines.append(
+    'These are estimates without confidence, and no certificates. The column'
+    ' “radius with endless votes” has them image by image.'
+  )
+  return lines
+
+
+def cost(subject: Subject) -> str:
+  """What the run cost, beside a fixed number of votes."""
+  found, settings = findings.cost(subject), subject.settings
+  spent = found.estimator + found.classifier
+  stages = 'estimator and classifier' if found.estimator else 'the classifier'
+  text = (
+    f'{spent:,.0f} votes per image on average ({found.estimator:,.0f} of the'
+    f' estimator, {found.classifier:,.0f} of the classifier), and'
+    f' {duration(found.seconds)} in all,'
+    f' {found.seconds / len(subject.rows):.2g} s per image.'
+  )
+  if settings['goal'] is None:
+    return text
+  return (
+    f'{text} A fixed n casts {found.fixed:,} for {stages} at the chosen level'
+    f' alone, {found.fixed / spent:.1f} times as many: about'
+    f' {duration(found.seconds_fixed)} at the same speed.'
+  )
+
+
+def duration(seconds: float) -> str:
+  """A time in words.
+
+  Example:
+    >>> duration(5), duration(600), duration(10_000)
+    ('5 s', '10 min', '2.8 h')
+  """
+  if seconds < 100:
+    return f'{seconds:.2g} s'
+  return f'{seconds / 60:.0f} min' if seconds < 6000 else f'{seconds / 3600:.1f} h'
+
+
+def _images(count: int) -> str:
+  return f'{count} image' if count == 1 else f'{count} images'

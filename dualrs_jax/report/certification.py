@@ -1,0 +1,293 @@
+"""The page of one certification."""
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dualrs_jax.report import (
+  accuracy_chart,
+  answers,
+  charts,
+  curves,
+  details,
+  findings,
+  guarantee,
+  listing,
+  page,
+  pictures,
+  training_charts,
+)
+from dualrs_jax.report import subject as subject_lib
+from dualrs_jax.report.subject import Subject
+
+
+def write(
+  subject: Subject, drawn: Iterable[Sequence[str]], written: str = ''
+) -> str:
+  """The page of a certification, as HTML.
+
+  Args:
+    subject: What it is about.
+    drawn: Pictures of the images at `detailed`, see `pictures.draw`; empty for
+      a page without.
+    written: When, as text.
+  """
+  specs, body = {}, [_top(subject, written)]
+  body.append(_answers(subject))
+  if subject.certifies:
+    body.append(_accuracy(subject, specs))
+  body.append(_images(subject))
+  body.append(_distributions(subject, specs))
+  body.append(training(subject.training, subject.settings['sigmas'], specs))
+  body.append(_guarantee(subject))
+  return page.page(
+    subject.run.label, ''.join(body), specs, _data(subject, list(drawn))
+  )
+
+
+def detailed(subject: Subject) -> list[int]:
+  """Places of the rows that are told in full, with pictures."""
+  return subject_lib.sample(len(subject.rows), subject_lib.DETAILED)
+
+
+def training(rows, sigmas: Sequence[float], specs: dict[str, Any]) -> str:
+  """The part about the training; adds its charts to `specs`."""
+  stages = training_charts.charts(rows, sigmas)
+  parts = []
+  for stage, families in stages.items():
+    places = []
+    for family, chart in families.items():
+      name = f'training {stage} {family}'
+      specs[name] = chart
+      places.append(page.chart_place(name, f'{family} over the steps'))
+    parts.append(
+      f'<details><summary>{html.escape(stage)}</summary>'
+      f'<div class="grid">{"".join(places)}</div></details>'
+    )
+  if not parts:
+    parts = ['<p>No metrics of a training were found beside this run.</p>']
+  return page.section('training', 'Training', ''.join(parts))
+
+
+def _top(subject: Subject, written: str) -> str:
+  told = answers.progress(subject)
+  banner = ''
+  if told:
+    asked = subject.settings['images']
+    banner = (
+      f'<p class="banner" role="status">{html.escape(told)}'
+      f'<progress max="{asked}" value="{len(subject.rows)}"></progress></p>'
+    )
+  when = f'<p class="quiet">Written {html.escape(written)}</p>' if written else ''
+  return f'<p class="lead">{html.escape(answers.headline(subject))}</p>{when}{banner}'
+
+
+def _answers(subject: Subject) -> str:
+  claim = guarantee.of(subject.settings)
+  kind = 'claim' if claim.known else 'claim unknown'
+  questions = [
+    (
+      'How many images are certified?',
+      page.paragraphs([answers.certified(subject)]),
+    ),
+    (
+      'Which were given up, and why?',
+      _items(answers.given_up(subject))
+      + '<p><button type="button" data-outcome="given up">'
+      'Show them</button></p>',
+    ),
+    ('Would more votes help?', page.paragraphs(answers.more_votes(subject))),
+    (
+      'What was the level for one image, and how sure is that?',
+      f'<form id="ask"><label>Image <input id="ask-image" inputmode="numeric"'
+      f' size="6" value="{subject.rows[0].idx}"></label>'
+      ' <button>Look it up</button></form>'
+      '<p id="ask-answer" role="status"></p>',
+    ),
+    ('What did it cost?', page.paragraphs([answers.cost(subject)])),
+  ]
+  cards = ''.join(
+    f'<article class="card"><h3>{html.escape(question)}</h3>{answer}</article>'
+    for question, answer in questions
+  )
+  return (
+    f'<p class="{kind}">{html.escape(claim.sentence)}</p>'
+    + page.section('answers', 'In short', f'<div class="cards">{cards}</div>')
+  )
+
+
+def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
+  drawn = curves.beside(subject.run, subject.singles)
+  decided = bool(subject.settings['radii'])
+  specs['accuracy'] = accuracy_chart.chart(drawn, decided=decided)
+  rows = [['radius', 'right and certified', '95 % interval', 'certified, wrong']]
+  rows[0].append('with endless votes (estimate)')
+  buttons = []
+  for at in findings.at_radii(subject):
+    share = 100 * at.right / len(subject.rows)
+    rows.append(
+      [
+        f'{at.radius:g}',
+        f'{at.right} ({share:.1f} %)',
+        f'[{at.low:.1f}, {at.high:.1f}]',
+        str(at.wrong),
+        '' if at.endless is None else str(at.endless),
+      ]
+    )
+    buttons.append(
+      f'<button type="button" data-radius="{at.radius!r}">r ≥ {at.radius:g}'
+      f' <small>{at.right + at.wrong} images</small></button>'
+    )
+  told = (
+    'Certified accuracy: the share of all images that are right and certified to'
+    ' at least r; an image that was given up is a failure. Shaded: 95 %'
+    ' Clopper-Pearson interval for having few images.'
+  )
+  if decided:
+    told += ' Only these radii were decided; the lines lead the eye alone.'
+  if len(drawn) > 2:
+    told += (
+      ' The best single σ is chosen at each radius after the fact: no one'
+      ' classifier attains it.'
+    )
+  if drawn[-1].images < len(subject.rows):
+    told += f' On the {drawn[-1].images} images that all of these runs have.'
+  content = (
+    page.chart_place('accuracy', told)
+    + '<p id="radius-hint">Who is certified there? Click the chart, or:</p>'
+    + f'<div class="row" role="group" aria-labelledby="radius-hint">'
+    f'{"".join(buttons)}</div>' + page.table(rows, 'Images at each radius')
+  )
+  return page.section('accuracy', 'Certified accuracy', content)
+
+
+def _images(subject: Subject) -> str:
+  count, notes = len(subject.rows), []
+  if len(listing.listed(subject)) < count:
+    notes.append(
+      f'The table has a sample of {len(listing.listed(subject)):,} of the'
+      f' {count:,} rows, evenly spaced; all other numbers are of all rows.'
+    )
+  if len(detailed(subject)) < count:
+    notes.append(
+      f'Pictures and votes by class are here for {len(detailed(subject)):,} of'
+      f' the {count:,} images, evenly spaced; rows.tsv has the votes of all.'
+    )
+  content = page.paragraphs(notes) + (
+    '<details id="filters"><summary>Filter</summary><form id="filter"></form>'
+    '</details><p class="row"><span id="count" role="status"></span>'
+    '<button type="button" id="clear">Show all</button></p>'
+    '<div id="table"></div><nav id="pages" aria-label="Pages of the table">'
+    '</nav><noscript>The table needs JavaScript.</noscript>'
+    '<dialog id="image" aria-labelledby="image-title"></dialog>'
+  )
+  return page.section('images', 'Every image', content)
+
+
+def _distributions(subject: Subject, specs: dict[str, Any]) -> str:
+  places = []
+
+  def add(name, chart, title, told):
+    specs[name] = chart
+    places.append(
+      f'<div><h3>{html.escape(title)}</h3>{page.chart_place(name, told)}</div>'
+    )
+
+  click = 'Click a bar to see its images.'
+  if len(subject.settings['sigmas']) > 1:
+    told = f'The noise level chosen for each image. {click}'
+    add('levels', charts.levels(subject), 'Levels', told)
+  if subject.certifies:
+    told = 'The certified radius of each image that has an answer.'
+    add('radii', charts.radii(subject), 'Radii', told)
+  told = 'Votes on each image, on a logarithmic scale; dashed: a fixed n.'
+  add('votes', charts.votes(subject), 'Votes spent', told)
+  if subject.certifies and None not in subject.terms:
+    told = f'The smallest term of each radius, by the observed shares. {click}'
+    add('limits', charts.limits(subject), 'Where radius is lost', told)
+  images = (
+    'of all images, by plain smoothing'
+    if charts.everywhere(subject)
+    else 'of the images for which the level was chosen'
+  )
+  told = f'The observed share of votes for the label at each level, {images}.'
+  if subject.settings['goal'] is not None:
+    told += ' Adaptive votes stop where they suffice, so few of them are exact.'
+  add('shares', charts.answer_shares(subject), 'How sure the votes are', told)
+  return page.section(
+    'distributions',
+    'Distributions',
+    f'<div class="grid two">{"".join(places)}</div>',
+  )
+
+
+def _guarantee(subject: Subject) -> str:
+  claim = guarantee.of(subject.settings)
+  code = check_code(subject)
+  settings = json.dumps(
+    {k: v for k, v in subject.settings.items() if k != 'asked'}, indent=2
+  )
+  content = (
+    page.paragraphs([claim.sentence])
+    + _items(claim.notes)
+    + '<h3>How to check a row</h3>'
+    + page.paragraphs(
+      [
+        'The votes in a row determine everything else in it. These lines read'
+        ' the file, refuse a row that its votes do not make, and derive one'
+        ' again in float64. To cast the votes again, run the same command in an'
+        ' empty folder with the seed below: the rows have to be the same.'
+      ]
+    )
+    + f'<pre><code id="check">{html.escape(code)}</code></pre>'
+    + '<details><summary>Settings</summary>'
+    f'<pre><code>{html.escape(settings)}</code></pre></details>'
+  )
+  return page.section('guarantee', 'What is guaranteed', content)
+
+
+def check_code(subject: Subject) -> str:
+  """Lines of Python that check the first row."""
+  return f"""import pathlib
+from dualrs_jax.evaluation import records, tsv
+from dualrs_jax.runtime import settings
+
+folder = pathlib.Path({subject.folder!r})  # where this page is
+known = settings.read(folder / 'settings.json')
+rows = {{row.idx: row for row in tsv.read(folder / 'rows.tsv', known)}}
+row = rows[{subject.rows[0].idx}]
+records.check(row, known)
+print(records.recompute(row, known))
+"""
+
+
+def _data(subject: Subject, drawn: Sequence[Sequence[str]]) -> dict[str, Any]:
+  """What the table and the view of an image are made of."""
+  listed = {at: place for place, at in enumerate(listing.listed(subject))}
+  told = {
+    listed[at]: details.of(subject, subject.rows[at], subject.terms[at])
+    for at in detailed(subject)
+    if at in listed
+  }
+  for at, uris in zip(detailed(subject), drawn, strict=False):
+    if at in listed:
+      told[listed[at]]['pictures'] = list(uris)
+  sigmas = pictures.levels(subject.settings)
+  estimator = subject.settings['estimator_sigma']
+  captions = [
+    f'σ = {sigma:g}' + (' (estimator)' if sigma == estimator else '')
+    for sigma in sigmas
+  ]
+  return {
+    'columns': [column._asdict() for column in listing.columns(subject)],
+    'rows': len(listed),
+    'details': told,
+    'captions': ['clean', *captions],
+    'guarantee': guarantee.of(subject.settings).known,
+  }
+
+
+def _items(sentences: Sequence[str]) -> str:
+  items = ''.join(f'<li>{html.escape(text)}</li>' for text in sentences)
+  return f'<ul>{items}</ul>'

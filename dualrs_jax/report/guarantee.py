@@ -1,0 +1,168 @@
+"""What a row claims, in one sentence, by the method of the run.
+
+A method that is not known here gets no sentence, and the page says so: a
+guarantee in other words than its own may be too strong.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dualrs_jax.evaluation import verdicts
+
+
+class Guarantee(NamedTuple):
+  """A claim and how to read it.
+
+  Attributes:
+    sentence: The claim of a row.
+    notes: What it does not say, and what it rests on, a sentence each.
+    known: Whether there is a claim; otherwise `sentence` says why not.
+  """
+
+  sentence: str
+  notes: tuple[str, ...]
+  known: bool
+
+
+#: What else holds under a composition rule.
+_RULES = {
+  'agreement': (
+    'The noise level may change within that distance where the answer does'
+    ' not: the level itself is certified only within the estimator’s radius,'
+    ' with probability 1 − 0.75α, and not jointly with the answer.'
+  ),
+  'minimum': (
+    'The radius of each stage holds with probability 1 − α by itself, not'
+    ' jointly with that of the other.'
+  ),
+  'paper': (
+    'The radii of both stages and the noise level hold jointly with it: each'
+    ' stage has half of α.'
+  ),
+}
+
+_GOALS = {
+  None: 'The radius is what n votes give.',
+  'full': 'The radius is what up to n votes give.',
+  'grid': (
+    'The radius is the largest of {radii} that was certified. It is no'
+    ' measurement: larger ones were not refuted, and between them nothing was'
+    ' asked.'
+  ),
+  'radius': (
+    'Only the radius {radii} was asked for: an image that was given up was not'
+    ' certified there, and its class may be beyond doubt.'
+  ),
+}
+
+_NOISES = {
+  'lattice': (
+    'The noise is drawn exactly, in integers; what its law takes of α is'
+    ' subtracted.'
+  ),
+  'gaussian': (
+    'The noise is drawn in floating point, and taken to be exactly normal.'
+  ),
+  'published': (
+    'The noise is that of a diffusion step: a little above σ, for which the'
+    ' claim is made.'
+  ),
+}
+
+
+def of(settings: Mapping[str, Any]) -> Guarantee:
+  """The guarantee of a run.
+
+  Args:
+    settings: What its settings file records.
+
+  Example:
+    >>> known = {'task': 'predict', 'smoothing': 'single', 'goal': None,
+    ...          'certificate': None, 'noise': 'gaussian', 'alpha': 0.001}
+    >>> of(known).known, of({**known, 'smoothing': 'triple'}).known
+    (True, False)
+  """
+  strange = unknown(settings)
+  if strange:
+    return Guarantee(
+      f'No guarantee is stated here: this page does not know {strange}. The'
+      ' documentation of that method has its guarantee.',
+      (),
+      known=False,
+    )
+  statement = _prediction if settings['task'] == 'predict' else _certificate
+  noise = f'{_NOISES[settings["noise"]]} '
+  sentence, notes = statement(settings)
+  common = (
+    'Each row holds by itself: of N rows, at most αN are expected to be wrong.',
+    noise + 'What else a claim rests on is in docs/theory.md, section 6, and'
+    ' docs/adaptive.md, section 9.',
+  )
+  return Guarantee(sentence, (*notes, *common), known=True)
+
+
+def unknown(settings: Mapping[str, Any]) -> str:
+  """The options of a run that this page does not know, as text; or nothing."""
+  choices: dict[str, tuple[Any, ...]] = {
+    'task': ('certify', 'predict'),
+    'smoothing': ('dual', 'single'),
+    'goal': tuple(_GOALS),
+    'certificate': (None, *_RULES),
+    'noise': tuple(_NOISES),
+  }
+  strange = [
+    f'{name} = {settings.get(name)!r}'
+    for name, known in choices.items()
+    if settings.get(name) not in known
+  ]
+  dual = (settings.get('task'), settings.get('smoothing')) == (
+    'certify',
+    'dual',
+  )
+  if not strange and dual != (settings.get('certificate') in _RULES):
+    strange = [f'certificate = {settings.get("certificate")!r} there']
+  return ' and '.join(strange)
+
+
+def rule(settings: Mapping[str, Any]) -> Any:
+  """The composition rule of a run; that of one level in plain smoothing.
+
+  Returns:
+    None for a method that is not known here.
+  """
+  if unknown(settings) or settings['task'] == 'predict':
+    return None
+  return verdicts.RULES[settings['certificate'] or 'minimum']
+
+
+def _certificate(settings: Mapping[str, Any]) -> tuple[str, list[str]]:
+  sentence = (
+    f'With probability at least 1 − α = {1 - settings["alpha"]:g} over the'
+    f' noise, {_subject(settings)} gives the answer of the row at every point'
+    ' that is closer to the image than the row’s radius, in ℓ₂ distance, where'
+    ' pixels lie in [0, 1].'
+  )
+  radii = ', '.join(f'{radius:g}' for radius in settings['radii'])
+  notes = [
+    'An image without an answer was given up: nothing is claimed of it. A'
+    ' radius of 0 claims the answer at the image itself.',
+    _GOALS[settings['goal']].format(radii=radii),
+  ]
+  if settings['smoothing'] == 'dual' and len(settings['sigmas']) > 1:
+    notes.append(_RULES[settings['certificate']])
+  return sentence, notes
+
+
+def _prediction(settings: Mapping[str, Any]) -> tuple[str, list[str]]:
+  sentence = (
+    f'With probability at least 1 − α = {1 - settings["alpha"]:g} over the'
+    f' noise, the answer of a row is that of {_subject(settings)} at the image;'
+    ' no distance is certified.'
+  )
+  return sentence, ['An image without an answer was given up.']
+
+
+def _subject(settings: Mapping[str, Any]) -> str:
+  if settings['smoothing'] == 'dual':
+    return 'the dual smoothed classifier'
+  return f'the classifier smoothed at σ = {settings["sigmas"][0]:g}'
