@@ -2,7 +2,7 @@
 
     python certify.py --config configs/digits.py
 
-prints a table, and writes the rows, the table and figures below
+prints a table, and writes the rows, the table, figures and report.html below
 `<workdir>/certify`. Interrupted, the same command goes on where it was. By
 default votes on an image end as soon as it is decided which of the radii of the
 table are certified (docs/adaptive.md). Options are fields of the configuration,
@@ -36,7 +36,7 @@ import sys
 
 from absl import flags
 
-from configs import command_line
+from configs import command_line, reports
 from dualrs_jax.evaluation import certify_dataset
 from dualrs_jax.runtime import cluster, output, processes
 
@@ -51,7 +51,8 @@ _MERGE = flags.DEFINE_bool(
 def main(config, workdir, place):
   """Certifies, then prints and draws what was found."""
   if not _MERGE.value:
-    certify_dataset.certify_dataset(config, workdir, place)
+    after_row = reports.while_running(config, workdir, place)
+    certify_dataset.certify_dataset(config, workdir, place, after_row)
     if not processes.here().first:
       return
   missing = certify_dataset.merge_dataset(config, workdir, partly=_MERGE.value)
@@ -68,6 +69,7 @@ def main(config, workdir, place):
     )
   else:
     output.say(certify_dataset.report_dataset(config, workdir))
+    output.say(reports.write(config, workdir))
 
 
 def find_place(config, workdir):

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from configs import command_line
+from configs import command_line, reports
 from dualrs_jax import checkpoints
 from dualrs_jax.evaluation import asked, certify_dataset
 from dualrs_jax.evaluation.report import report
@@ -63,7 +63,8 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
   """Certifies what was trained; prints the table once all rows are there."""
   variants = list(certifications(config))
   for variant in variants:
-    certify_dataset.certify_dataset(variant, workdir, place)
+    after_row = reports.while_running(variant, workdir, place)
+    certify_dataset.certify_dataset(variant, workdir, place, after_row)
   if not processes.here().first:
     return
   missing = {}
@@ -84,6 +85,8 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
       source=certify_dataset.load_source(config),
     )
   )
+  for variant in variants:
+    print(reports.write(variant, workdir))
 
 
 def find_place(config: Any, workdir: pathlib.Path) -> Callable[..., Place]:

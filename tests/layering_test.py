@@ -113,6 +113,8 @@ MAY_IMPORT = {
   # checks what the others made, and shares no statistics with them
   'verify': {'folders', 'runtime'},
   'networks': {'denoising', 'diffusion', 'models', 'named', 'pretrained'},
+  # to look at, of what the loops leave
+  'report': THEORY | FOUNDATIONS | {'evaluation', 'training'},
   # what the loops would do, and nothing of it done
   'cost': FOUNDATIONS | {'evaluation', 'folders', 'pretrained', 'training'},
   # the door of the package opens on the theory alone

@@ -31,7 +31,10 @@ from dualrs_jax.training import claim, recipe, stages
 
 
 def certify_dataset(
-  config: Any, workdir: str | os.PathLike, place: Place | None = None
+  config: Any,
+  workdir: str | os.PathLike,
+  place: Place | None = None,
+  after_row: Callable[[pathlib.Path], object] = lambda _: None,
 ) -> list[Record]:
   """Certifies images of a data set, as `config.certify` says.
 
@@ -64,6 +67,7 @@ def certify_dataset(
     workdir: Where the training of this configuration left its checkpoints.
     place: Which one of how many processes this is; by default that in the run
       that it has joined.
+    after_row: See `certify_source.certify_source`.
 
   Returns:
     The rows of the images asked for, as far as they are there: all of them,
@@ -84,7 +88,14 @@ def certify_dataset(
   if together:
     recipe.check_same(config)
   with preemption.watch(together=together) as preempted:
-    return _certify(config, folders.expand(workdir), place, prepared, preempted)
+    return _certify(
+      config,
+      folders.expand(workdir),
+      place,
+      prepared,
+      preempted,
+      after_row,
+    )
 
 
 class Prepared(NamedTuple):
@@ -150,6 +161,7 @@ def _certify(
   place: Place,
   prepared: Prepared,
   preempted: Callable[[], bool],
+  after_row: Callable[[pathlib.Path], object],
 ) -> list[Record]:
   """Certifies, under options that have been checked."""
   options = config.certify
@@ -187,6 +199,7 @@ def _certify(
         devices=_devices(config),
         place=Place() if options.spread == 'votes' else place,
         preempted=preempted,
+        after_row=after_row,
       )
     except settings.SettingsMismatch as error:
       raise _with_advice(error) from error

@@ -54,6 +54,7 @@ def certify_source(
   devices: Sequence[Any] | None = None,
   place: Place = _ALONE,
   preempted: Callable[[], bool] = lambda: False,
+  after_row: Callable[[pathlib.Path], object] = lambda _: None,
 ) -> list[Record]:
   """Certifies images and keeps their rows in a directory.
 
@@ -89,6 +90,7 @@ def certify_source(
     place: Which one of how many processes that share the images this is: it
       adds its share of the rows, see `workers`. Nor do they depend on that.
     preempted: Whether to end, asked before each image or step.
+    after_row: Called with the directory after each row, once it is on the disk.
 
   Returns:
     The rows of the images, in the order of the positions: one for each, unless
@@ -180,6 +182,7 @@ def certify_source(
         shard.append(tsv.file_line(row, claimed))
       rows[row.idx] = row
       progress.add(row)
+      after_row(directory)
   return [rows[idx] for idx in indices if idx in rows]
 
 

@@ -4,8 +4,7 @@
   python -m dualrs_jax.report runs/digits runs/other/certify/dual-agreement
 
 A run is a working directory, or the folder of one certification in it. Of one
-working directory every certification gets its page, and the run as well; the
-pages that certify.py writes have pictures too, for which it takes the data.
+working directory every certification gets its page, and the run as well.
 """
 
 import argparse
@@ -13,7 +12,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from dualrs_jax import data
 from dualrs_jax.evaluation import certify_source
+from dualrs_jax.evaluation.report import load_runs
 from dualrs_jax.report import writing
 from dualrs_jax.report.page import MissingLibrary
 from dualrs_jax.runtime import files
@@ -29,12 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
       files.write_atomic(options.output, text)
       print(options.output)
     else:
-      for path in writing.write(first, radii=options.radii):
+      for path in _write(first, options.radii, options.data_dir):
         print(path)
   except (ValueError, OSError, MissingLibrary) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
   return 0
+
+
+def _write(
+  workdir: pathlib.Path, radii: Sequence[float], data_dir: str | None
+) -> list[pathlib.Path]:
+  """Writes all pages of a working directory, with pictures where it can."""
+  pages = []
+  for label, run in load_runs(workdir).items():
+    options = {**run.settings['data']}
+    if data_dir is not None:
+      options['data_dir'] = data_dir
+    try:
+      source = data.load(split=run.settings['split'], **options)
+    except (TypeError, ValueError, OSError) as error:
+      print(f'{label}: no pictures: {error}', file=sys.stderr)
+      source = None
+    pages += writing.write(workdir, [label], radii=radii, source=source)
+  return list(dict.fromkeys(pages)) or writing.write(workdir)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     type=pathlib.Path,
     default=pathlib.Path('comparison.html'),
     help='where a comparison is written',
+  )
+  parser.add_argument(
+    '--data_dir', help='where the data set is, for pictures of its images'
   )
   parser.add_argument(
     '--radii',

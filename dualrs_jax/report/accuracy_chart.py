@@ -39,11 +39,22 @@ def chart(curves: Sequence[Curve], *, decided: bool) -> dict[str, Any]:
       'domain': [curve.name for curve in curves],
       'range': [curve.color for curve in curves],
     },
-    'legend': {'title': None, 'symbolType': 'stroke', 'symbolStrokeWidth': 3},
+    'legend': {
+      'title': None,
+      'columns': 3,
+      'symbolType': 'circle',
+      'symbolOpacity': 1,
+      'symbolStrokeWidth': 3,
+    },
   }
-  x = {'field': 'radius', 'type': 'quantitative', 'title': _X_TITLE}
+  x: dict[str, Any] = {
+    'field': 'radius',
+    'type': 'quantitative',
+    'title': _X_TITLE,
+  }
+  x['axis'] = {'format': '.3~f'}
   if decided:
-    x['axis'] = {'values': curves[0].radii.tolist()}
+    x['axis']['values'] = curves[0].radii.tolist()
   y = {
     'field': 'share',
     'type': 'quantitative',
@@ -82,23 +93,22 @@ def _intervals(main, y, color, *, decided: bool) -> dict[str, Any]:
 
 def _lines(y, color, curves: Sequence[Curve], *, decided: bool):
   """Lines; that of the envelope is dashed, the one that matters is bold."""
-  names = [curve.name for curve in curves]
   bold = {'field': 'name', 'oneOf': [c.name for c in curves if c.bold]}
-  dashes = [[5, 4] if c.color == 'var(--quiet)' else [1, 0] for c in curves]
+  aside = [curve.name for curve in curves if curve.color == 'var(--quiet)']
+  dashed: dict[str, Any] = {
+    'condition': {'test': {'field': 'name', 'oneOf': aside}, 'value': [5, 4]},
+    'value': [1, 0],
+  }
   line: dict[str, Any] = {'type': 'line', 'interpolate': 'step-before'}
   if decided:
-    dashes = [[1, 3]] * len(curves)
-    line = {'type': 'line', 'point': {'size': 60, 'filled': True}}
+    dashed = {'value': [1, 3]}
+    line = {'type': 'line', 'point': {'size': 70, 'filled': True, 'opacity': 1}}
   return {
     'mark': line,
     'encoding': {
       'y': y,
       'color': color,
-      'strokeDash': {
-        'field': 'name',
-        'scale': {'domain': names, 'range': dashes},
-        'legend': None,
-      },
+      'strokeDash': dashed,
       'strokeWidth': {'condition': {'test': bold, 'value': 3}, 'value': 1.7},
     },
   }

@@ -50,9 +50,10 @@ def certified(subject: Subject) -> str:
   middle = found[len(found) // 2]
   share = 100 * middle.right / len(subject.rows)
   return (
-    f'At r = {middle.radius:g}, {middle.right} of {len(subject.rows)} images are'
-    f' right and certified: {share:.1f} % [{middle.low:.1f}, {middle.high:.1f}].'
-    f' {middle.wrong} more are certified there with a wrong answer.'
+    f'At r = {middle.radius:g}, {middle.right} of {len(subject.rows)} images'
+    f' are right and certified: {share:.1f} %'
+    f' [{middle.low:.1f}, {middle.high:.1f}].'
+    f' Certified there with a wrong answer: {middle.wrong or "none"}.'
   )
 
 
@@ -85,9 +86,9 @@ def more_votes(subject: Subject) -> list[str]:
   middle = found[len(found) // 2]
   gain = (middle.endless or 0) - middle.right
   lines = [
-    f'At r = {middle.radius:g}: {_images(gain)} more would be right and certified'
-    f' with endless votes ({middle.right} now, {middle.endless} then), if the'
-    ' shares of votes that were seen are the true ones.'
+    f'At r = {middle.radius:g}: {_images(gain)} more would be right and'
+    f' certified with endless votes ({middle.right} now, {middle.endless}'
+    ' then), if the shares of votes that were seen are the true ones.'
   ]
   groups = findings.given_up(subject)
   lost = sum(len(group.images) for group in groups)
@@ -96,8 +97,8 @@ def more_votes(subject: Subject) -> list[str]:
     verb = 'was' if lost == 1 else 'were'
     lines.append(
       f'Of the {_images(lost)} that {verb} given up, {helped} would get an'
-      f' answer; for the other {lost - helped} no number of votes suffices: the'
-      ' networks themselves are undecided.'
+      f' answer; for the other {lost - helped} no number of votes suffices, as'
+      ' it is the networks that are undecided.'
     )
   lines.append(
     'These are estimates without confidence, and no certificates. The column'
@@ -135,7 +136,9 @@ def duration(seconds: float) -> str:
   """
   if seconds < 100:
     return f'{seconds:.2g} s'
-  return f'{seconds / 60:.0f} min' if seconds < 6000 else f'{seconds / 3600:.1f} h'
+  return (
+    f'{seconds / 60:.0f} min' if seconds < 6000 else f'{seconds / 3600:.1f} h'
+  )
 
 
 def _images(count: int) -> str:

@@ -16,6 +16,7 @@ from dualrs_jax.report import (
   listing,
   page,
   pictures,
+  terms,
   training_charts,
 )
 from dualrs_jax.report import subject as subject_lib
@@ -37,12 +38,13 @@ def write(
   body.append(_answers(subject))
   if subject.certifies:
     body.append(_accuracy(subject, specs))
-  body.append(_images(subject))
+  shown = pictures.within_budget(drawn)
+  body.append(_images(subject, len(shown)))
   body.append(_distributions(subject, specs))
   body.append(training(subject.training, subject.settings['sigmas'], specs))
   body.append(_guarantee(subject))
   return page.page(
-    subject.run.label, ''.join(body), specs, _data(subject, list(drawn))
+    subject.run.label, ''.join(body), specs, _data(subject, shown)
   )
 
 
@@ -79,8 +81,11 @@ def _top(subject: Subject, written: str) -> str:
       f'<p class="banner" role="status">{html.escape(told)}'
       f'<progress max="{asked}" value="{len(subject.rows)}"></progress></p>'
     )
-  when = f'<p class="quiet">Written {html.escape(written)}</p>' if written else ''
-  return f'<p class="lead">{html.escape(answers.headline(subject))}</p>{when}{banner}'
+  when = (
+    f'<p class="quiet">Written {html.escape(written)}</p>' if written else ''
+  )
+  lead = html.escape(answers.headline(subject))
+  return f'<p class="lead">{lead}</p>{when}{banner}'
 
 
 def _answers(subject: Subject) -> str:
@@ -111,9 +116,8 @@ def _answers(subject: Subject) -> str:
     f'<article class="card"><h3>{html.escape(question)}</h3>{answer}</article>'
     for question, answer in questions
   )
-  return (
-    f'<p class="{kind}">{html.escape(claim.sentence)}</p>'
-    + page.section('answers', 'In short', f'<div class="cards">{cards}</div>')
+  return f'<p class="{kind}">{html.escape(claim.sentence)}</p>' + page.section(
+    'answers', 'In short', f'<div class="cards">{cards}</div>'
   )
 
 
@@ -121,7 +125,9 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
   drawn = curves.beside(subject.run, subject.singles)
   decided = bool(subject.settings['radii'])
   specs['accuracy'] = accuracy_chart.chart(drawn, decided=decided)
-  rows = [['radius', 'right and certified', '95 % interval', 'certified, wrong']]
+  rows = [
+    ['radius', 'right and certified', '95 % interval', 'certified, wrong']
+  ]
   rows[0].append('with endless votes (estimate)')
   buttons = []
   for at in findings.at_radii(subject):
@@ -140,8 +146,8 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
       f' <small>{at.right + at.wrong} images</small></button>'
     )
   told = (
-    'Certified accuracy: the share of all images that are right and certified to'
-    ' at least r; an image that was given up is a failure. Shaded: 95 %'
+    'Certified accuracy: the share of all images that are right and certified'
+    ' to at least r; an image that was given up is a failure. Shaded: 95 %'
     ' Clopper-Pearson interval for having few images.'
   )
   if decided:
@@ -162,7 +168,7 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
   return page.section('accuracy', 'Certified accuracy', content)
 
 
-def _images(subject: Subject) -> str:
+def _images(subject: Subject, pictured: int) -> str:
   count, notes = len(subject.rows), []
   if len(listing.listed(subject)) < count:
     notes.append(
@@ -173,6 +179,11 @@ def _images(subject: Subject) -> str:
     notes.append(
       f'Pictures and votes by class are here for {len(detailed(subject)):,} of'
       f' the {count:,} images, evenly spaced; rows.tsv has the votes of all.'
+    )
+  if 0 < pictured < len(detailed(subject)):
+    notes.append(
+      f'The first {pictured} of these have pictures; more would make this file'
+      ' too large.'
     )
   content = page.paragraphs(notes) + (
     '<details id="filters"><summary>Filter</summary><form id="filter"></form>'
@@ -204,7 +215,11 @@ def _distributions(subject: Subject, specs: dict[str, Any]) -> str:
   told = 'Votes on each image, on a logarithmic scale; dashed: a fixed n.'
   add('votes', charts.votes(subject), 'Votes spent', told)
   if subject.certifies and None not in subject.terms:
-    told = f'The smallest term of each radius, by the observed shares. {click}'
+    meanings = '; '.join(f'{k}: {v}' for k, v in terms.LIMITS.items())
+    told = (
+      'The smallest term of each radius, by the observed shares.'
+      f' {click} {meanings[0].upper()}{meanings[1:]}.'
+    )
     add('limits', charts.limits(subject), 'Where radius is lost', told)
   images = (
     'of all images, by plain smoothing'

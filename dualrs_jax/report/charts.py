@@ -17,6 +17,11 @@ from dualrs_jax.report.subject import Subject
 _BINS = 24
 _OUTCOMES = ['right', 'wrong', 'given up']
 _OUTCOME_COLORS = ['var(--right)', 'var(--wrong)', 'var(--given-up)']
+#: Right next to the axis.
+_ORDER = {
+  'calculate': f'indexof({_OUTCOMES}, datum.outcome)',
+  'as': 'order',
+}
 #: Ends of the groups of p_A; each is right for its own group.
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -40,11 +45,11 @@ def levels(subject: Subject) -> dict[str, Any]:
 def limits(subject: Subject) -> dict[str, Any]:
   """Whose term of the radius is the smallest, and what comes of it."""
   counts = collections.Counter(
-    (terms.LIMITS.get(term.limit, ''), listing.outcome(row))
+    (term.limit, listing.outcome(row))
     for row, term in zip(subject.rows, subject.terms, strict=True)
     if term is not None and term.limit
   )
-  names = [name for name in terms.LIMITS.values()]
+  names = [*terms.LIMITS]
   values = [
     {'limit': name, 'outcome': outcome, 'images': counts[name, outcome]}
     for name in names
@@ -118,7 +123,7 @@ def votes(subject: Subject) -> dict[str, Any]:
       'tooltip': {'value': f'a fixed n: {fixed:,} votes'},
     },
   }
-  shown = ('data', 'mark', 'encoding')
+  shown = ('data', 'transform', 'mark', 'encoding')
   bars = {name: chart[name] for name in shown}
   return {'height': chart['height'], 'layer': [bars, line]}
 
@@ -235,6 +240,7 @@ def _bars(values, field: str, title, *, sort, height: int) -> dict[str, Any]:
         'select': {'type': 'point', 'fields': [field, 'outcome']},
       }
     ],
+    'transform': [_ORDER],
     'mark': {'type': 'bar', 'cursor': 'pointer'},
     'encoding': {
       'y': {
@@ -246,10 +252,7 @@ def _bars(values, field: str, title, *, sort, height: int) -> dict[str, Any]:
       },
       'x': {'field': 'images', 'type': 'quantitative', 'title': 'images'},
       'color': _outcome_color(),
-      'order': {
-        'field': 'outcome',
-        'sort': 'descending',
-      },
+      'order': {'field': 'order', 'type': 'quantitative'},
       'tooltip': [
         {'field': field, 'title': title or ''},
         {'field': 'outcome'},
@@ -268,12 +271,14 @@ def _columns(values, x, x2=None) -> dict[str, Any]:
   return {
     'data': {'values': values},
     'height': 220,
+    'transform': [_ORDER],
     'mark': {'type': 'bar'},
     'encoding': {
       'x': x,
       **({'x2': x2} if x2 else {}),
       'y': {'field': 'images', 'type': 'quantitative', 'title': 'images'},
       'color': _outcome_color(),
+      'order': {'field': 'order', 'type': 'quantitative'},
       'tooltip': tooltip,
     },
   }

@@ -48,11 +48,11 @@ def write(
   """
   specs: dict[str, Any] = {}
   certified = {
-    name: run
-    for name, run in runs.items()
-    if run.settings['task'] == 'certify'
+    name: run for name, run in runs.items() if run.settings['task'] == 'certify'
   }
-  when = f'<p class="quiet">Written {html.escape(written)}</p>' if written else ''
+  when = (
+    f'<p class="quiet">Written {html.escape(written)}</p>' if written else ''
+  )
   body = [f'<p class="lead">{len(runs)} certifications</p>{when}']
   body.append(page.section('runs', 'Certifications', _list(runs, links or {})))
   if certified:
@@ -72,9 +72,7 @@ def write(
   sigmas = longest.settings['sigmas']
   for name, rows in trainings.items():
     renamed = [
-      {**row, 'stage': f'{name}: {row["stage"]}'}
-      if len(trainings) > 1
-      else row
+      {**row, 'stage': f'{name}: {row["stage"]}'} if len(trainings) > 1 else row
       for row in rows
     ]
     body.append(certification.training(renamed, sigmas, specs))
@@ -120,9 +118,7 @@ def _accuracy(runs: Mapping[str, Run], radii, specs: dict[str, Any]) -> str:
       curves.of(run, grid, name, color)._replace(
         bold=run.settings['smoothing'] == 'dual'
       )
-      for (name, run), color in zip(
-        runs.items(), _colors(runs), strict=True
-      )
+      for (name, run), color in zip(runs.items(), _colors(runs), strict=True)
     ],
     decided=decided,
   )
@@ -155,7 +151,9 @@ def _pairs(runs: Mapping[str, Run], radii: Sequence[float]) -> str:
   radius = radii[len(radii) // 2]
   duals = [n for n, run in runs.items() if run.settings['smoothing'] == 'dual']
   first = duals[0] if duals else next(iter(runs))
-  table = [['beside', 'images of both', 'both', f'only {first}', 'only the other']]
+  table = [
+    ['beside', 'images of both', 'both', f'only {first}', 'only the other']
+  ]
   for name, run in runs.items():
     if name == first:
       continue
@@ -186,7 +184,8 @@ def _differ(runs: Mapping[str, Run]) -> str:
   }
   first = next(iter(plain.values()))
   names = dict.fromkeys(
-    key for other in plain.values()
+    key
+    for other in plain.values()
     for key, _ in settings_lib.differences(first, other)
   )
   if not names:

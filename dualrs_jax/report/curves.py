@@ -44,14 +44,21 @@ def level_color(level: int) -> str:
 
 def grid(runs: Sequence[Run]) -> Float[np.ndarray, ' radii']:
   """Radii for a chart: those that were decided, or evenly spaced ones."""
-  decided = [set(run.settings['radii']) for run in runs if run.settings['radii']]
+  decided = [
+    set(run.settings['radii']) for run in runs if run.settings['radii']
+  ]
   if decided:
     return np.array(sorted(set.union(*decided)))
   largest = max((row.radius for run in runs for row in run.rows), default=0.0)
   return np.linspace(0, 1.03 * max(largest, 0.01), _POINTS).round(4)
 
 
-def of(run: Run, radii: Sequence[float], name: str, color: str) -> Curve:
+def of(
+  run: Run,
+  radii: Sequence[float] | Float[np.ndarray, ' radii'],
+  name: str,
+  color: str,
+) -> Curve:
   """The curve of all rows of a run."""
   share = summary.hits(run, radii).mean(axis=1)
   counts = np.rint(share * len(run.rows)).astype(int)
@@ -118,7 +125,7 @@ def beside(run: Run, singles: Sequence[Run]) -> list[Curve]:
       high,
       len(common),
     )
-    found.append(envelope)
+    found.insert(0, envelope)  # below the others
   main = of(same[0], radii, method(run), 'var(--ink)')
   return [*found, main._replace(bold=True)]
 

@@ -21,9 +21,11 @@ def of(subject: Subject, row: Record, term: Terms | None) -> dict[str, Any]:
     `said`, a list of sentences, and `votes`: for each stage its title, how many
     votes it cast to select and to estimate, and who got most of them.
   """
-  said = [sentence for sentence in (answer(subject, row, term), level(
-    subject, row
-  )) if sentence]
+  said = [
+    sentence
+    for sentence in (answer(subject, row, term), level(subject, row))
+    if sentence
+  ]
   return {'said': said, 'votes': _stages(subject, row)}
 
 
@@ -40,7 +42,9 @@ def answer(subject: Subject, row: Record, term: Terms | None) -> str:
   verdict = 'right' if row.correct else f'wrong, the label is {label}'
   text = f'The answer is {subject.name(row.predict)} ({verdict})'
   if guarantee.unknown(subject.settings):
-    return f'{text}. This page does not know the method and states no guarantee.'
+    return (
+      f'{text}. This page does not know the method and states no guarantee.'
+    )
   if not subject.certifies:
     return f'{text}.'
   return f'{text}, certified to a radius of {tsv.round_down(row.radius)}.'

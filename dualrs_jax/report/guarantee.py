@@ -77,8 +77,14 @@ def of(settings: Mapping[str, Any]) -> Guarantee:
     settings: What its settings file records.
 
   Example:
-    >>> known = {'task': 'predict', 'smoothing': 'single', 'goal': None,
-    ...          'certificate': None, 'noise': 'gaussian', 'alpha': 0.001}
+    >>> known = {
+    ...   'task': 'predict',
+    ...   'smoothing': 'single',
+    ...   'goal': None,
+    ...   'certificate': None,
+    ...   'noise': 'gaussian',
+    ...   'alpha': 0.001,
+    ... }
     >>> of(known).known, of({**known, 'smoothing': 'triple'}).known
     (True, False)
   """

@@ -114,9 +114,15 @@ def _likely(subject: Subject, row: Record, term) -> str:
 
 
 def _cause(subject: Subject, row: Record, term) -> str:
-  return '' if row.predict >= 0 else CAUSES.get(row.status, row.status)
+  return '' if row.predict >= 0 else _SHORT.get(row.status, row.status)
 
 
+_SHORT = {
+  'estimator': 'estimator undecided',
+  'classifier': 'classifier undecided',
+  'both': 'both undecided',
+  'hopeless': 'out of reach',
+}
 _ALWAYS = ('idx', 'label', 'answer', 'outcome')
 _COLUMNS = (
   (
@@ -196,7 +202,7 @@ _COLUMNS = (
     'limit',
     'limited by',
     'text',
-    lambda _, row, term: '' if term is None else terms.LIMITS.get(term.limit, ''),
+    lambda _, row, term: '' if term is None else term.limit,
     'Whose term of the radius is the smallest, by the observed shares.',
   ),
   (

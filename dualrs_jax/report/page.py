@@ -81,7 +81,8 @@ def library() -> str:
       'report.html is not written: its charts need the package'
       ' vl-convert-python, which pip installs'
     ) from error
-  return vl_convert.javascript_bundle().replace('</script', '<\\/script')
+  script = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
+  return script.replace('</script', '<\\/script')
 
 
 def table(rows: Sequence[Sequence[str]], caption: str) -> str:

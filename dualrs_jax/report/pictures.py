@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +17,18 @@ from dualrs_jax.evaluation import casting
 
 #: Longest side of a picture; of larger images every second pixel is shown, or
 #: every third ...: averages would hide the noise.
-SIDE = 64
-#: Bytes up to which a picture is PNG, which loses nothing.
-_EXACT_BYTES = 1600
+SIDE = 48
+#: Values up to which a picture is PNG, which loses nothing: noise does not get
+#: smaller.
+_EXACT = 1600
 _QUALITY = 55
+
+#: Bytes that all pictures of a page may take.
+BUDGET = 6_000_000
 
 
 def levels(settings: Mapping[str, Any]) -> list[float]:
-  """The noise levels at which an image is shown: all at which votes were cast."""
+  """The noise levels at which an image is shown: all those of votes."""
   estimator = settings['estimator_sigma']
   extra = [] if estimator in (None, *settings['sigmas']) else [estimator]
   return [*settings['sigmas'], *extra]
@@ -58,6 +62,17 @@ def draw(
     ]
 
 
+def within_budget(drawn: Iterable[Sequence[str]]) -> list[list[str]]:
+  """The first pictures, as many images as `BUDGET` allows."""
+  chosen, taken = [], 0
+  for uris in drawn:
+    taken += sum(map(len, uris))
+    if taken > BUDGET:
+      break
+    chosen.append([*uris])
+  return chosen
+
+
 @jax.jit
 def _copies(sampler, key, image, sigmas):
   """The image with the noise of its first estimation vote, at each level."""
@@ -69,14 +84,10 @@ def encode(image: Float[np.ndarray, 'height width channels']) -> str:
   """A picture as a data URI: PNG where that is small, and else WebP."""
   step = -(-max(image.shape[:2]) // SIDE)
   pixels = np.rint(255 * np.clip(image[::step, ::step], 0, 1)).astype(np.uint8)
-  picture = Image.fromarray(pixels.squeeze())
-  for kind, options in (
-    ('png', {'optimize': True}),
-    ('webp', {'quality': _QUALITY, 'method': 4}),
-  ):
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    if file.tell() <= _EXACT_BYTES:
-      break
+  kind, options = 'png', {}
+  if pixels.size > _EXACT:
+    kind, options = 'webp', {'quality': _QUALITY, 'method': 1}
+  file = io.BytesIO()
+  Image.fromarray(pixels.squeeze()).save(file, kind, **options)
   text = base64.b64encode(file.getvalue()).decode()
   return f'data:image/{kind};base64,{text}'

@@ -91,9 +91,7 @@ def make(
     )
   observed = [terms.observe(row, run.settings) for row in run.rows]
   chosen = tuple(run.settings['radii'] or radii) or round_radii(run)
-  return Subject(
-    run, singles, chosen, observed, training, class_names, folder
-  )
+  return Subject(run, singles, chosen, observed, training, class_names, folder)
 
 
 def round_radii(run: Run) -> tuple[float, ...]:

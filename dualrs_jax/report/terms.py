@@ -15,12 +15,12 @@ from scipy import special
 from dualrs_jax.evaluation.records import Record, Votes
 from dualrs_jax.report import guarantee
 
-#: What may limit a radius, and how the page says it.
+#: What may limit a radius, and what that means.
 LIMITS = {
-  'classifier': 'classifier at the chosen level',
-  'estimator': 'estimator: the level could change',
-  'other level': 'another level answers less surely',
-  'votes': 'number of votes: all of them agreed',
+  'classifier': 'the classifier at the chosen level is not surer of its answer',
+  'estimator': 'the estimator could choose another level, which is not asked',
+  'other level': 'at another level the classifier is less sure of the answer',
+  'votes': 'all votes of that stage agreed: only more of them would help',
 }
 
 

@@ -59,7 +59,9 @@ def write(
   runs = load_runs(workdir, required=labels or ())
   absent = [name for name in labels or () if name not in runs]
   if absent or not runs:
-    raise ValueError(f'{workdir} holds no rows of {(absent or ["any kind"])[0]!r}')
+    raise ValueError(
+      f'{workdir} holds no rows of {(absent or ["any kind"])[0]!r}'
+    )
   training = metrics(workdir)
   written = []
   for label in runs if labels is None else labels:

@@ -80,6 +80,10 @@ function makeImageView(data, rowsShown) {
     close.type = 'button';
     close.addEventListener('click', () => dialog.close());
     bar.append(close);
+    dialog.onkeydown = ({key}) => {
+      const to = shown[at + {ArrowLeft: -1, ArrowRight: 1}[key]];
+      if (at >= 0 && to !== undefined) open(to);
+    };
     dialog.replaceChildren(...parts, bar);
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;

@@ -1,6 +1,6 @@
 // The table: columns of values, sorted, filtered and paged.
 
-const PAGE = 50;
+const PAGE = 25;
 
 function makeTable(data, openImage) {
   const columns = Object.fromEntries(data.columns.map((c) => [c.name, c]));
