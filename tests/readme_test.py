@@ -126,7 +126,8 @@ def test_ci_runs_the_test_command_of_the_readme(tmp_path):
   own = [line for line in script.splitlines() if '-m pytest' in line]
   assert len(own) == 2
   assert "' && '*' -m pytest'" in own[0]
-  assert own[1].endswith("-m pytest -m 'torch or slow' -p tests.no_skips")
+  assert own[1].endswith('-m pytest -m "$marks" -p tests.no_skips')
+  assert "\nmarks='torch or slow'\n" in script
 
 
 def test_version_is_the_same_everywhere():

@@ -75,8 +75,11 @@ def page(driver, address):
 
 
 def emulate(driver, *, width, scheme):
-  feature = {'name': 'prefers-color-scheme', 'value': scheme}
-  driver.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': [feature]})
+  features = [
+    {'name': 'prefers-color-scheme', 'value': scheme},
+    {'name': 'prefers-reduced-motion', 'value': 'reduce'},  # for clicks
+  ]
+  driver.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': features})
   size = {'width': width, 'height': 800, 'deviceScaleFactor': 1}
   driver.execute_cdp_cmd(
     'Emulation.setDeviceMetricsOverride', {**size, 'mobile': width < 600}

@@ -152,9 +152,8 @@ def test_an_unknown_rule_is_told_and_claims_nothing(run):
 )
 def test_five_hundred_images_would_fit(shape, run_of, source_of_run):
   run = run_of(10, estimator_sigma=0.75)
-  text = written(run, source_of_run(run, shape))
-  library = len(page.library())
-  assert library + 50 * (len(text.encode()) - library) < 8_000_000
+  drawn = [*pictures.draw(source_of_run(run, shape), range(10), run.settings)]
+  assert 50 * sum(len(uri) for uris in drawn for uri in uris) < pictures.BUDGET
 
 
 @pytest.mark.slow
