@@ -1,6 +1,7 @@
 """Writes the pages of a working directory."""
 
 import datetime as dt
+import functools
 import logging
 import os
 import pathlib
@@ -129,7 +130,7 @@ def while_running(
   workdir: str | os.PathLike,
   *,
   radii: Sequence[float] = (),
-  source: Source | None = None,
+  load: Callable[[], Source | None] = lambda: None,
   class_names: Sequence[str] | None = None,
   clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[pathlib.Path], None]:
@@ -137,11 +138,18 @@ def while_running(
 
   What goes wrong is logged, and ends nothing.
 
+  Args:
+    workdir: The working directory.
+    radii: Where certified accuracy is told, see `write`.
+    load: Makes the images, when the first page is written.
+    class_names: One for each class.
+    clock: Tells the time, in seconds.
+
   Returns:
     A function of the certification's folder, to call after each row.
   """
   workdir, due = pathlib.Path(workdir), [0.0]
-  training = metrics(workdir)
+  load = functools.cache(load)
 
   def after_row(folder: pathlib.Path) -> None:
     begun = clock()
@@ -152,9 +160,9 @@ def while_running(
       runs = load_runs(workdir, required=[folder.name])
       if folder.name in runs:
         subject = _subject(
-          workdir, runs, folder.name, radii, training, class_names
+          workdir, runs, folder.name, radii, metrics(workdir), class_names
         )
-        _write_one(workdir, subject, source)
+        _write_one(workdir, subject, load())
     except (MissingLibrary, OSError, ValueError) as error:
       logger.warning('%s', error)
       due[0] = float('inf')
