@@ -131,7 +131,7 @@ def duration(seconds: float) -> str:
   """A time in words.
 
   Example:
-    >>> duration(5), duration(600), duration(10_000)
+    >>> duration(5.0), duration(600.0), duration(10_000.0)
     ('5 s', '10 min', '2.8 h')
   """
   if seconds < 100:

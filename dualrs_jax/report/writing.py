@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dualrs_jax import folders as folders_lib
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import certify_source, summary
 from dualrs_jax.evaluation.report import load_runs
@@ -56,7 +57,7 @@ def write(
     MissingLibrary: If the package with the scripts is not installed.
   """
   page.library()
-  workdir = pathlib.Path(workdir)
+  workdir = folders_lib.expand(workdir)
   runs = load_runs(workdir, required=labels or ())
   absent = [name for name in labels or () if name not in runs]
   if absent or not runs:
@@ -105,7 +106,7 @@ def compare(
     ValueError: If a folder has no rows.
   """
   runs, trainings = {}, {}
-  for folder in map(pathlib.Path, folders):
+  for folder in map(folders_lib.expand, folders):
     workdir, wanted = folder, None
     if (folder / certify_source.SETTINGS).exists() and (
       folder.parent.name == certify_source.FOLDER
@@ -148,7 +149,7 @@ def while_running(
   Returns:
     A function of the certification's folder, to call after each row.
   """
-  workdir, due = pathlib.Path(workdir), [0.0]
+  workdir, due = folders_lib.expand(workdir), [0.0]
   load = functools.cache(load)
 
   def after_row(folder: pathlib.Path) -> None:
