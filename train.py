@@ -86,7 +86,7 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
     )
   )
   for variant in variants:
-    print(reports.write(variant, workdir))
+    output.say(reports.write(variant, workdir))
 
 
 def find_place(config: Any, workdir: pathlib.Path) -> Callable[..., Place]:

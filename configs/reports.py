@@ -1,5 +1,6 @@
 """The pages that the programs write: one beside each certification."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -29,5 +30,5 @@ def while_running(
   return writing.while_running(
     workdir,
     radii=config.certify.radii,
-    source=certify_dataset.load_source(config),
+    load=functools.partial(certify_dataset.load_source, config),
   )

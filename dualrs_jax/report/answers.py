@@ -27,12 +27,17 @@ def progress(subject: Subject) -> str:
     return ''
   there, asked = len(subject.rows), subject.settings['images']
   mean = sum(row.time for row in subject.rows) / there
+  late = (
+    ''
+    if subject.settings['goal'] is None
+    else ' Images that take long are decided last, so these rows are no random'
+    ' sample.'
+  )
   return (
     f'PARTIAL: {there:,} of the {asked:,} images that were asked for have a row'
     f' ({100 * there / asked:.0f} %). At {mean:.2g} s per image the others take'
-    f' about {duration(mean * missing)} on one process. Images that take long'
-    ' are decided last, so these rows are no random sample. Reload the page for'
-    ' news.'
+    f' about {duration(mean * missing)} on one process.{late} Reload the page'
+    ' for news.'
   )
 
 
@@ -131,7 +136,7 @@ def duration(seconds: float) -> str:
   """A time in words.
 
   Example:
-    >>> duration(5), duration(600), duration(10_000)
+    >>> duration(5.0), duration(600.0), duration(10_000.0)
     ('5 s', '10 min', '2.8 h')
   """
   if seconds < 100:

@@ -84,6 +84,7 @@ def of(settings: Mapping[str, Any]) -> Guarantee:
     ...   'certificate': None,
     ...   'noise': 'gaussian',
     ...   'alpha': 0.001,
+    ...   'sigmas': [0.5],
     ... }
     >>> of(known).known, of({**known, 'smoothing': 'triple'}).known
     (True, False)

@@ -1,6 +1,7 @@
 """Writes the pages of a working directory."""
 
 import datetime as dt
+import functools
 import logging
 import os
 import pathlib
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dualrs_jax import folders as folders_lib
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import certify_source, summary
 from dualrs_jax.evaluation.report import load_runs
@@ -55,7 +57,7 @@ def write(
     MissingLibrary: If the package with the scripts is not installed.
   """
   page.library()
-  workdir = pathlib.Path(workdir)
+  workdir = folders_lib.expand(workdir)
   runs = load_runs(workdir, required=labels or ())
   absent = [name for name in labels or () if name not in runs]
   if absent or not runs:
@@ -104,7 +106,7 @@ def compare(
     ValueError: If a folder has no rows.
   """
   runs, trainings = {}, {}
-  for folder in map(pathlib.Path, folders):
+  for folder in map(folders_lib.expand, folders):
     workdir, wanted = folder, None
     if (folder / certify_source.SETTINGS).exists() and (
       folder.parent.name == certify_source.FOLDER
@@ -129,7 +131,7 @@ def while_running(
   workdir: str | os.PathLike,
   *,
   radii: Sequence[float] = (),
-  source: Source | None = None,
+  load: Callable[[], Source | None] = lambda: None,
   class_names: Sequence[str] | None = None,
   clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[pathlib.Path], None]:
@@ -137,11 +139,18 @@ def while_running(
 
   What goes wrong is logged, and ends nothing.
 
+  Args:
+    workdir: The working directory.
+    radii: Where certified accuracy is told, see `write`.
+    load: Makes the images, when the first page is written.
+    class_names: One for each class.
+    clock: Tells the time, in seconds.
+
   Returns:
     A function of the certification's folder, to call after each row.
   """
-  workdir, due = pathlib.Path(workdir), [0.0]
-  training = metrics(workdir)
+  workdir, due = folders_lib.expand(workdir), [0.0]
+  load = functools.cache(load)
 
   def after_row(folder: pathlib.Path) -> None:
     begun = clock()
@@ -152,9 +161,9 @@ def while_running(
       runs = load_runs(workdir, required=[folder.name])
       if folder.name in runs:
         subject = _subject(
-          workdir, runs, folder.name, radii, training, class_names
+          workdir, runs, folder.name, radii, metrics(workdir), class_names
         )
-        _write_one(workdir, subject, source)
+        _write_one(workdir, subject, load())
     except (MissingLibrary, OSError, ValueError) as error:
       logger.warning('%s', error)
       due[0] = float('inf')
