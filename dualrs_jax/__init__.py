@@ -4,6 +4,8 @@ from dualrs_jax.adaptive import certify_images as certify_images
 from dualrs_jax.arrays import certify_array as certify_array
 from dualrs_jax.base import ABSTAIN as ABSTAIN
 from dualrs_jax.base import AdaptiveCertificate as AdaptiveCertificate
+from dualrs_jax.base import CascadeCertificate as CascadeCertificate
+from dualrs_jax.base import CascadePrediction as CascadePrediction
 from dualrs_jax.base import Cast as Cast
 from dualrs_jax.base import Certificate as Certificate
 from dualrs_jax.base import Classifier as Classifier
@@ -11,6 +13,11 @@ from dualrs_jax.base import Counts as Counts
 from dualrs_jax.base import DualCertificate as DualCertificate
 from dualrs_jax.base import DualPrediction as DualPrediction
 from dualrs_jax.base import Prediction as Prediction
+from dualrs_jax.cascade import certify_cascade as certify_cascade
+from dualrs_jax.cascade import predict_cascade as predict_cascade
+from dualrs_jax.cascade_images import (
+  certify_cascade_images as certify_cascade_images,
+)
 from dualrs_jax.composition import agreement as agreement
 from dualrs_jax.composition import minimum as minimum
 from dualrs_jax.composition import paper as paper

@@ -10,19 +10,18 @@ What is claimed is up to `plans`. The rest is here, and a bad choice costs votes
 or an abstention, never the guarantee. docs/adaptive.md has the argument.
 """
 
+import abc
 import math
 from collections.abc import Generator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from dualrs_jax import noise, plans
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
+from dualrs_jax.plans import ESTIMATOR as ESTIMATOR
 from dualrs_jax.plans import Lookup, Plan
-
-#: The stage of the estimator; the classifier at level k is stage k.
-ESTIMATOR = -1
 
 #: How sure a plan must be, in standard deviations, before it gives up.
 _PATIENCE = 2.5
@@ -71,10 +70,10 @@ def certification(
   return image.certificate()
 
 
-class _Image:
+class Pursuit(abc.ABC):
   """What is known of one image, and what it should ask for next."""
 
-  def __init__(self, plan: Plan):
+  def __init__(self, plan: Any):
     self._plan = plan
     levels = len(plan.sigmas)
     stages = [ESTIMATOR, *range(levels)]
@@ -104,7 +103,7 @@ class _Image:
 
   def next_stage(self) -> int | None:
     """The stage to advance, or None if the goal is decided."""
-    now, hope = self._terms(None), self._terms(_PATIENCE)
+    now, hope = self.terms(None), self.terms(_PATIENCE)
     target = self._target(_radius(now), _radius(hope))
     if target is None:
       return None
@@ -112,7 +111,7 @@ class _Image:
     # stage has votes left: after the last ones, it hopes for what it has.
     candidates = []
     for certified, hoped, likely in zip(
-      now, hope, self._terms(0.0), strict=True
+      now, hope, self.terms(0.0), strict=True
     ):
       if max(certified.values()) < target:
         able = [stage for stage in hoped if hoped[stage] >= target]
@@ -132,7 +131,8 @@ class _Image:
       return None
     return max(plan.radii[at], math.ulp(0.0))
 
-  def _terms(self, sure: float | None) -> list[dict[int, float]]:
+  @abc.abstractmethod
+  def terms(self, sure: float | None) -> list[dict[int, float]]:
     """The terms of R, each with the radii that different stages give it.
 
     R is the smallest term, and a term the largest of its radii.
@@ -141,6 +141,13 @@ class _Image:
       sure: None for what is certified now; else what all votes would certify,
         see `Lookup.hoped`.
     """
+
+
+class _Image(Pursuit):
+  """One image under a composition rule."""
+
+  def terms(self, sure: float | None) -> list[dict[int, float]]:
+    """Those of the level that is selected, and of every other one."""
     plan = self._plan
     terms = [{self.level: self._agreement(self.level, plan.selected, sure)}]
     if len(plan.sigmas) == 1:
@@ -148,14 +155,14 @@ class _Image:
     look, votes = self.look(ESTIMATOR), self.estimation.get(ESTIMATOR)
     cast = self.cast[ESTIMATOR][noise.ESTIMATION]
     counts = [0] * len(plan.sigmas) if votes is None else votes.tolist()
-    keeps = _read(plan.keeps, look, cast - counts[self.level], sure)
+    keeps = read(plan.keeps, look, cast - counts[self.level], sure)
     invalid = cast - sum(counts)
     for k in range(len(plan.sigmas)):
       if k == self.level:
         continue
       radius = _down(plan.estimator_sigma * keeps)
       if plan.avoids is not None:
-        avoids = _read(plan.avoids, look, counts[k] + invalid, sure)
+        avoids = read(plan.avoids, look, counts[k] + invalid, sure)
         gap = _down(keeps + avoids)
         radius = max(radius, _down(plan.estimator_sigma / 2 * gap))
       options = {ESTIMATOR: radius}
@@ -175,8 +182,8 @@ class _Image:
       failures = cast - counts[self.label]
       others = counts[: self.label] + counts[self.label + 1 :]
       rival = max(others, default=0) + (cast - sum(counts))
-    ours = _read(top, look, failures, sure)
-    theirs = _read(rivals, look, rival, sure)
+    ours = read(top, look, failures, sure)
+    theirs = read(rivals, look, rival, sure)
     margin = max(ours, _down(ours + theirs) / 2)
     return _down(self._plan.sigmas[level] * margin)
 
@@ -205,7 +212,8 @@ def _radius(terms: Sequence[dict[int, float]]) -> float:
   return min(max(options.values()) for options in terms)
 
 
-def _read(lookup: Lookup, look: int, failures: int, sure: float | None):
+def read(lookup: Lookup, look: int, failures: int, sure: float | None) -> float:
+  """A bound: as it is now, or as `terms` hopes for it."""
   if sure is None:
     return lookup.present(look, failures)
   return lookup.hoped(look, failures, sure)

@@ -22,6 +22,9 @@ from dualrs_jax.sequential import SequentialTable
 #: are, or the radius that all n votes give.
 GOALS = ('radius', 'grid', 'full')
 
+#: The stage of the estimator; the classifier at level k is stage k.
+ESTIMATOR = -1
+
 #: The share of a classifier's alpha that bounds its runner-up, each of them:
 #: the binding competitor is one fixed class.
 RUNNER_UP_SHARE = 0.1
@@ -73,6 +76,10 @@ class Plan:
     """The largest number of estimation votes of a stage."""
     return self.looks[-1]
 
+  def sigma_of(self, stage: int) -> float:
+    """The noise level of a stage: of a level, or of the `ESTIMATOR`."""
+    return self.estimator_sigma if stage == ESTIMATOR else self.sigmas[stage]
+
 
 def plan(
   sigmas: Sequence[float],
@@ -108,9 +115,12 @@ def plan(
   validation.check_votes_number('n', n)
   confidence.check_alpha(alpha)
   radii = tuple(float(radius) for radius in radii)
-  _check_goal(goal, radii)
-  share = 0.75 if goal == 'full' else 0.5
-  _check_possible(n, alpha, certificate, len(sigmas), share)
+  check_goal(goal, radii)
+  share, levels = final_share(goal), len(sigmas)
+  shares = [certificate.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
+  if levels > 1:
+    shares.append(certificate.keeps)
+  check_possible(n, alpha, certificate.name, shares, share)
 
   def lookup(part: float) -> Lookup:
     found = sequential.table(n, alpha * part, final_share=share)
@@ -122,14 +132,14 @@ def plan(
       lookup(part * RUNNER_UP_SHARE),
     )
 
-  rule, levels = certificate, len(sigmas)
+  rule = certificate
   return Plan(
     sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
     estimator_sigma=float(np.float32(estimator_sigma)),
     rule=rule,
     goal=goal,
     radii=radii,
-    selection_looks=_selection_looks(n0),
+    selection_looks=doubling_looks(n0),
     keeps=lookup(rule.keeps),
     avoids=lookup(rule.avoids) if rule.avoids else None,
     selected=classifier(rule.selected_share(levels)),
@@ -179,13 +189,18 @@ class NeverCertifies(ValueError):
     )
 
 
-def _check_possible(
-  n: int, alpha: float, rule: CompositionRule, levels: int, final_share: float
+def check_possible(
+  n: int, alpha: float, name: str, shares: Sequence[float], final_share: float
 ) -> None:
-  """Raises NeverCertifies unless n unanimous votes certify at alpha."""
-  shares = [rule.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
-  if levels > 1:
-    shares.append(rule.keeps)
+  """Raises NeverCertifies unless n unanimous votes certify at alpha.
+
+  Args:
+    n: The number of votes.
+    alpha: The failure probability.
+    name: Of the rule.
+    shares: Of alpha, for the bounds without which there is no certificate.
+    final_share: What is kept for the last look.
+  """
 
   def possible(n: int, alpha: float) -> bool:
     return all(
@@ -202,13 +217,18 @@ def _check_possible(
   raise NeverCertifies(
     n,
     alpha,
-    rule.name,
+    name,
     fewest=next((m for m in more if possible(m, alpha)), None),
     # Twice as much as is needed: something may take a part of it.
     least_alpha=next(
       (10.0**k for k in powers if possible(n, 10.0**k / 2)), None
     ),
   )
+
+
+def final_share(goal: str) -> float:
+  """The share of alpha that is kept for the last look."""
+  return 0.75 if goal == 'full' else 0.5
 
 
 def certificate_of_counts(
@@ -255,7 +275,7 @@ def certificate_of_counts(
     plan.sigmas,
     plan.estimator_sigma,
   )
-  claimed = _claim(plan, float(radii.radius))
+  claimed = claim(plan.goal, plan.radii, float(radii.radius))
   return AdaptiveCertificate(
     prediction=ABSTAIN if claimed is None else label,
     radius=claimed or 0.0,
@@ -274,7 +294,7 @@ def _estimator_bounds(votes, cast: int, level: int, plan: Plan):
   nothing = np.full(len(plan.sigmas), -np.inf)
   if not cast:
     return nothing[0], nothing
-  look = _look(plan, cast)
+  look = look_of(plan.looks, cast)
   keeps = plan.keeps.table.lower_z(look, votes[level])
   if plan.avoids is None:
     return keeps, nothing
@@ -290,7 +310,7 @@ def _classifier_bound(votes, cast: int, label: int, tables, plan: Plan):
   """
   if not cast:
     return np.float64(-np.inf)
-  look = _look(plan, cast)
+  look = look_of(plan.looks, cast)
   top, rivals = (lookup.table for lookup in tables)
   ours = top.lower_z(look, votes[label])
   rival = np.delete(votes, label).max(initial=0) + cast - votes.sum()
@@ -298,12 +318,12 @@ def _classifier_bound(votes, cast: int, label: int, tables, plan: Plan):
   return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)
 
 
-def _claim(plan: Plan, radius: float) -> float | None:
+def claim(goal: str, radii: Sequence[float], radius: float) -> float | None:
   """The radius that is reported, or None for an abstention."""
-  if plan.goal == 'full':
+  if goal == 'full':
     return radius if radius > 0 else None
-  at = reached(plan.radii, radius)
-  return plan.radii[at - 1] if at else None
+  at = reached(radii, radius)
+  return radii[at - 1] if at else None
 
 
 def reached(radii: Sequence[float], radius: float) -> int:
@@ -311,13 +331,15 @@ def reached(radii: Sequence[float], radius: float) -> int:
   return bisect.bisect_right(radii, radius) if radius > 0 else 0
 
 
-def _look(plan: Plan, cast: int) -> int:
-  if cast not in plan.looks:
-    raise ValueError(f'{cast} votes are not one of the looks {plan.looks}.')
-  return plan.looks.index(cast)
+def look_of(looks: tuple[int, ...], cast: int) -> int:
+  """The number of a look, by its number of votes."""
+  if cast not in looks:
+    raise ValueError(f'{cast} votes are not one of the looks {looks}.')
+  return looks.index(cast)
 
 
-def _selection_looks(n0: int) -> tuple[int, ...]:
+def doubling_looks(n0: int) -> tuple[int, ...]:
+  """Numbers of selection votes at which a clear choice may end it."""
   doubled = [_FIRST_SELECTION]
   while doubled[-1] < n0:
     doubled.append(2 * doubled[-1])
@@ -350,7 +372,8 @@ class Lookup:
     return max(at_end, self._rows[look][failures])
 
 
-def _check_goal(goal: str, radii: tuple[float, ...]) -> None:
+def check_goal(goal: str, radii: tuple[float, ...]) -> None:
+  """Raises ValueError unless the goal is known and fits the radii."""
   if goal not in GOALS:
     raise ValueError(f'goal must be one of {", ".join(GOALS)}, not {goal!r}.')
   wanted = {'radius': len(radii) == 1, 'grid': bool(radii), 'full': not radii}
