@@ -21,6 +21,13 @@ from dualrs_jax.cascade_images import (
 from dualrs_jax.composition import agreement as agreement
 from dualrs_jax.composition import minimum as minimum
 from dualrs_jax.composition import paper as paper
+from dualrs_jax.distance_levels import (
+  DistanceCertificate as DistanceCertificate,
+)
+from dualrs_jax.distance_levels import DistanceLevel as DistanceLevel
+from dualrs_jax.distance_levels import (
+  certify_distance_level as certify_distance_level,
+)
 from dualrs_jax.dual import certify_dual as certify_dual
 from dualrs_jax.dual import predict_dual as predict_dual
 from dualrs_jax.lattice import lattice_noise as lattice_noise

@@ -29,6 +29,7 @@ THEORY = {
   'plans',
   'denoising',
   'diffusion',
+  'distance_levels',
   'dual',
   'experts',
   'folders',
@@ -44,6 +45,7 @@ THEORY = {
   'smoothing',
   'table_cache',
   'validation',
+  'varying',
   'voting',
 }
 FOUNDATIONS = {'models', 'data', 'checkpoints', 'runtime'}
@@ -105,6 +107,15 @@ MAY_IMPORT = {
     'scheduler',
     'sharding',
     'validation',
+    'voting',
+  },
+  'varying': set(),
+  'distance_levels': {
+    'base',
+    'confidence',
+    'noise',
+    'validation',
+    'varying',
     'voting',
   },
   'majorities': {'base', 'confidence'},

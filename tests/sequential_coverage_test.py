@@ -18,6 +18,7 @@ from scipy import special, stats
 from benchmarks import (
   coverage,
   coverage_bounds,
+  coverage_cascade,
   coverage_cases,
   coverage_coroutines,
   coverage_mistakes,
@@ -162,3 +163,18 @@ def test_mistakes_are_caught():
     if case.exact and case.kind == 'caught':
       limit = oracles.binomial_limits(images, coverage_cases.ALPHA)[1]
       assert stats.binom.sf(limit, images, case.exact) > 0.99
+
+
+@pytest.mark.parametrize('noise', coverage_cases.NOISES)
+def test_cascade_coroutine(noise):
+  case = coverage_cascade.coroutine_case(
+    'radius', noise, coverage_cases.ENDLESS
+  )
+  check(case, COROUTINES, seed=5)
+
+
+def test_cascade_bounds_and_mistakes():
+  listed = list(coverage_cascade.valid_cases())
+  listed = [case for case in listed if case.name.startswith('bounds')]
+  for case in [*listed, *coverage_cascade.mistakes()]:
+    check(case, IMAGES, seed=6)

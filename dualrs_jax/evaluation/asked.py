@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _CHOICES = {
   'task': ('certify', 'predict'),
-  'smoothing': ('dual', 'single'),
+  'smoothing': ('dual', 'single', 'cascade'),
   'protocol': ('adaptive', 'fixed', 'paper'),
   'goal': plans.GOALS,
   'noise': ('auto', *casting.NOISES),
@@ -179,6 +179,17 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'estimator_sigma': config.estimator_sigma,
         'stages': {'classifier': classifier, 'estimator': estimator},
         'model': model,
+      }
+    ]
+  if options.smoothing == 'cascade':
+    return [
+      common
+      | {
+        'certificate': None,
+        'sigmas': list(config.sigmas),
+        'estimator_sigma': None,
+        'stages': {'classifier': classifier, 'estimator': None},
+        'model': {role: model[role] for role in ('denoiser', 'classifier')},
       }
     ]
   levels = [

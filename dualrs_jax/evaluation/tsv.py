@@ -36,6 +36,14 @@ _COLUMNS = {
     *_COUNTS,
     'status',
   ),
+  # Without an estimator, and with what the levels before the answer allow.
+  'cascade': (
+    *('idx', 'label', 'predict', 'radius', 'correct', 'time'),
+    *('sigma', 'sigma_index', 'earlier_radius', 'classifier_radius'),
+    'radius_full',
+    *(name for name in _COUNTS if name.startswith('classifier')),
+    'status',
+  ),
   'predict': (
     *('idx', 'label', 'predict', 'correct', 'time'),
     *('sigma', 'sigma_index', 'estimator_estimation', 'estimator_cast'),
@@ -44,24 +52,38 @@ _COLUMNS = {
 }
 
 
-def header(task: str) -> str:
-  """The first line of a file of rows: of a 'certify' or a 'predict' task."""
-  return '\t'.join(_COLUMNS[task])
+#: Columns whose field of a record has another name.
+_FIELDS = {'earlier_radius': 'estimator_radius'}
 
 
-def to_line(record: Record, task: str) -> str:
+def kind(settings: Mapping[str, Any]) -> str:
+  """Which columns the rows of a run have: 'certify', 'cascade' or 'predict'.
+
+  Args:
+    settings: Those of the run.
+  """
+  cascade = settings['task'] == 'certify' and settings['smoothing'] == 'cascade'
+  return 'cascade' if cascade else settings['task']
+
+
+def header(kind: str) -> str:
+  """The first line of a file of rows of a kind."""
+  return '\t'.join(_COLUMNS[kind])
+
+
+def to_line(record: Record, kind: str) -> str:
   """A row as text, without its line end."""
-  return '\t'.join(_text(record, name) for name in _COLUMNS[task])
+  return '\t'.join(_text(record, name) for name in _COLUMNS[kind])
 
 
-def from_line(line: str, task: str) -> Record:
+def from_line(line: str, kind: str) -> Record:
   """Reads a row.
 
   Raises:
     ValueError: If the line is not one that `to_line` could have written.
   """
   fields = line.split('\t')
-  columns = _COLUMNS[task]
+  columns = _COLUMNS[kind]
   if len(fields) != len(columns):
     raise ValueError(f'{len(fields)} columns instead of {len(columns)}')
   texts = dict(zip(columns, fields, strict=True))
@@ -70,11 +92,14 @@ def from_line(line: str, task: str) -> Record:
     'estimator_radius': 0.0,
     'classifier_radius': 0.0,
     'estimator_selection': (),
+    'estimator_estimation': (),
+    'estimator_cast': (0, 0),
     'classifier_selection': {},
   }
   for name, text in texts.items():
-    if name in _READERS:
-      values[name] = _READERS[name](text)
+    field = _FIELDS.get(name, name)
+    if field in _READERS:
+      values[field] = _READERS[field](text)
   if 'radius_full' in texts:
     values['radius'] = float(texts['radius_full'])
   record = Record(**values)
@@ -89,12 +114,12 @@ def from_line(line: str, task: str) -> Record:
 
 def file_header(settings: Mapping[str, Any]) -> str:
   """The first line of a file of rows of a run."""
-  return marks.to_header(header(settings['task']), settings)
+  return marks.to_header(header(kind(settings)), settings)
 
 
 def file_line(record: Record, settings: Mapping[str, Any]) -> str:
   """A row as a line of the file of its run, without its line end."""
-  return marks.to_line(to_line(record, settings['task']), settings)
+  return marks.to_line(to_line(record, kind(settings)), settings)
 
 
 def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
@@ -111,7 +136,7 @@ def parser(settings: Mapping[str, Any]) -> Callable[[str], Record]:
 
   def parse(line: str) -> Record:
     row = marks.from_line(line, settings)
-    record = from_line(row, settings['task'])
+    record = from_line(row, kind(settings))
     try:
       records.check(record, settings)
     except ValueError as error:
@@ -177,7 +202,7 @@ def _text(record: Record, name: str) -> str:
     return repr(record.radius)
   if name == 'time':
     return str(dt.timedelta(seconds=record.time))
-  value = getattr(record, name)
+  value = getattr(record, _FIELDS.get(name, name))
   if isinstance(value, tuple):
     return _votes_text(value)
   if isinstance(value, dict):

@@ -1,0 +1,95 @@
+"""Runs of a cascade: rows with votes of every level that was visited."""
+
+import numpy as np
+import pytest
+
+from configs import digits
+from dualrs_jax.evaluation import asked, certify_source, summary, tsv
+from dualrs_jax.runtime import settings as settings_lib
+from tests.evaluation.conftest import SIGMAS
+
+GRID = [0.0, 0.1, 0.25, 0.5]
+CASCADE = {'smoothing': 'cascade', 'certificate': None, 'estimator_sigma': None}
+
+
+def certify(classifier, source, directory, settings, positions=None):
+  return certify_source.certify_source(
+    None,
+    classifier,
+    source,
+    directory,
+    settings=settings,
+    seed=1,
+    chunk_size=40,
+    positions=np.arange(12) if positions is None else positions,
+    report_radii=(0.0,),
+  )
+
+
+def timeless(rows):
+  return [row._replace(time=0.0) for row in rows]
+
+
+@pytest.mark.parametrize(
+  ('goal', 'radii'), [(None, []), ('grid', GRID), ('full', [])]
+)
+def test_rows_say_what_their_votes_amount_to(
+  classifier, source, settings, tmp_path, goal, radii
+):
+  settings |= CASCADE | {'goal': goal, 'radii': radii}
+  rows = certify(classifier, source, tmp_path, settings)
+  assert any(row.predict >= 0 for row in rows)
+  assert len({row.sigma_index for row in rows}) > 1
+  recorded = settings_lib.read(tmp_path / 'settings.json')
+  read = tsv.read(tmp_path / 'rows.tsv', recorded)
+  assert sorted(timeless(read)) == sorted(timeless(rows))
+  first, line = (tmp_path / 'rows.tsv').read_text().splitlines()[:2]
+  assert 'earlier_radius' in first
+  assert 'estimator' not in first
+  for row in rows:
+    assert row.radius <= min(row.estimator_radius, row.classifier_radius)
+    if row.predict >= 0:
+      voted = [k for k, cast in row.classifier_cast.items() if cast[1]]
+      assert sorted(voted) == list(range(row.sigma_index, len(SIGMAS)))
+  changed = line.replace(f'\t{rows[0].classifier_radius!r}\t', '\t0.123\t')
+  with pytest.raises(ValueError, match='makes it'):
+    tsv.parser(recorded)(changed.replace('inf', '0.5'))
+  again = certify(classifier, source, tmp_path, settings, np.arange(3))
+  assert timeless(again) == timeless(rows[:3])
+
+
+def test_predictions(classifier, source, settings, tmp_path):
+  settings |= CASCADE | {'task': 'predict', 'n0': None}
+  rows = certify(classifier, source, tmp_path, settings)
+  assert any(row.status == 'predicted' for row in rows)
+  recorded = settings_lib.read(tmp_path / 'settings.json')
+  read = tsv.read(tmp_path / 'rows.tsv', recorded)
+  assert timeless(read) == timeless(rows)
+
+
+def test_the_largest_radius_is_that_of_the_largest_level(settings):
+  settings |= CASCADE
+  run = summary.Run('cascade', settings, [])
+  dual = summary.largest_radius(run)
+  alone = settings | {'smoothing': 'single', 'sigmas': [max(SIGMAS)]}
+  assert dual == summary.largest_radius(summary.Run('single', alone, []))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'label'),
+  [
+    ({}, 'cascade'),
+    ({'protocol': 'fixed'}, 'cascade-fixed'),
+    ({'goal': 'full'}, 'cascade-full'),
+    ({'task': 'predict'}, 'predict-cascade'),
+    ({'label': 'mine'}, 'mine'),
+  ],
+)
+def test_labels(changes, label):
+  config = digits.get_config()
+  with config.unlocked():
+    config.certify.update({'smoothing': 'cascade', **changes})
+  [run] = asked.runs(config)
+  assert asked.label(config, run) == label
+  assert run['estimator_sigma'] is None
+  assert run['sigmas'] == list(digits.SIGMAS)
