@@ -52,7 +52,7 @@ def test_rows_say_what_their_votes_amount_to(
       voted = [k for k, cast in row.classifier_cast.items() if cast[1]]
       assert sorted(voted) == list(range(row.sigma_index, len(SIGMAS)))
   changed = line.replace(f'\t{rows[0].classifier_radius!r}\t', '\t0.123\t')
-  with pytest.raises(ValueError, match='makes it'):
+  with pytest.raises(ValueError, match='make it'):
     tsv.parser(recorded)(changed.replace('inf', '0.5'))
   again = certify(classifier, source, tmp_path, settings, np.arange(3))
   assert timeless(again) == timeless(rows[:3])
