@@ -114,9 +114,9 @@ def _row_by_row(results):
   larger, smaller = (100 * np.mean(d > 0) for d in (one - other, other - one))
   yield (
     'Of `agreement` and the cascade, the first has the larger radius on'
-    f' {larger:.0f} % of the images, by {_mean(one - other):.3f} on average, the'
-    f' other on {smaller:.0f} %, by {_mean(other - one):.3f}; on the rest they'
-    ' are equal, or both abstain.'
+    f' {larger:.0f} % of the images, by {_mean(one - other):.3f} on average,'
+    f' the other on {smaller:.0f} %, by {_mean(other - one):.3f}; on the rest'
+    ' they are equal, or both abstain.'
   )
 
 

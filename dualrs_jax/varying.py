@@ -15,6 +15,7 @@ References:
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -181,12 +182,11 @@ def _quantile(mass: float, pixels: int, offset: float) -> float:
   deviation = math.sqrt(2 * (pixels + 2 * offset**2))
   low = max(0.0, mean - 12 * deviation)
   high = mean + 40 * deviation
-  return float(
-    optimize.brentq(
-      lambda squared: cdf(squared, pixels, offset) - mass,
-      low,
-      high,
-      xtol=1e-12 * deviation,
-      rtol=8.9e-16,
-    )
+  found: Any = optimize.brentq(
+    lambda squared: cdf(squared, pixels, offset) - mass,
+    low,
+    high,
+    xtol=1e-12 * deviation,
+    rtol=np.float64(8.9e-16),
   )
+  return float(found)

@@ -121,21 +121,28 @@ def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
   return _dual(ballots, settings)
 
 
-def plan(settings: Mapping[str, Any]) -> Plan | CascadePlan:
+def cascade_plan(settings: Mapping[str, Any]) -> CascadePlan:
+  """What an adaptive run of a cascade fixes before its first vote.
+
+  Args:
+    settings: Those of the run, see `verdict`.
+  """
+  return _cascade_plan(
+    tuple(settings['sigmas']),
+    settings['goal'],
+    tuple(settings['radii']),
+    settings['n0'],
+    settings['n'],
+    statistical_alpha(settings),
+  )
+
+
+def plan(settings: Mapping[str, Any]) -> Plan:
   """What an adaptive run fixes before its first vote.
 
   Args:
     settings: Those of the run, see `verdict`.
   """
-  if settings['smoothing'] == 'cascade':
-    return _cascade_plan(
-      tuple(settings['sigmas']),
-      settings['goal'],
-      tuple(settings['radii']),
-      settings['n0'],
-      settings['n'],
-      statistical_alpha(settings),
-    )
   return _plan(
     tuple(settings['sigmas']),
     settings['estimator_sigma'] or settings['sigmas'][0],
@@ -201,7 +208,7 @@ def _cascade_verdict(ballots: Ballots, settings) -> Verdict:
     found = _cascade(ballots.classifier, settings)
   else:
     found = cascade_plans.certificate_of_counts(
-      ballots.classifier, ballots.classifier_cast, plan(settings)
+      ballots.classifier, ballots.classifier_cast, cascade_plan(settings)
     )
   level = int(found.sigma_index)
   first = settings['radii'][0] if settings['radii'] else 0.0
