@@ -22,8 +22,8 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import confidence, majorities, smoothing, validation, voting
 from dualrs_jax import experts as experts_lib
+from dualrs_jax import majorities, smoothing, validation, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import (
   CascadeCertificate,
@@ -98,8 +98,13 @@ def certify_cascade(
   References:
     Jeong and Shin (2023), https://arxiv.org/abs/2310.16779
   """
+  image = validation.as_array(image, 'The image')
+  sigmas = validation.as_array(sigmas, 'sigmas')
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
   validation.check_votes(n0, n, alpha, chunk_size)
-  experts = checked_experts(classifier, image, sigmas, key, noise)
+  experts = checked_experts(classifier, image, sigmas, key, noise, chunk_size)
   return _certify_cascade(
     experts,
     jnp.asarray(image, jnp.float32),
@@ -115,14 +120,15 @@ def certify_cascade(
 
 
 def checked_experts(
-  classifier, image, sigmas, key, noise
+  classifier, image, sigmas, key, noise, chunk_size
 ) -> tuple[Classifier, ...]:
   """Checks what the entry points share; returns one classifier, or K."""
   validation.check_sigmas(sigmas)
   validation.check_image(image)
   validation.check_key(key)
   voting.check_noise(noise, image, sigmas)
-  return experts_lib.checked(classifier, image, np.shape(sigmas)[0])
+  levels = np.shape(sigmas)[0]
+  return experts_lib.checked(classifier, image, levels, chunk_size)
 
 
 @functools.partial(
@@ -135,7 +141,7 @@ def _certify_cascade(
   selects = functools.partial(voting.count_votes, n0=n0, n=0, **options)
   estimates = functools.partial(voting.count_votes, n0=0, n=n, **options)
   levels = jnp.arange(sigmas.shape[0])
-  classes = voting.num_classes(experts[0], image)
+  classes = voting.num_classes(experts[0], image, batch=chunk_size)
 
   def select(level):
     args = experts, level, selects, image, sigmas[level], key
@@ -196,11 +202,15 @@ def predict_cascade(
   Raises:
     ValueError: If an argument is invalid, see `certify_cascade`.
   """
+  image = validation.as_array(image, 'The image')
+  sigmas = validation.as_array(sigmas, 'sigmas')
+  n = validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
   validation.check_chunk_size(chunk_size)
-  confidence.check_alpha(alpha)
-  experts = checked_experts(classifier, image, sigmas, key, noise)
-  share = alpha / np.shape(sigmas)[0]
-  smoothing.check_prediction_possible(n, share)
+  experts = checked_experts(classifier, image, sigmas, key, noise, chunk_size)
+  levels = np.shape(sigmas)[0]
+  smoothing.check_prediction_possible(n, alpha, share=1 / levels)
   return _predict_cascade(
     experts,
     jnp.asarray(image, jnp.float32),
@@ -208,7 +218,7 @@ def predict_cascade(
     key,
     voting.as_pytree(noise),
     n=n,
-    alpha=share,
+    alpha=alpha / levels,
     chunk_size=chunk_size,
     mesh=mesh,
   )
@@ -228,7 +238,7 @@ def _predict_cascade(
     noise=noise,
     mesh=mesh,
   )
-  classes = voting.num_classes(experts[0], image)
+  classes = voting.num_classes(experts[0], image, batch=chunk_size)
 
   def sample(level):
     args = experts, level, count, image, sigmas[level], key

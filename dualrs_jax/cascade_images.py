@@ -73,6 +73,10 @@ def certify_cascade_images(
     ValueError: If an argument is invalid; at once, or, if it is an image, when
       its turn comes.
   """
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
+  sigmas = validation.as_array(sigmas, 'sigmas')
   validation.check_chunk_size(chunk_size)
   validation.check_key(key)
   validation.check_sigmas(sigmas)
@@ -84,8 +88,10 @@ def certify_cascade_images(
   if first is None:
     return iter(())
   networks = [
-    (network, voting.num_classes(network, first[1]))
-    for network in experts.checked(classifier, first[1], len(plan.sigmas))
+    (network, voting.num_classes(network, first[1], batch=chunk_size))
+    for network in experts.checked(
+      classifier, first[1], len(plan.sigmas), chunk_size
+    )
   ]
   if mesh is None:
     mesh = sharding.votes_mesh()

@@ -89,21 +89,17 @@ def plan(
 
   Raises:
     ValueError: If the goal is unknown or does not fit the radii, alpha is
-      outside (0, 1), n0 or n is no number of votes, or n votes can never
-      certify at alpha.
+      outside (0, 1), or n0 or n is no number of votes.
+    NeverCertifies: If n votes can never certify at alpha.
   """
   validation.check_selection(n0)
-  validation.check_whole('n', n)
+  validation.check_votes_number('n', n)
   confidence.check_alpha(alpha)
   radii = tuple(float(radius) for radius in radii)
   plans.check_goal(goal, radii)
   share = plans.final_share(goal)
+  plans.check_possible(n, alpha, 'cascade', [1.0], share)
   bounds = Lookup(sequential.table(n, alpha, final_share=share))
-  if not bounds.final[0] > 0:
-    raise ValueError(
-      f'n = {n} votes can never certify at alpha = {alpha:g}, not even when all'
-      f' agree: it takes at least {plans.fewest_votes(n, [bounds])}.'
-    )
   return CascadePlan(
     sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
     goal=goal,

@@ -146,6 +146,10 @@ def certify_distance_level(
   References:
     Sukenik, Kuvshinov and Gunnemann (2022), https://arxiv.org/abs/2110.05365
   """
+  image = validation.as_array(image, 'The image')
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
   validation.check_image(image)
   validation.check_key(key)
   validation.check_votes(n0, n, alpha, chunk_size)

@@ -121,6 +121,13 @@ def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
   return _dual(ballots, settings)
 
 
+def any_plan(settings: Mapping[str, Any]) -> Plan | CascadePlan:
+  """That of a run of either kind, see `plan`."""
+  return (cascade_plan if settings['smoothing'] == 'cascade' else plan)(
+    settings
+  )
+
+
 def cascade_plan(settings: Mapping[str, Any]) -> CascadePlan:
   """What an adaptive run of a cascade fixes before its first vote.
 
