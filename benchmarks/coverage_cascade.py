@@ -143,10 +143,11 @@ def coroutine_case(goal, noise, patience=None) -> Case:
     n=cases.N,
     alpha=cases.ALPHA,
   )
-  z = cases.worst_truth(plan.bounds.table)
+  table = cases.table_of(plan.bounds)
+  z = cases.worst_truth(table)
   asked = z + cases.BELOW / 2
   radii = {'radius': (asked,), 'grid': (0.25, asked, asked + 0.25), 'full': ()}
-  limits = cases.limits_of(plan.bounds.table, z)
+  limits = cases.limits_of(table, z)
   event = functools.partial(
     of_coroutine,
     plan=dataclasses.replace(plan, radii=radii[goal]),

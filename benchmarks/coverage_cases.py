@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special, stats
 
 from dualrs_jax import boundaries, sequential
+from dualrs_jax.lookups import Lookup
 
 ALPHA = 0.05
 N = 256
@@ -137,6 +138,12 @@ def worst_truth(*tables, near=0.5, points=64):
 
 
 @functools.cache
+def table_of(lookup):
+  """The table of planned bounds."""
+  assert isinstance(lookup, Lookup)
+  return lookup.table
+
+
 def share(part):
   """The bounds that a share of alpha gives."""
   return sequential.table(N, part * ALPHA)

@@ -80,8 +80,8 @@ def plan_of(name, goal):
   )
   top, rival = plan.agrees or plan.selected
   # Of two classes, the form with a runner-up adds nothing.
-  assert np.all(rival.table.bounds <= top.table.bounds)
-  tables = (plan.keeps.table, top.table)
+  assert np.all(cases.table_of(rival).bounds <= cases.table_of(top).bounds)
+  tables = (cases.table_of(plan.keeps), cases.table_of(top))
   z = cases.worst_truth(*(tables if plan.agrees else tables[1:]))
   asked = z + cases.BELOW / 2
   radii = {'radius': (asked,), 'grid': (0.25, asked, asked + 0.25), 'full': ()}

@@ -104,7 +104,7 @@ def mistakes() -> Iterator[Case]:
   name = 'Clopper-Pearson of fixed n at every look'
   yield Case(name, '', event, exact, 'caught')
   plan, z, _ = coverage_coroutines.plan_of('single stage', 'radius')
-  tables = [fixed_bounds(part.table.alpha) for part in plan.selected]
+  tables = [fixed_bounds(part.alpha) for part in plan.selected]
   selected = tuple(map(plans.Lookup, tables))
   event = functools.partial(
     coverage_coroutines.of_coroutine,
