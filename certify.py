@@ -12,6 +12,7 @@ among them
     --config.certify.goal=radius --config.certify.radii='(0.5,)'
     --config.certify.protocol=fixed       n votes on every image
     --config.certify.smoothing=single     plain smoothing at every noise level
+    --config.certify.smoothing=cascade    the largest level that is sure answers
     --config.certify.protocol=paper       the certificate of Sun et al. (2026)
     --config.certify.task=predict         predictions without radii
     --config.certify.protocol=open        votes can be added: later, a larger n

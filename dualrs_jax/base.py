@@ -100,8 +100,8 @@ class Cast(NamedTuple):
     estimation: In the sample that bounds, shape [...].
   """
 
-  selection: int | Int[np.ndarray, '*batch']
-  estimation: int | Int[np.ndarray, '*batch']
+  selection: int | Int[Array | np.ndarray, '*batch']
+  estimation: int | Int[Array | np.ndarray, '*batch']
 
 
 class AdaptiveCertificate(NamedTuple):
@@ -131,6 +131,50 @@ class AdaptiveCertificate(NamedTuple):
   classifier_counts: Counts
   estimator_cast: Cast
   classifier_cast: Cast
+
+
+class CascadeCertificate(NamedTuple):
+  """The answer of a cascade of noise levels.
+
+  Only `radius` belongs to the guarantee in full. The other two are each valid
+  at the same alpha, one at a time, and show what limits it.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    radius: The certified l2 radius in pixel units; 0 for an abstention.
+    sigma_index: The level that answers, an index into `sigmas`.
+    earlier_radius: Within it no earlier level answers another class; infinite
+      for the first level, and 0 where this is undecided.
+    level_radius: Within it the level that answers keeps its class; 0 where
+      this is undecided.
+    counts: Votes over the classes at each level, arrays of shape
+      [..., K, classes]; estimation votes are zero at a level after the one
+      that answers.
+    cast: How many votes were cast at each level, arrays of shape [..., K].
+  """
+
+  prediction: int | Int[Array | np.ndarray, '*batch']
+  radius: float | Float[Array | np.ndarray, '*batch']
+  sigma_index: int | Int[Array | np.ndarray, '*batch']
+  earlier_radius: float | Float[Array | np.ndarray, '*batch']
+  level_radius: float | Float[Array | np.ndarray, '*batch']
+  counts: Counts
+  cast: Cast
+
+
+class CascadePrediction(NamedTuple):
+  """A prediction of a cascade of noise levels, without a radius.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    sigma_index: The level that answers, or `ABSTAIN`.
+    counts: The votes over the classes at each level, [..., K, classes]; all
+      zero at a level that was not visited.
+  """
+
+  prediction: Int[Array | np.ndarray, '*batch']
+  sigma_index: Int[Array | np.ndarray, '*batch']
+  counts: Int[Array | np.ndarray, '*batch levels classes']
 
 
 class Prediction(NamedTuple):

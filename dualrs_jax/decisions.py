@@ -4,25 +4,24 @@ Adaptive certification of one image is a coroutine: it asks for votes of one
 stage at a time, is sent their counts, and returns a certificate as soon as the
 goal is decided. It sees nothing but the votes of its own image, at looks that
 were fixed before, so a certificate depends neither on other images nor on how
-votes are batched. `adaptive` runs many of them against a device.
+votes are batched. `scheduler` runs many of them against a device.
 
 What is claimed is up to `plans`. The rest is here, and a bad choice costs votes
 or an abstention, never the guarantee. docs/adaptive.md has the argument.
 """
 
+import abc
 import math
 from collections.abc import Generator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from dualrs_jax import lookups, noise, plans
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
+from dualrs_jax.plans import ESTIMATOR as ESTIMATOR
 from dualrs_jax.plans import AnyLookup, Plan
-
-#: The stage of the estimator; the classifier at level k is stage k.
-ESTIMATOR = -1
 
 #: How sure a plan must be, in standard deviations, before it gives up.
 _PATIENCE = 2.5
@@ -42,6 +41,18 @@ class Request(NamedTuple):
   stage: int
   split: int
   votes: int
+
+
+class Votes(NamedTuple):
+  """Votes of one stage and split.
+
+  Attributes:
+    cast: How many, the invalid ones included.
+    counts: The valid ones for each level or class.
+  """
+
+  cast: int
+  counts: Int[np.ndarray, '...'] | np.int64
 
 
 def certification(
@@ -83,11 +94,31 @@ def is_decided(plan: Plan, begun: AdaptiveCertificate) -> bool:
   return image.next_stage() is None
 
 
-class _Image:
+def votes_of(begun: AdaptiveCertificate) -> dict[tuple[int, int], Votes]:
+  """The votes of a certificate by stage and split, where there are any."""
+  found = {}
+  for split in (noise.SELECTION, noise.ESTIMATION):
+    counts = dict(enumerate(np.asarray(begun.classifier_counts[split])))
+    counts[ESTIMATOR] = np.asarray(begun.estimator_counts[split])
+    cast = dict(enumerate(np.asarray(begun.classifier_cast[split]).tolist()))
+    cast[ESTIMATOR] = int(begun.estimator_cast[split])
+    for stage, number in cast.items():
+      if number:
+        found[stage, split] = Votes(number, counts[stage])
+  return found
+
+
+class Pursuit(abc.ABC):
   """What is known of one image, and what it should ask for next."""
 
-  def __init__(self, plan: Plan):
-    self._plan = plan
+  def __init__(self, plan: Any, tolerance: float = 0.0):
+    """Starts without a vote.
+
+    Args:
+      plan: What was fixed before.
+      tolerance: The share of the radius that is not worth the other votes.
+    """
+    self._plan, self._tolerance = plan, tolerance
     levels = len(plan.sigmas)
     stages = [ESTIMATOR, *range(levels)]
     self.level = 0
@@ -95,34 +126,6 @@ class _Image:
     self.selection = {}
     self.estimation = {}
     self.cast = {stage: [0, 0] for stage in stages}
-
-  def take(self, begun: AdaptiveCertificate) -> None:
-    """Starts from the votes of a certificate."""
-    for split, kept in enumerate((self.selection, self.estimation)):
-      classifier = np.asarray(begun.classifier_counts[split])
-      votes = dict(enumerate(classifier))
-      votes[ESTIMATOR] = np.asarray(begun.estimator_counts[split])
-      cast = dict(enumerate(np.asarray(begun.classifier_cast[split]).tolist()))
-      cast[ESTIMATOR] = begun.estimator_cast[split]
-      for stage, number in cast.items():
-        if number:
-          kept[stage] = votes[stage]
-          self.cast[stage][split] = int(number)
-    self._chosen()
-
-  def choose(self):
-    """Asks for the votes that choose the level and the class."""
-    if len(self._plan.sigmas) > 1:
-      yield from self.select(ESTIMATOR)
-    self._chosen()
-    yield from self.select(self.level)
-    self._chosen()
-
-  def _chosen(self) -> None:
-    if len(self._plan.sigmas) > 1:
-      self.level = int(np.argmax(self.selection[ESTIMATOR]))
-    if self.level in self.selection:
-      self.label = int(np.argmax(self.selection[self.level]))
 
   def select(self, stage: int):
     """Asks for selection votes until one choice is clearly ahead.
@@ -143,10 +146,10 @@ class _Image:
 
   def next_stage(self) -> int | None:
     """The stage to advance, or None if the goal is decided."""
-    now, hope = self._terms(None), self._terms(_PATIENCE)
-    guess = self._terms(0.0)
+    now, hope = self.terms(None), self.terms(_PATIENCE)
+    guess = self.terms(0.0)
     target = self._target(_radius(now), _radius(hope))
-    if target is not None and self._plan.tolerance:
+    if target is not None and self._tolerance:
       target = self._nearly(target, _radius(now), _radius(guess))
     if target is None:
       return None
@@ -170,7 +173,7 @@ class _Image:
       low: What is certified now.
       likely: What all votes would certify at the rates so far.
     """
-    enough = (1 - self._plan.tolerance) * likely
+    enough = (1 - self._tolerance) * likely
     if enough <= 0:
       return target
     return min(target, enough) if low < enough else None
@@ -185,7 +188,8 @@ class _Image:
       return None
     return max(plan.radii[at], math.ulp(0.0))
 
-  def _terms(self, sure: float | None) -> list[dict[int, float]]:
+  @abc.abstractmethod
+  def terms(self, sure: float | None) -> list[dict[int, float]]:
     """The terms of R, each with the radii that different stages give it.
 
     R is the smallest term, and a term the largest of its radii.
@@ -194,20 +198,55 @@ class _Image:
       sure: None for what is certified now; else what all votes would certify,
         see `Lookup.hoped`.
     """
+
+
+class _Image(Pursuit):
+  """One image under a composition rule."""
+
+  def __init__(self, plan: Plan):
+    super().__init__(plan, plan.tolerance)
+
+  def take(self, begun: AdaptiveCertificate) -> None:
+    """Starts from the votes of a certificate."""
+    kept = {
+      noise.SELECTION: self.selection,
+      noise.ESTIMATION: self.estimation,
+    }
+    for (stage, split), votes in votes_of(begun).items():
+      kept[split][stage] = votes.counts
+      self.cast[stage][split] = votes.cast
+    self._chosen()
+
+  def choose(self):
+    """Asks for the votes that choose the level and the class."""
+    if len(self._plan.sigmas) > 1:
+      yield from self.select(ESTIMATOR)
+    self._chosen()
+    yield from self.select(self.level)
+    self._chosen()
+
+  def _chosen(self) -> None:
+    if len(self._plan.sigmas) > 1:
+      self.level = int(np.argmax(self.selection[ESTIMATOR]))
+    if self.level in self.selection:
+      self.label = int(np.argmax(self.selection[self.level]))
+
+  def terms(self, sure: float | None) -> list[dict[int, float]]:
+    """Those of the level that is selected, and of every other one."""
     plan = self._plan
     terms = [{self.level: self._agreement(self.level, plan.selected, sure)}]
     if len(plan.sigmas) == 1:
       return terms
     cast, votes = self.estimated(ESTIMATOR), self.estimation.get(ESTIMATOR)
     counts = [0] * len(plan.sigmas) if votes is None else votes.tolist()
-    keeps = _read(plan.keeps, cast, cast - counts[self.level], sure)
+    keeps = read(plan.keeps, cast, cast - counts[self.level], sure)
     invalid = cast - sum(counts)
     for k in range(len(plan.sigmas)):
       if k == self.level:
         continue
       radius = _down(plan.estimator_sigma * keeps)
       if plan.avoids is not None:
-        avoids = _read(plan.avoids, cast, counts[k] + invalid, sure)
+        avoids = read(plan.avoids, cast, counts[k] + invalid, sure)
         gap = _down(keeps + avoids)
         radius = max(radius, _down(plan.estimator_sigma / 2 * gap))
       options = {ESTIMATOR: radius}
@@ -226,8 +265,8 @@ class _Image:
       failures = cast - counts[self.label]
       others = counts[: self.label] + counts[self.label + 1 :]
       rival = max(others, default=0) + (cast - sum(counts))
-    ours = _read(top, cast, failures, sure)
-    theirs = _read(rivals, cast, rival, sure)
+    ours = read(top, cast, failures, sure)
+    theirs = read(rivals, cast, rival, sure)
     margin = max(ours, _down(ours + theirs) / 2)
     return _down(self._plan.sigmas[level] * margin)
 
@@ -256,7 +295,10 @@ def _radius(terms: Sequence[dict[int, float]]) -> float:
   return min(max(options.values()) for options in terms)
 
 
-def _read(lookup: AnyLookup, cast: int, failures: int, sure: float | None):
+def read(
+  lookup: AnyLookup, cast: int, failures: int, sure: float | None
+) -> float:
+  """A bound: as it is now, or as `terms` hopes for it."""
   if sure is None:
     return lookup.present(cast, failures)
   return lookup.hoped(cast, failures, sure)

@@ -29,6 +29,7 @@ from dualrs_jax import (
   validation,
   voting,
 )
+from dualrs_jax import experts as experts_lib
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import (
   ABSTAIN,
@@ -139,23 +140,7 @@ def checked_experts(
       f'The estimator chooses among {width} noise levels, but sigmas holds'
       f' {levels}.'
     )
-  if callable(classifier) or not isinstance(classifier, tuple | list):
-    return (voting.as_pytree(classifier),)
-  experts = tuple(voting.as_pytree(expert) for expert in classifier)
-  if len(experts) != levels:
-    raise ValueError(
-      f'There are {len(experts)} experts for {levels} noise levels; give one'
-      ' per level, or a single classifier for all.'
-    )
-  widths = {
-    voting.num_classes(expert, image, batch=chunk_size) for expert in experts
-  }
-  if len(widths) > 1:
-    raise ValueError(
-      'The experts must share their classes, but their widths are'
-      f' {sorted(widths)}.'
-    )
-  return experts
+  return experts_lib.checked(classifier, image, levels, chunk_size)
 
 
 @functools.partial(
@@ -193,7 +178,7 @@ def _certify_dual(
   selected = jnp.argmax(estimator_counts.selection)
 
   def count_level(level) -> Counts:
-    return _count_expert(experts, level, count, image, sigmas[level], key)
+    return experts_lib.count(experts, level, count, image, sigmas[level], key)
 
   def compose(classifier_counts: Counts) -> DualCertificate:
     return certificate(
@@ -210,7 +195,7 @@ def _certify_dual(
 
   counts = Counts(*(unsampled((levels, classes)) for _ in range(2)))
   if not certificate.agrees:
-    return compose(_put(counts, selected, count_level(selected)))
+    return compose(experts_lib.put(counts, selected, count_level(selected)))
 
   def may_help(counts: Counts, level, waiting):
     """Whether unanimous votes at this level could enlarge the radius."""
@@ -222,7 +207,9 @@ def _certify_dual(
         for votes, split in zip((n0, n), counts, strict=True)
       )
     )
-    without = _put(hope, level, Counts(unsampled(classes), unsampled(classes)))
+    without = experts_lib.put(
+      hope, level, Counts(unsampled(classes), unsampled(classes))
+    )
     return compose(hope).radius > compose(without).radius
 
   def visit(carry, level):
@@ -234,29 +221,15 @@ def _certify_dual(
       lambda _: Counts(unsampled(classes), unsampled(classes)),
       level,
     )
-    return (_put(counts, level, sampled), waiting.at[level].set(False)), None
+    return (
+      experts_lib.put(counts, level, sampled),
+      waiting.at[level].set(False),
+    ), None
 
   # The selected level first, then the others in their own order.
   order = jnp.argsort(jnp.arange(levels) != selected, stable=True)
   (counts, _), _ = lax.scan(visit, (counts, jnp.ones(levels, bool)), order)
   return compose(counts)
-
-
-def _count_expert(experts, level, count, image, sigma, key) -> Counts:
-  """Votes at one level: of the only classifier, or of the level's expert."""
-  if len(experts) == 1:
-    return count(experts[0], image, sigma, key)
-  return lax.switch(
-    level,
-    [functools.partial(count, expert) for expert in experts],
-    image,
-    sigma,
-    key,
-  )
-
-
-def _put(counts: Counts, level, row: Counts) -> Counts:
-  return jax.tree.map(lambda table, new: table.at[level].set(new), counts, row)
 
 
 def predict_dual(
@@ -359,7 +332,7 @@ def _predict_dual(
   if sigmas.shape[0] == 1:
     level = jnp.zeros_like(level)
   usable = jnp.maximum(level, 0)
-  votes = _count_expert(
+  votes = experts_lib.count(
     experts, usable, count, image, sigmas[usable], key
   ).estimation
   validation.check_classes(votes.shape[-1])

@@ -25,6 +25,9 @@ GOALS = ('radius', 'grid', 'full')
 
 AnyLookup = Lookup | OpenLookup
 
+#: The stage of the estimator; the classifier at level k is stage k.
+ESTIMATOR = -1
+
 #: The share of a classifier's alpha that bounds its runner-up, each of them:
 #: the binding competitor is one fixed class.
 RUNNER_UP_SHARE = 0.1
@@ -84,6 +87,10 @@ class Plan:
     """Whether votes may be added to those of a certificate."""
     return self.keeps.grows
 
+  def sigma_of(self, stage: int) -> float:
+    """The noise level of a stage: of a level, or of the `ESTIMATOR`."""
+    return self.estimator_sigma if stage == ESTIMATOR else self.sigmas[stage]
+
 
 def plan(
   sigmas: Sequence[float],
@@ -123,9 +130,13 @@ def plan(
   validation.check_estimation(n)
   confidence.check_alpha(alpha)
   radii = validation.as_radii(radii)
-  _check_goal(goal, radii)
+  check_goal(goal, radii)
   _check_tolerance(goal, tolerance)
-  _check_possible(n, alpha, goal, certificate, len(sigmas), bounds)
+  levels = len(sigmas)
+  shares = [certificate.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
+  if levels > 1:
+    shares.append(certificate.keeps)
+  check_possible(n, alpha, goal, certificate.name, shares, bounds)
 
   aim = 'nearly full' if tolerance else goal
 
@@ -138,14 +149,14 @@ def plan(
       lookup(part * RUNNER_UP_SHARE),
     )
 
-  rule, levels = certificate, len(sigmas)
+  rule = certificate
   return Plan(
     sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
     estimator_sigma=float(np.float32(estimator_sigma)),
     rule=rule,
     goal=goal,
     radii=radii,
-    selection_looks=_selection_looks(n0),
+    selection_looks=doubling_looks(n0),
     keeps=lookup(rule.keeps),
     avoids=lookup(rule.avoids) if rule.avoids else None,
     selected=classifier(rule.selected_share(levels)),
@@ -209,18 +220,24 @@ class NeverCertifies(ValueError):
     )
 
 
-def _check_possible(
+def check_possible(
   n: int,
   alpha: float,
   goal: str,
-  rule: CompositionRule,
-  levels: int,
+  name: str,
+  shares: Sequence[float],
   bounds: lookups.Kind,
 ) -> None:
-  """Raises NeverCertifies unless n unanimous votes certify at alpha."""
-  shares = [rule.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
-  if levels > 1:
-    shares.append(rule.keeps)
+  """Raises NeverCertifies unless n unanimous votes certify at alpha.
+
+  Args:
+    n: The number of votes.
+    alpha: The failure probability.
+    goal: One of `GOALS`.
+    name: Of the rule.
+    shares: Of alpha, for the bounds without which there is no certificate.
+    bounds: The kind of them.
+  """
 
   def possible(n: int, alpha: float) -> bool:
     return all(bounds.possible(n, alpha * share, goal) for share in shares)
@@ -234,7 +251,7 @@ def _check_possible(
   raise NeverCertifies(
     n,
     alpha,
-    rule.name,
+    name,
     fewest=next((m for m in more if possible(m, alpha)), None),
     # Twice as much as is needed: something may take a part of it.
     least_alpha=next(
@@ -287,7 +304,7 @@ def certificate_of_counts(
     plan.sigmas,
     plan.estimator_sigma,
   )
-  claimed = _claim(plan, float(radii.radius))
+  claimed = claim(plan.goal, plan.radii, float(radii.radius))
   return AdaptiveCertificate(
     prediction=ABSTAIN if claimed is None else label,
     radius=claimed or 0.0,
@@ -328,12 +345,12 @@ def _classifier_bound(votes, cast: int, label: int, tables):
   return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)
 
 
-def _claim(plan: Plan, radius: float) -> float | None:
+def claim(goal: str, radii: Sequence[float], radius: float) -> float | None:
   """The radius that is reported, or None for an abstention."""
-  if plan.goal == 'full':
+  if goal == 'full':
     return radius if radius > 0 else None
-  at = reached(plan.radii, radius)
-  return plan.radii[at - 1] if at else None
+  at = reached(radii, radius)
+  return radii[at - 1] if at else None
 
 
 def reached(radii: Sequence[float], radius: float) -> int:
@@ -341,7 +358,8 @@ def reached(radii: Sequence[float], radius: float) -> int:
   return bisect.bisect_right(radii, radius) if radius > 0 else 0
 
 
-def _selection_looks(n0: int) -> tuple[int, ...]:
+def doubling_looks(n0: int) -> tuple[int, ...]:
+  """Numbers of selection votes at which a clear choice may end it."""
   doubled = [_FIRST_SELECTION]
   while doubled[-1] < n0:
     doubled.append(2 * doubled[-1])
@@ -358,7 +376,8 @@ def _check_tolerance(goal: str, tolerance: float) -> None:
     )
 
 
-def _check_goal(goal: str, radii: tuple[float, ...]) -> None:
+def check_goal(goal: str, radii: tuple[float, ...]) -> None:
+  """Raises ValueError unless the goal is known and fits the radii."""
   if goal not in GOALS:
     raise ValueError(f'goal must be one of {", ".join(GOALS)}, not {goal!r}.')
   wanted = {'radius': len(radii) == 1, 'grid': bool(radii), 'full': not radii}

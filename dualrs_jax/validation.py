@@ -224,6 +224,12 @@ def as_radii(radii: Any) -> tuple[float, ...]:
 
 def check_levels(sigmas, estimator_sigma) -> None:
   """Raises ValueError unless the noise levels of both stages make sense."""
+  check_sigmas(sigmas)
+  check_scalar_sigma(estimator_sigma, 'estimator_sigma')
+
+
+def check_sigmas(sigmas) -> None:
+  """Raises ValueError unless there are noise levels, and they make sense."""
   sigmas = as_array(sigmas, 'sigmas')
   if len(np.shape(sigmas)) != 1 or np.shape(sigmas)[0] == 0:
     raise ValueError(
@@ -231,4 +237,3 @@ def check_levels(sigmas, estimator_sigma) -> None:
       f' {np.shape(sigmas)}.'
     )
   check_sigma(sigmas, 'sigmas')
-  check_scalar_sigma(estimator_sigma, 'estimator_sigma')

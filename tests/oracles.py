@@ -81,6 +81,50 @@ def bands(direction, edges, answers):
   )
 
 
+def _bands_by_level(direction, edges, answers, sigmas, images, sigma):
+  level = jnp.argmin(jnp.abs(sigma[:, None] - sigmas[None]), axis=1)
+  along = _along(images, direction)
+  beyond = (along[:, None] > edges[level]).astype(jnp.int32).sum(axis=1)
+  flat = level * answers.shape[1] + beyond
+  return _one_hot(jnp.take(answers.reshape(-1), flat), 3)
+
+
+def bands_by_level(direction, edges, answers, sigmas):
+  """`bands` for each noise level, which it recognises by its sigma.
+
+  At level k it answers answers[k][number of edges[k] below direction . z].
+  """
+  return Partial(
+    _bands_by_level,
+    jnp.float32(direction),
+    jnp.float32(edges),
+    jnp.int32(answers),
+    jnp.float32(sigmas),
+  )
+
+
+def bands_probabilities(edges, answers, sigma, at):
+  """Of three classes under noise, at points with direction . x = `at`."""
+  at = np.asarray(at, float)[..., None]
+  below = stats.norm.cdf((np.asarray(edges, float) - at) / sigma)
+  full = np.ones((*below.shape[:-1], 1))
+  parts = np.diff(np.concatenate([0 * full, below, full], axis=-1), axis=-1)
+  return parts @ np.eye(3)[np.asarray(answers)]
+
+
+def cascade_class(edges, answers, sigmas, at):
+  """The exact answers of a cascade of `bands_by_level` on a line.
+
+  The largest sigma with a class above 1/2; the smallest answers anyway.
+  """
+  found = np.full(np.shape(at), -1)
+  for level in np.argsort(sigmas)[::-1]:
+    p = bands_probabilities(edges[level], answers[level], sigmas[level], at)
+    decides = (p.max(axis=-1) > 0.5) | (level == np.argmin(sigmas))
+    found = np.where((found < 0) & decides, p.argmax(axis=-1), found)
+  return found
+
+
 def slab(direction, width):
   """Class 0 where |direction . z| <= width, else class 1."""
   return bands(direction, [-width, width], [1, 0, 1])

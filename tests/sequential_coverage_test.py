@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from benchmarks import coverage
+from benchmarks import (
+  coverage,
+  coverage_bounds,
+  coverage_cascade,
+  coverage_cases,
+  coverage_coroutines,
+  coverage_mistakes,
+)
 from tests import crossing, oracles
 
 #: For bounds and mistakes, and for coroutines, which cost more.
@@ -40,7 +47,7 @@ def _unchecked_types():
 
 def check(case, images, seed):
   if case.kind != 'caught':
-    assert case.exact <= coverage.ALPHA
+    assert case.exact <= coverage_cases.ALPHA
   low, high = case.interval(images)
   wrong = coverage.count(case.event, seed, images)
   assert low <= wrong <= high, (case.name, case.noise, case.exact, wrong)
@@ -48,8 +55,8 @@ def check(case, images, seed):
 
 def test_power():
   """Twice the level is found by all of them, 1.25 times by `IMAGES`."""
-  alpha = coverage.ALPHA
-  assert coverage.FALSE_ALARM == oracles.FALSE_ALARM
+  alpha = coverage_cases.ALPHA
+  assert coverage_cases.FALSE_ALARM == oracles.FALSE_ALARM
   assert oracles.binomial_power(COROUTINES, alpha, 2 * alpha) > 0.99
   assert oracles.binomial_power(4_564, alpha, 1.5 * alpha) > 0.985
   assert oracles.binomial_power(IMAGES, alpha, 1.25 * alpha) > 0.99
@@ -60,12 +67,12 @@ def test_power():
 @pytest.mark.parametrize('z', [-0.4, 0.3, 1.2])
 def test_exact_probability_of_one_stage(z):
   looks, limits = (3, 8, 30, 90), (0, 1, 4, 25)
-  found = coverage.exact_one(looks, limits, z)
+  found = coverage_cases.exact_one(looks, limits, z)
   expected = crossing.crossing_probability(looks, limits, z)
   assert found == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize('noise', coverage.NOISES)
+@pytest.mark.parametrize('noise', coverage_cases.NOISES)
 @pytest.mark.parametrize('z', [-0.4, 0.8])
 def test_exact_probabilities_of_two_stages(noise, z):
   """Against all sequences of the cells into which noise falls."""
@@ -92,8 +99,8 @@ def test_exact_probabilities_of_two_stages(noise, z):
   crossed = np.any(failures <= np.transpose(limits), axis=1)
   weight = np.prod(paths[:, :, 0], axis=1)
   for found, event in (
-    (coverage.exact_either, crossed.any(axis=1)),
-    (coverage.exact_both, crossed.all(axis=1)),
+    (coverage_cases.exact_either, crossed.any(axis=1)),
+    (coverage_cases.exact_both, crossed.all(axis=1)),
   ):
     expected = weight[event].sum()
     assert 1e-4 < expected < 1 or noise == 'antithetic'
@@ -102,16 +109,16 @@ def test_exact_probabilities_of_two_stages(noise, z):
 
 def test_bounds_are_wrong_as_often_as_they_may():
   """Under each rule and noise, where a claim at any look counts."""
-  cases = list(coverage.bounds_cases())
+  cases = list(coverage_bounds.bounds_cases())
   assert len(cases) == 13
   for seed, case in enumerate(cases):
     assert case.kind == 'equal'
     check(case, IMAGES, seed)
   # Most of alpha is attained, and the shares of `agreement` sum to .95.
   attained = {(case.name, case.noise): case.exact for case in cases}
-  assert attained['single stage', ''] > 0.99 * coverage.ALPHA
+  assert attained['single stage', ''] > 0.99 * coverage_cases.ALPHA
   two = attained['agreement, A_k = B_k', 'antithetic']
-  assert 0.92 * coverage.ALPHA < two < 0.95 * coverage.ALPHA
+  assert 0.92 * coverage_cases.ALPHA < two < 0.95 * coverage_cases.ALPHA
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,9 @@ def test_bounds_are_wrong_as_often_as_they_may():
 )
 def test_the_coroutine_is_wrong_as_often_as_its_bounds(name, noise, images):
   """As long as it goes on while the radius can be reached."""
-  case = coverage.coroutine_case(name, 'radius', noise, coverage.ENDLESS)
+  case = coverage_coroutines.coroutine_case(
+    name, 'radius', noise, coverage_cases.ENDLESS
+  )
   assert case.kind == 'equal'
   check(case, images, 20)
 
@@ -138,19 +147,34 @@ def test_the_coroutine_is_wrong_as_often_as_its_bounds(name, noise, images):
   ],
 )
 def test_stopping_is_not_wrong_more_often(name, noise, goal):
-  case = coverage.coroutine_case(name, goal, noise)
+  case = coverage_coroutines.coroutine_case(name, goal, noise)
   assert case.kind == 'not above'
   check(case, COROUTINES, 21)
 
 
 def test_mistakes_are_caught():
   """They exceed the nominal level, by as much as is computed for them."""
-  cases = list(coverage.mistakes())
+  cases = list(coverage_mistakes.mistakes())
   assert [case.kind for case in cases] == ['equal', *['caught'] * 9]
   for seed, case in enumerate(cases):
     is_coroutine = 'coroutine' in case.name
     images = 2 * COROUTINES if is_coroutine else IMAGES
     check(case, images, 30 + seed)
     if case.exact and case.kind == 'caught':
-      limit = oracles.binomial_limits(images, coverage.ALPHA)[1]
+      limit = oracles.binomial_limits(images, coverage_cases.ALPHA)[1]
       assert stats.binom.sf(limit, images, case.exact) > 0.99
+
+
+@pytest.mark.parametrize('noise', coverage_cases.NOISES)
+def test_cascade_coroutine(noise):
+  case = coverage_cascade.coroutine_case(
+    'radius', noise, coverage_cases.ENDLESS
+  )
+  check(case, COROUTINES, seed=5)
+
+
+def test_cascade_bounds_and_mistakes():
+  listed = list(coverage_cascade.valid_cases())
+  listed = [case for case in listed if case.name.startswith('bounds')]
+  for case in [*listed, *coverage_cascade.mistakes()]:
+    check(case, IMAGES, seed=6)

@@ -212,6 +212,9 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
     runs = 1 if options.classifier.startswith('single-') else levels
     yield cast('single, fixed', 'fixed', runs * votes)
     return
+  if options.smoothing == 'cascade':
+    yield cast('cascade, fixed, at most', 'fixed', levels * votes)
+    return
   yield cast('dual, fixed', 'fixed', votes, votes)
   if adaptive:
     of_classifier, of_estimator = ADAPTIVE[goal]
@@ -283,7 +286,7 @@ def _stored(
   size = storage.targets_bytes(count, levels, targets.shard_size)
   for number in range(1, config.rounds + 1):
     yield Stored(f'targets-{number}', size)
-  dual = config.certify.smoothing == 'dual'
+  dual = config.certify.smoothing != 'single'
   row = storage.row_bytes(
     config.certify.task,
     n0=config.certify.n0,

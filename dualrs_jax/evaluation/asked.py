@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _CHOICES = {
   'task': ('certify', 'predict'),
-  'smoothing': ('dual', 'single'),
+  'smoothing': ('dual', 'single', 'cascade'),
   'protocol': ('adaptive', 'open', 'fixed', 'paper'),
   'goal': plans.GOALS,
   'noise': ('auto', *casting.NOISES),
@@ -46,6 +46,8 @@ def check(config: Any, place: Place) -> None:
   """
   check_choices(config)
   options = config.certify
+  if options.smoothing == 'cascade':
+    _check_cascade(options)
   if not re.fullmatch(r'(\w[\w.+-]*)?(?<!\.json)', options.label):
     raise ValueError(
       'certify.label must be the name of a folder, of letters, digits and'
@@ -74,6 +76,25 @@ def check(config: Any, place: Place) -> None:
     raise ValueError(
       'certify.chunk_size must be at least 1, or 0 to let the memory decide,'
       f' not {options.chunk_size}'
+    )
+
+
+def _check_cascade(options: Any) -> None:
+  """Raises ValueError for what a cascade of noise levels does not have."""
+  if options.protocol == 'open':
+    raise ValueError(
+      "certify.smoothing = 'cascade' has no bounds to which votes can be added;"
+      " choose certify.protocol = 'adaptive' or 'fixed' in place of 'open'"
+    )
+  if options.task == 'predict' and options.protocol == 'adaptive':
+    raise ValueError(
+      "certify.smoothing = 'cascade' predicts from n votes alone; choose"
+      " certify.protocol = 'fixed' in place of 'adaptive'"
+    )
+  if _tolerant(options):
+    raise ValueError(
+      "certify.smoothing = 'cascade' has no tolerance; choose"
+      f' certify.tolerance = 0 in place of {options.tolerance!r}'
     )
 
 
@@ -191,6 +212,17 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'estimator_sigma': config.estimator_sigma,
         'stages': {'classifier': classifier, 'estimator': estimator},
         'model': model,
+      }
+    ]
+  if options.smoothing == 'cascade':
+    return [
+      common
+      | {
+        'certificate': None,
+        'sigmas': list(config.sigmas),
+        'estimator_sigma': None,
+        'stages': {'classifier': classifier, 'estimator': None},
+        'model': {role: model[role] for role in ('denoiser', 'classifier')},
       }
     ]
   levels = [

@@ -13,6 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
   adaptive,
+  cascade,
+  cascade_images,
   compilers,
   denoising,
   diffusion,
@@ -23,7 +25,7 @@ from dualrs_jax import (
   smoothing,
   voting,
 )
-from dualrs_jax.base import AdaptiveCertificate, Counts
+from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
 from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.verdicts import Ballots
 
@@ -82,11 +84,11 @@ def noise_alpha(
   """How much of alpha the sampler takes, as it is not quite normal.
 
   A claim rests on one term of the radius: on the votes of the estimator, of
-  the classifier at one level, or of both.
+  the classifier at one level, or of both; in a cascade on those at one level.
   """
   if settings['noise'] != 'lattice':
     return 0.0
-  stages = 1 if settings['smoothing'] == 'single' else 2
+  stages = 2 if settings['smoothing'] == 'dual' else 1
   votes = stages * verdicts.most_votes(settings)
   return sampler.failure_probability(pixels=pixels, votes=votes)
 
@@ -163,6 +165,8 @@ def cast(
   """
   if settings['goal'] is None:
     return _cast_fixed(booth, examples, settings, key, before_step)
+  if settings['smoothing'] == 'cascade':
+    return _cast_cascade(booth, examples, settings, key, before_step)
   return _cast_adaptive(booth, examples, settings, key, before_step, begun)
 
 
@@ -209,6 +213,27 @@ def _cast_adaptive(booth, examples, settings, key, before_step, begun):
     )
 
 
+def _cast_cascade(booth, examples, settings, key, before_step):
+  certificates = cascade_images.certify_cascade_images(
+    booth.classifier,
+    examples,
+    settings['sigmas'],
+    key,
+    goal=settings['goal'],
+    radii=settings['radii'],
+    n0=settings['n0'],
+    n=settings['n'],
+    alpha=verdicts.statistical_alpha(settings),
+    chunk_size=booth.chunk_size,
+    noise=booth.noise,
+    mesh=booth.mesh,
+    before_step=before_step,
+  )
+  nobody = Counts(*(np.zeros(1, np.int64),) * 2)
+  for idx, found in certificates:
+    yield idx, Ballots(nobody, found.counts, Cast(0, 0), found.cast)
+
+
 def cast_fixed(
   booth: Booth,
   settings: Mapping[str, Any],
@@ -245,6 +270,15 @@ def cast_fixed(
       counts = _unselected(smoothing.predict(*networks, **votes).counts)
     nobody = Counts(*(jnp.zeros(1, jnp.int32),) * 2)
     return nobody, jax.tree.map(lambda split: split[None], counts)
+  if settings['smoothing'] == 'cascade':
+    networks = booth.classifier, image, sigmas, key
+    if certifies:
+      n0 = settings['n0']
+      counts = cascade.certify_cascade(*networks, n0=n0, **votes).counts
+    else:
+      counts = cascade.predict_cascade(*networks, **votes).counts
+      counts = _unselected(counts)
+    return Counts(*(jnp.zeros(len(sigmas), jnp.int32),) * 2), counts
   networks = booth.estimator, booth.classifier, image, sigmas
   levels = settings['estimator_sigma'], key
   if certifies:

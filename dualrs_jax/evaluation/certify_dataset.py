@@ -47,10 +47,11 @@ def certify_dataset(
   lattice noise in adaptive certification, and gaussian noise elsewhere.
 
   `smoothing='dual'` certifies the dual classifier by the rule `certificate`.
-  `smoothing='single'` runs plain smoothing of the classifier at each of
-  `sigmas`, one file for each; a classifier that was trained at one noise level
-  (a stage 'single-<sigma>') at that level only. `task='predict'` predicts
-  without radii, from n votes.
+  `smoothing='cascade'` certifies the cascade of the classifier at `sigmas`, the
+  largest first, without an estimator. `smoothing='single'` runs plain smoothing
+  of the classifier at each of `sigmas`, one file for each; a classifier that
+  was trained at one noise level (a stage 'single-<sigma>') at that level only.
+  `task='predict'` predicts without radii, from n votes.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored
   before the first vote: all of its runs then see the same noise, so that they
@@ -305,7 +306,7 @@ def load_networks(
   classifier = load(
     stage, model.classifier.to_dict(), num_classes=source.num_classes
   )
-  if config.certify.smoothing == 'single':
+  if config.certify.smoothing != 'dual':
     return None, classifier
   estimator = load(
     asked.estimator_stage(config),

@@ -181,11 +181,13 @@ def _subtitle(run: Run) -> str:
 def _name(run: Run) -> str:
   if run.settings['smoothing'] == 'dual':
     return f'dual ({run.settings["certificate"]})'
+  if run.settings['smoothing'] == 'cascade':
+    return 'cascade'
   return f'σ = {run.settings["sigmas"][0]:g}'
 
 
 def _color(main: Run, run: Run) -> str:
-  if run.settings['smoothing'] == 'dual':
+  if run.settings['smoothing'] != 'single':
     return style.INK
   sigmas = list(main.settings['sigmas'])
   return style.level_color(sigmas.index(run.settings['sigmas'][0]))

@@ -150,17 +150,16 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
   n, alpha = settings['n'], settings['alpha']
   taken, levels = settings['noise_alpha'], len(settings['sigmas'])
   if settings['task'] == 'predict' and settings['goal'] is None:
-    selects = settings['smoothing'] == 'dual' and levels > 1
-    smoothing.check_prediction_possible(
-      n, alpha, share=0.5 if selects else 1.0, taken=taken
-    )
+    stages = {'dual': min(levels, 2), 'cascade': levels, 'single': 1}
+    share = 1 / stages[settings['smoothing']]
+    smoothing.check_prediction_possible(n, alpha, share=share, taken=taken)
   elif settings['goal'] is not None:
     try:
-      verdicts.plan(settings)
+      verdicts.any_plan(settings)
     except NeverCertifies as error:
       fewest = _fewest_votes(settings, error.fewest)
       raise error.of(alpha, taken, fewest) from error
-  elif settings['smoothing'] == 'single':
+  elif settings['smoothing'] != 'dual':
     confidence.check_possible(n, alpha, taken=taken)
   else:
     share = verdicts.RULES[settings['certificate']].smallest_share(levels)
@@ -182,7 +181,7 @@ def _fewest_votes(
     if taken >= settings['alpha']:
       return None
     try:
-      verdicts.plan({**settings, 'n': fewest, 'noise_alpha': taken})
+      verdicts.any_plan({**settings, 'n': fewest, 'noise_alpha': taken})
     except NeverCertifies as error:
       fewest = error.fewest
     else:

@@ -39,7 +39,8 @@ class Record(NamedTuple):
     sigma: The selected noise level, 0 if the estimator predicted none.
     sigma_index: Its index in the candidates, or -1.
     estimator_radius: Within it the estimator keeps this level; infinite where
-      there is nothing to choose, 0 where no radius was asked for.
+      there is nothing to choose, 0 where no radius was asked for. In a cascade
+      no level before this one answers another class within it.
     classifier_radius: Within it the classifier at this level keeps its class;
       0 where no radius was asked for.
     estimator_selection: The estimator's selection votes for each level.
@@ -50,7 +51,8 @@ class Record(NamedTuple):
     classifier_estimation: Its votes for the bound, or for the prediction.
     classifier_cast: How many votes it cast for either, by level.
     status: 'certified' ('predicted' where no radius was asked for), or what
-      was undecided after all its votes: 'estimator', 'classifier', 'both'; or
+      was undecided after all its votes: 'estimator', 'classifier', 'both',
+      'earlier' for a level before the one that answers; or
       'hopeless' if adaptive certification gave up before.
   """
 

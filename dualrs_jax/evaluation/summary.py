@@ -16,6 +16,7 @@ from dualrs_jax.evaluation.records import Record
 #: Why rows abstain, in words.
 _CAUSES = {
   'estimator': 'estimator undecided',
+  'earlier': 'an earlier level undecided',
   'classifier': 'classifier undecided',
   'both': 'both undecided',
   'hopeless': 'hopeless at the first radius',
@@ -108,7 +109,7 @@ def comparable(run: Run, other: Run) -> bool:
   return (
     other.label != run.label
     and run.settings['task'] == other.settings['task'] == 'certify'
-    and run.settings['smoothing'] == 'dual'
+    and run.settings['smoothing'] in ('dual', 'cascade')
     and other.settings['smoothing'] == 'single'
     and all(run.settings[name] == other.settings[name] for name in names)
     and bool({row.idx for row in run.rows} & {row.idx for row in other.rows})
@@ -238,7 +239,7 @@ def _cost(run: Run) -> str:
     f'mean votes per image: {classifier:,.0f} of the classifier,'
     f' {classifier / standard:.2f} of the {standard:,} of standard smoothing'
   )
-  if run.settings['smoothing'] == 'single':
+  if run.settings['smoothing'] != 'dual':
     return text
   estimator = np.mean([sum(row.estimator_cast) for row in run.rows])
   return (

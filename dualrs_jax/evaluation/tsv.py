@@ -36,6 +36,14 @@ _COLUMNS = {
     *_COUNTS,
     'status',
   ),
+  # Without an estimator, and with what the levels before the answer allow.
+  'cascade': (
+    *('idx', 'label', 'predict', 'radius', 'correct', 'time'),
+    *('sigma', 'sigma_index', 'earlier_radius', 'classifier_radius'),
+    'radius_full',
+    *(name for name in _COUNTS if name.startswith('classifier')),
+    'status',
+  ),
   'predict': (
     *('idx', 'label', 'predict', 'correct', 'time'),
     *('sigma', 'sigma_index', 'estimator_estimation', 'estimator_cast'),
@@ -47,13 +55,20 @@ _COLUMNS = {
   ),
 }
 
+#: Columns whose field of a record has another name.
+_FIELDS = {'earlier_radius': 'estimator_radius'}
+
 
 def layout(settings: Mapping[str, Any]) -> str:
-  """The name of the columns of a run."""
-  adaptive = settings['goal'] is not None
-  if settings['task'] == 'predict' and adaptive:
-    return 'predict adaptively'
-  return settings['task']
+  """The name of the columns of a run: of those above.
+
+  Args:
+    settings: Those of the run.
+  """
+  if settings['task'] == 'predict':
+    fixed = settings['goal'] is None
+    return 'predict' if fixed else 'predict adaptively'
+  return 'cascade' if settings['smoothing'] == 'cascade' else 'certify'
 
 
 def header(layout: str) -> str:
@@ -82,11 +97,14 @@ def from_line(line: str, layout: str) -> Record:
     'estimator_radius': 0.0,
     'classifier_radius': 0.0,
     'estimator_selection': (),
+    'estimator_estimation': (),
+    'estimator_cast': (0, 0),
     'classifier_selection': {},
   }
   for name, text in texts.items():
-    if name in _READERS:
-      values[name] = _READERS[name](text)
+    field = _FIELDS.get(name, name)
+    if field in _READERS:
+      values[field] = _READERS[field](text)
   if 'radius_full' in texts:
     values['radius'] = float(texts['radius_full'])
   record = Record(**values)
@@ -177,7 +195,7 @@ def _text(record: Record, name: str) -> str:
     return repr(record.radius)
   if name == 'time':
     return str(dt.timedelta(seconds=record.time))
-  value = getattr(record, name)
+  value = getattr(record, _FIELDS.get(name, name))
   if isinstance(value, tuple):
     return _votes_text(value)
   if isinstance(value, dict):

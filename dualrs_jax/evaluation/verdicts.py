@@ -7,8 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dualrs_jax import composition, lookups, mixture, plans, smoothing
+from dualrs_jax import (
+  cascade_plans,
+  composition,
+  lookups,
+  majorities,
+  mixture,
+  plans,
+  smoothing,
+)
 from dualrs_jax.base import ABSTAIN, Cast, Counts
+from dualrs_jax.cascade_plans import CascadePlan
 from dualrs_jax.plans import Plan
 
 #: The composition rules by their names in configurations and settings.
@@ -18,7 +27,7 @@ RULES = {
 }
 
 #: Why there is no answer, see `Verdict.cause`.
-CAUSES = ('estimator', 'classifier', 'both', 'hopeless')
+CAUSES = ('estimator', 'earlier', 'classifier', 'both', 'hopeless')
 
 
 class Ballots(NamedTuple):
@@ -68,8 +77,10 @@ def fixed_ballots(
     estimator: Votes for the noise levels; not looked at in plain smoothing.
     classifier: Votes for the classes at each level, all zero where it was not
       sampled.
-    settings: `task`, `smoothing`, `n0` and `n` of the run.
+    settings: `task`, `smoothing`, `n0`, `n` and `sigmas` of the run.
   """
+  if settings['smoothing'] == 'cascade':
+    return _cascade_ballots(estimator, classifier, settings)
   n0 = settings['n0'] if settings['task'] == 'certify' else 0
   n = settings['n']
   estimators = int(settings['smoothing'] == 'dual')
@@ -83,6 +94,16 @@ def fixed_ballots(
   )
 
 
+def _cascade_ballots(estimator, classifier, settings) -> Ballots:
+  """Of a cascade: which levels it visited follows from the votes."""
+  if settings['task'] == 'predict':
+    levels = np.asarray(classifier.estimation).any(axis=-1)
+    cast = Cast(np.zeros_like(levels, int), settings['n'] * levels)
+  else:
+    cast = _cascade(classifier, settings).cast
+  return Ballots(estimator, classifier, Cast(0, 0), cast)
+
+
 def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
   """What votes amount to, all statistics in NumPy float64.
 
@@ -91,6 +112,8 @@ def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
     settings: `task`, `smoothing`, `certificate`, `sigmas`, `estimator_sigma`,
       `n0`, `n`, `alpha`, `noise_alpha`, `goal` and `radii` of the run.
   """
+  if settings['smoothing'] == 'cascade':
+    return _cascade_verdict(ballots, settings)
   if settings['goal'] is not None:
     found = _adaptive(ballots, settings)
     if settings['task'] == 'predict':  # the radii of stages are not asked for
@@ -101,6 +124,29 @@ def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
   if settings['smoothing'] == 'single':
     return _single(ballots, settings)
   return _dual(ballots, settings)
+
+
+def any_plan(settings: Mapping[str, Any]) -> Plan | CascadePlan:
+  """That of a run of either kind, see `plan`."""
+  return (cascade_plan if settings['smoothing'] == 'cascade' else plan)(
+    settings
+  )
+
+
+def cascade_plan(settings: Mapping[str, Any]) -> CascadePlan:
+  """What an adaptive run of a cascade fixes before its first vote.
+
+  Args:
+    settings: Those of the run, see `verdict`.
+  """
+  return _cascade_plan(
+    tuple(settings['sigmas']),
+    settings['goal'],
+    tuple(settings['radii']),
+    settings['n0'],
+    settings['n'],
+    statistical_alpha(settings),
+  )
 
 
 def plan(settings: Mapping[str, Any]) -> Plan:
@@ -170,6 +216,62 @@ def _plan(
     certificate=rule,
     bounds=bounds,
     tolerance=tolerance,
+  )
+
+
+@functools.lru_cache(maxsize=8)
+def _cascade_plan(sigmas, goal, radii, n0, n, alpha) -> CascadePlan:
+  return cascade_plans.plan(
+    sigmas, goal=goal, radii=radii, n0=n0, n=n, alpha=alpha
+  )
+
+
+def _cascade(classifier: Counts, settings):
+  return majorities.certificate_of_counts(
+    Counts(*map(np.asarray, classifier)),
+    settings['sigmas'],
+    n0=settings['n0'],
+    n=settings['n'],
+    alpha=statistical_alpha(settings),
+  )
+
+
+def _cascade_verdict(ballots: Ballots, settings) -> Verdict:
+  if settings['task'] == 'predict':
+    found = majorities.prediction_of_counts(
+      np.asarray(ballots.classifier.estimation),
+      settings['sigmas'],
+      n=settings['n'],
+      alpha=statistical_alpha(settings) / len(settings['sigmas']),
+    )
+    level = int(found.sigma_index)
+    return Verdict(int(found.prediction), 0.0, level, 0.0, 0.0, 'classifier')
+  if settings['goal'] is None:
+    found = _cascade(ballots.classifier, settings)
+  else:
+    found = cascade_plans.certificate_of_counts(
+      ballots.classifier, ballots.classifier_cast, cascade_plan(settings)
+    )
+  level = int(found.sigma_index)
+  first = settings['radii'][0] if settings['radii'] else 0.0
+  parts = float(found.earlier_radius), float(found.level_radius)
+  good = [radius > 0 and radius >= first for radius in parts]
+  cast = np.asarray(ballots.classifier_cast.estimation)
+  place = majorities.visits(settings['sigmas'])
+  full = [
+    bool((cast[where] == settings['n']).any())
+    for where in (place < place[level], place == place[level])
+  ]
+  undecided = [
+    votes and not is_good for votes, is_good in zip(full, good, strict=True)
+  ]
+  cause = _cause(*undecided).replace('estimator', 'earlier')
+  return Verdict(
+    int(found.prediction),
+    float(found.radius),
+    level,
+    *parts,
+    cause or 'hopeless',
   )
 
 

@@ -1,0 +1,177 @@
+"""Every input-dependent certificate on the same votes.
+
+  python benchmarks/compare_certificates.py runs/digits-full \
+    --config configs/digits.py:full --output benchmarks/results/comparison
+
+Casts n0 + n votes of the estimator, of the classifier at each level, and at a
+level by distance, on each image, once; they are kept in the working directory,
+and an interrupted recording goes on. Then derives what each method would have
+certified, and what it would have cost: with a fixed number of votes, and where
+the radii of the table are decided adaptively. Writes a table and a figure.
+
+One method may be published for the images of a run; the others are shown
+beside it. docs/comparison.md says what each of them assumes and guarantees.
+"""
+
+import argparse
+import pathlib
+import runpy
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import compared_rules, compared_votes, machine
+
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: Radii of the curves.
+CURVE = np.linspace(0, 2, 201)
+
+
+def load_config(text: str) -> Any:
+  """The configuration of a file, with its argument behind a colon."""
+  path, _, argument = text.partition(':')
+  return runpy.run_path(path)['get_config'](argument)
+
+
+def answers(found, alpha, radii):
+  """Of each method, its answers to all images."""
+  return {
+    method: [
+      method.answer(found, ballot, alpha, tuple(radii))
+      for ballot in found.ballots
+    ]
+    for method in compared_rules.methods(found)
+  }
+
+
+def shares(found, answered, radii):
+  """Certified accuracy at each radius; a radius of 0 counts as it is."""
+  labels = np.array([ballot.label for ballot in found.ballots])
+  right = np.array([a.predict for a in answered]) == labels
+  radius = np.array([a.radius for a in answered])
+  return (right & (radius >= np.asarray(radii)[:, None])).mean(axis=1)
+
+
+def markdown(found, results, radii, alpha):
+  """The table, and who is larger how often."""
+  weight = found.seconds[0] / found.seconds[1]
+  standard = found.n0 + found.n
+  lines = [
+    f'{len(found.ballots)} images, n0 = {found.n0}, n = {found.n:,}, alpha ='
+    f' {alpha:g}. Costs in units of {standard:,} votes of the classifier; one'
+    f' of the estimator counts {weight:.2f}.',
+    '',
+    '| method | kind | '
+    + ' | '.join(f'r = {radius:g}' for radius in radii)
+    + ' | mean radius | cost, fixed | cost, adaptive |',
+    '|---' * (len(radii) + 5) + '|',
+  ]
+
+  def line(name, kind, accuracy, mean, fixed, adaptive):
+    cells = [name, kind, *(f'{100 * share:.1f}' for share in accuracy)]
+    return f'| {" | ".join([*cells, mean, fixed, adaptive])} |'
+
+  envelope = np.zeros(len(radii))
+  for method, answered in results.items():
+    accuracy = shares(found, answered, radii)
+    if method.name.startswith('level ') and method.name != 'level by distance':
+      envelope = np.maximum(envelope, accuracy)
+    right = [
+      a.radius
+      for a, ballot in zip(answered, found.ballots, strict=True)
+      if a.predict == ballot.label
+    ]
+    fixed = np.mean([a.classifier + weight * a.estimator for a in answered])
+    adaptive = [a.adaptive for a in answered]
+    lines.append(
+      line(
+        method.name,
+        method.kind,
+        accuracy,
+        f'{sum(right) / len(answered):.3f}',
+        f'{fixed / standard:.2f}',
+        '-'
+        if adaptive[0] is None
+        else f'{np.mean([c + weight * e for c, e in adaptive]) / standard:.3f}',
+      )
+    )
+  levels = len(found.sigmas)
+  lines.insert(
+    4 + levels,
+    line('envelope of levels', 'hindsight', envelope, '-', f'{levels}.00', '-'),
+  )
+  return '\n'.join([*lines, '', *_row_by_row(results)])
+
+
+def _row_by_row(results):
+  """Agreement and cascade: who is larger how often, and what limits."""
+  radius = {
+    method.name: np.array([a.radius for a in answered])
+    for method, answered in results.items()
+  }
+  one, other = radius['dual, `agreement`'], radius['cascade']
+  larger, smaller = (100 * np.mean(d > 0) for d in (one - other, other - one))
+  yield (
+    'Of `agreement` and the cascade, the first has the larger radius on'
+    f' {larger:.0f} % of the images, by {_mean(one - other):.3f} on average,'
+    f' the other on {smaller:.0f} %, by {_mean(other - one):.3f}; on the rest'
+    ' they are equal, or both abstain.'
+  )
+
+
+def _mean(differences):
+  positive = differences[differences > 0]
+  return positive.mean() if positive.size else 0.0
+
+
+def draw(found, results, path):
+  """Certified accuracy over the radius, one curve a method."""
+  figure = Figure(figsize=(7.5, 4.5), layout='constrained')
+  axes = figure.subplots()
+  for method, answered in results.items():
+    style = {'certificate': '-', 'hindsight': ':'}.get(method.kind, '--')
+    single = method.name[-1].isdigit() and method.name.startswith('level')
+    axes.plot(
+      CURVE,
+      100 * shares(found, answered, CURVE),
+      style,
+      label=method.name.replace('`', ''),
+      color='0.7' if single else None,
+      linewidth=1.0 if single else 1.6,
+    )
+  axes.set_xlabel('l2 radius')
+  axes.set_ylabel('certified accuracy, %')
+  axes.set_xlim(0, 2)
+  axes.set_ylim(bottom=0)
+  axes.legend(fontsize=8, ncols=2)
+  figure.savefig(path, dpi=150)
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('workdir', type=pathlib.Path)
+  parser.add_argument('--config', default='configs/digits.py')
+  parser.add_argument('--images', type=int, default=None)
+  parser.add_argument('--n', type=int, default=10_000)
+  parser.add_argument('--radii', type=float, nargs='+', default=RADII)
+  parser.add_argument('--output', type=pathlib.Path)
+  options = parser.parse_args()
+  config = load_config(options.config)
+  found = compared_votes.record(
+    config, options.workdir, options.images, options.n
+  )
+  alpha = config.certify.alpha
+  results = answers(found, alpha, options.radii)
+  table = markdown(found, results, options.radii, alpha)
+  table += f'\n\nMachine: {machine.in_short()}'
+  print(table)
+  if options.output:
+    options.output.with_suffix('.md').write_text(table + '\n')
+    draw(found, results, options.output.with_suffix('.png'))
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,188 @@
+"""A cascade of two noise levels, the first of which is undecided.
+
+Both levels are 1, so that z-scores are radii: what the first one leaves to the
+classes that are not to win there, and what the second one gives to its own.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from unittest import mock
+
+import numpy as np
+from scipy import stats
+
+from benchmarks import coverage_cases as cases
+from benchmarks import coverage_coroutines
+from benchmarks.coverage_cases import Case
+from dualrs_jax import cascade_plans, confidence, decisions, majorities
+from dualrs_jax.majorities import Bounds
+from dualrs_jax.noise import ESTIMATION, SELECTION
+
+#: The first level's votes that are not for the competitor are for as many
+#: classes as there are votes, so that none of these leads.
+_OTHERS = cases.N
+_FAR = 8.0
+
+
+def of_bounds(generator, images, *, z, noise, ignores=False):
+  """Claims at any look for class 0 at the second level.
+
+  Args:
+    z: The truth at the first level and at the second; the smaller one is R.
+    ignores: Whether the first level is left out: a mistake.
+  """
+  first, second = map(cases.at_looks, cases.draw(generator, images, z, noise))
+  wins, loses = np.full((2, images, 2, 2), -np.inf)
+  loses[:, 0, 1] = cases.best(cases.share(1.0), first)
+  wins[:, 1, 0] = cases.best(cases.share(1.0), second)
+  label = np.zeros(images, int)
+  here, earlier = majorities.radii(
+    Bounds(wins, loses), label + 1, label, (1.0, 1.0)
+  )
+  return (here if ignores else np.minimum(here, earlier)) > min(z)
+
+
+def of_coroutine(generator, images, *, plan, z, noise, patience):
+  """Images that start with selection and end with a certificate."""
+  drawn = {}
+  for split, looks in (
+    (SELECTION, plan.selection_looks),
+    (ESTIMATION, plan.looks),
+  ):
+    for level, won in enumerate(
+      cases.draw(generator, images, z, noise, looks[-1])
+    ):
+      wins = cases.at_looks(won, looks).T.tolist()
+      drawn[level, split] = dict(zip(looks, wins, strict=True))
+
+  def counts(image, request):
+    wins = drawn[request.stage, request.split][request.votes][image]
+    found = np.zeros(2 + _OTHERS, np.int64)
+    found[1] = request.votes - wins
+    if request.stage:
+      found[0] = wins
+    else:
+      found[2 : 2 + wins] = 1
+    return found
+
+  with mock.patch.object(decisions, '_PATIENCE', patience):
+    found = [
+      coverage_coroutines.finish(
+        cascade_plans.certification(plan), functools.partial(counts, image)
+      )
+      for image in range(images)
+    ]
+  # The radius of another class is negative.
+  return np.array([c.radius > (0 if c.prediction else min(z)) for c in found])
+
+
+def of_same_votes(generator, images, *, sides, rivals):
+  """Level and class from the votes that bound, alpha over the stopping level.
+
+  Class 0 has half of the votes of the first level, so that R = 0 whatever the
+  second says, which is certain of another class.
+
+  Args:
+    sides: In how many parts the share of a level is cut.
+    rivals: How many classes share the other half.
+  """
+  wins = generator.binomial(cases.N, 0.5, images)
+  fewest = [
+    int(np.argmax(confidence.lower_z(cases.N, cases.ALPHA / sides / level) > 0))
+    for level in (1, 2)
+  ]
+  others = -(-(cases.N - wins) // rivals)
+  stops = np.maximum(wins, others) >= fewest[0]
+  passes = np.maximum(wins, others) <= cases.N - fewest[1]
+  return stops | passes
+
+
+def exact_same_votes(sides, rivals):
+  """The probability of that, for one rival or for many."""
+  fewest = [
+    int(np.argmax(confidence.lower_z(cases.N, cases.ALPHA / sides / level) > 0))
+    for level in (1, 2)
+  ]
+  law = stats.binom(cases.N, 0.5)
+  stops = law.sf(fewest[0] - 1)
+  if rivals == 1:
+    return 2 * stops  # who passes leaves the majority to the other
+  return stops + law.cdf(cases.N - fewest[1])
+
+
+def valid_cases() -> Iterator[Case]:
+  table = cases.share(1.0)
+  z = cases.worst_truth(table)
+  limits = cases.limits_of(table, z)
+  attained = cases.exact_one(cases.LOOKS, limits, z)
+  for noise in cases.NOISES:
+    for name, pair in (
+      ('the earlier level limits', (z, _FAR)),
+      ('the level that answers limits', (_FAR, z)),
+    ):
+      event = functools.partial(of_bounds, z=pair, noise=noise)
+      yield Case(f'bounds, {name}', noise, event, attained)
+    event = functools.partial(of_bounds, z=(z, z), noise=noise)
+    exact = cases.exact_both(cases.LOOKS, (limits, limits), z, noise)
+    yield Case('bounds, both limit', noise, event, exact)
+  for noise in cases.NOISES:
+    yield coroutine_case('radius', noise, cases.ENDLESS)
+    yield coroutine_case('radius', noise)
+  for goal in ('grid', 'full'):
+    yield coroutine_case(goal, 'shared')
+
+
+def coroutine_case(goal, noise, patience=None) -> Case:
+  """The coroutine, as patient as it is or as it is made to be."""
+  plan = cascade_plans.plan(
+    (1.0, 1.0),
+    goal=goal,
+    radii=() if goal == 'full' else (1.0,),
+    n0=cases.N0,
+    n=cases.N,
+    alpha=cases.ALPHA,
+  )
+  table = cases.table_of(plan.bounds)
+  z = cases.worst_truth(table)
+  asked = z + cases.BELOW / 2
+  radii = {'radius': (asked,), 'grid': (0.25, asked, asked + 0.25), 'full': ()}
+  limits = cases.limits_of(table, z)
+  event = functools.partial(
+    of_coroutine,
+    plan=dataclasses.replace(plan, radii=radii[goal]),
+    z=(z, z),
+    noise=noise,
+    patience=decisions._PATIENCE if patience is None else patience,
+  )
+  exact = cases.exact_both(cases.LOOKS, (limits, limits), z, noise)
+  endless = patience == cases.ENDLESS
+  title = f'coroutine, both limit, goal {goal}' + ', endless' * endless
+  return Case(title, noise, event, exact, 'equal' if endless else 'not above')
+
+
+def mistakes() -> Iterator[Case]:
+  z = cases.worst_truth(cases.share(1.0))
+  event = functools.partial(of_bounds, z=(z, 2.0), noise='shared', ignores=True)
+  name = 'an undecided earlier level is ignored'
+  yield Case(name, 'shared', event, None, 'caught')
+  name = 'level and class from the votes that bound, alpha / stopping level'
+  for sides, rivals, kind, title in (
+    (1, 1, 'caught', f'{name}, two classes'),
+    (2, 1, 'equal', f'harmless here: {name} / 2, two classes'),
+    (2, cases.N, 'equal', f'harmless here: {name} / 2, many classes'),
+  ):
+    event = functools.partial(of_same_votes, sides=sides, rivals=rivals)
+    exact = exact_same_votes(sides, rivals)
+    yield Case(title, '', event, exact, kind)
+  half = cases.share(0.5)
+  exact = cases.exact_one(cases.LOOKS, cases.limits_of(half, z), z)
+  event = functools.partial(of_halved, z=z)
+  name = 'harmless: alpha / the level that selection votes choose'
+  yield Case(name, '', event, exact)
+
+
+def of_halved(generator, images, *, z):
+  """The second level limits, at half of alpha."""
+  won, _ = cases.draw(generator, images, (z, z), 'shared')
+  return cases.best(cases.share(0.5), cases.at_looks(won)) > z

@@ -1,0 +1,275 @@
+"""A noise level that varies with the distance to the training images.
+
+sigma(x) = base * exp(rate * (distance(x) - centre)) with the mean distance from
+x to its k nearest training images: more noise where there are few of them. The
+distance changes by no more than x does, so that log sigma is Lipschitz with the
+constant `rate`, and `varying` says what that leaves of a radius. The training
+images are part of the classifier, and have to be kept with it.
+
+References:
+  Sukenik, Kuvshinov and Gunnemann (2022), Intriguing properties of
+  input-dependent randomized smoothing, https://arxiv.org/abs/2110.05365
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dualrs_jax import compilers, confidence, validation, varying, voting
+from dualrs_jax import noise as noise_lib
+from dualrs_jax.base import ABSTAIN, Classifier, Counts
+
+
+@dataclasses.dataclass(frozen=True)
+class DistanceLevel:
+  """How the noise level follows from a distance.
+
+  Attributes:
+    base: The level at the distance `centre`, in pixel units.
+    rate: By how much the logarithm of the level grows with the distance.
+    centre: A distance, such as the mean one of the training images.
+    neighbours: k, of how many nearest training images.
+  """
+
+  base: float
+  rate: float
+  centre: float
+  neighbours: int
+
+  def __post_init__(self):
+    validation.check_sigma(self.base, 'base')
+    validation.check_whole('neighbours', self.neighbours)
+    if self.neighbours < 1:
+      raise ValueError(f'neighbours must be at least 1, not {self.neighbours}.')
+    if not 0 <= self.rate < math.inf:
+      raise ValueError(
+        f'rate must not be negative, and finite, not {self.rate!r}.'
+      )
+    if not math.isfinite(self.centre):
+      raise ValueError(f'centre must be finite, not {self.centre!r}.')
+
+  def at(self, distance: float) -> float:
+    """The level at a distance, as the float32 that is sampled."""
+    level = self.base * math.exp(self.rate * (distance - self.centre))
+    return float(np.float32(level))
+
+
+class DistanceCertificate(NamedTuple):
+  """The answer of a classifier that is smoothed at a level of the image.
+
+  Attributes:
+    prediction: The class, or `ABSTAIN`.
+    radius: The certified l2 radius in pixel units; 0 for an abstention.
+    sigma: The level of this image.
+    distance: Its mean distance to the nearest training images.
+    counts: The votes, arrays [classes].
+  """
+
+  prediction: int
+  radius: float
+  sigma: float
+  distance: float
+  counts: Counts
+
+
+def certify_distance_level(
+  classifier: Classifier,
+  image: Float[Array | np.ndarray, '*image'],
+  training: Float[Array | np.ndarray, 'training ...'],
+  level: DistanceLevel,
+  key: PRNGKeyArray,
+  *,
+  n0: int,
+  n: int,
+  alpha: float,
+  chunk_size: int,
+  noise: Any = noise_lib.gaussian,
+  mesh: Mesh | None = None,
+) -> DistanceCertificate:
+  """Certifies smoothing at the level of each image, at one image.
+
+  Guarantee: with probability at least 1 - alpha over the noise, either this
+  abstains, or the classifier that is smoothed at every point x' with the level
+  of x' returns `prediction` at every point whose l2 distance to the image is
+  below `radius`.
+
+  It is host code: not for `jit` or `vmap`. The level is any positive number, so
+  lattice noise, which has a table for each, does not fit.
+
+  Args:
+    classifier: The base classifier f, a callable pytree or a function.
+    image: One image in [0, 1], shape [*image].
+    training: The training images.
+    level: How the level follows from the distance to them.
+    key: The key of this image, see `noise.image_key`.
+    n0: Number of votes that select the class.
+    n: Number of fresh votes that bound its probability.
+    alpha: Failure probability.
+    chunk_size: Noisy copies per device and forward pass, and training images
+      that are compared at a time.
+    noise: The sampler of noisy images.
+    mesh: Spreads the votes over its devices.
+
+  Returns:
+    The certificate; the radius in pixel units, float64 rounded down.
+
+  Raises:
+    ValueError: If an argument is invalid, there are fewer training images than
+      neighbours, or n votes can never certify at alpha.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> def half_space(images, sigma):  # class 0 where the first pixel < 0.7
+    ...   return jnp.stack([0.7 - images[:, 0], images[:, 0] - 0.7], axis=-1)
+    >>> answer = certify_distance_level(
+    ...   half_space,
+    ...   jnp.full(100, 0.5),
+    ...   jnp.zeros((3, 100)),
+    ...   DistanceLevel(base=0.25, rate=0.05, centre=5.0, neighbours=2),
+    ...   jax.random.key(0),
+    ...   n0=100,
+    ...   n=10_000,
+    ...   alpha=0.001,
+    ...   chunk_size=1_000,
+    ... )
+    >>> answer.prediction, answer.sigma, bool(0.17 < answer.radius < 0.2)
+    (0, 0.25, True)
+
+  References:
+    Sukenik, Kuvshinov and Gunnemann (2022), https://arxiv.org/abs/2110.05365
+  """
+  image = validation.as_array(image, 'The image')
+  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  chunk_size = validation.as_votes('chunk_size', chunk_size)
+  alpha = validation.as_alpha(alpha)
+  validation.check_image(image)
+  validation.check_key(key)
+  validation.check_votes(n0, n, alpha, chunk_size)
+  distance = float(
+    mean_distances(
+      np.asarray(image)[None],
+      training,
+      neighbours=level.neighbours,
+      chunk_size=chunk_size,
+    )[0]
+  )
+  sigma = level.at(distance)
+  counts = voting.count_votes(
+    classifier,
+    image,
+    sigma,
+    key,
+    n0=n0,
+    n=n,
+    chunk_size=chunk_size,
+    noise=noise,
+    mesh=mesh,
+  )
+  validation.check_classes(counts.estimation.shape[-1])
+  return certificate_of_counts(
+    jax.tree.map(np.asarray, counts),
+    distance,
+    level,
+    n=n,
+    alpha=alpha,
+    pixels=int(np.size(image)),
+  )
+
+
+def certificate_of_counts(
+  counts: Counts,
+  distance: float,
+  level: DistanceLevel,
+  *,
+  n: int,
+  alpha: float,
+  pixels: int,
+) -> DistanceCertificate:
+  """The certificate that votes at the level of an image amount to.
+
+  Args:
+    counts: NumPy arrays [classes].
+    distance: That of the image.
+    level: How the level follows from it.
+    n: Number of estimation votes, the invalid ones included.
+    alpha: Failure probability.
+    pixels: The dimension of an image, its channels included.
+
+  Returns:
+    The certificate, see `certify_distance_level` for its guarantee.
+  """
+  sigma = level.at(distance)
+  top = int(np.argmax(counts.selection))
+  z = float(confidence.lower_z(n, alpha)[int(counts.estimation[top])])
+  radius = varying.certified_radius(z, sigma, rate=level.rate, pixels=pixels)
+  prediction = top if radius > 0 else ABSTAIN
+  return DistanceCertificate(prediction, radius, sigma, distance, counts)
+
+
+def mean_distances(
+  images: Float[Array | np.ndarray, 'images *image'],
+  training: Float[Array | np.ndarray, 'training ...'],
+  *,
+  neighbours: int,
+  chunk_size: int,
+) -> Float[np.ndarray, ' images']:
+  """The mean l2 distance of images to their nearest training images.
+
+  Differences are squared as they are: the expanded form would cancel.
+
+  Args:
+    images: Some images.
+    training: The training images.
+    neighbours: Of how many nearest ones.
+    chunk_size: How many of these are compared at a time.
+
+  Raises:
+    ValueError: If there are fewer of them than neighbours, or their shape is
+      another one.
+  """
+  number = len(training)
+  if number < neighbours:
+    raise ValueError(
+      f'There are {number} training images, fewer than the {neighbours}'
+      ' nearest ones that are asked for.'
+    )
+  if np.shape(training)[1:] != np.shape(images)[1:]:
+    raise ValueError(
+      f'Training images of shape {np.shape(training)[1:]} are compared with'
+      f' images of shape {np.shape(images)[1:]}.'
+    )
+  flat = np.asarray(training, np.float32).reshape(number, -1)
+  size = min(chunk_size, number)
+  padding = -number % size
+  chunks = np.pad(flat, ((0, padding), (0, 0))).reshape(-1, size, flat.shape[1])
+  queries = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
+  return np.asarray(
+    _mean_distances(queries, chunks, jnp.int32(number), neighbours=neighbours)
+  )
+
+
+@functools.partial(compilers.jit, static_argnames='neighbours')
+def _mean_distances(queries, chunks, number, *, neighbours):
+  size = chunks.shape[1]
+
+  def nearest(query):
+    def merge(best, chunk):
+      start, rows = chunk
+      squares = jnp.sum((rows - query[None]) ** 2, axis=1)
+      real = start * size + jnp.arange(size) < number
+      both = jnp.concatenate([best, jnp.where(real, squares, jnp.inf)])
+      return -lax.top_k(-both, neighbours)[0], None
+
+    start = jnp.full(neighbours, jnp.inf, jnp.float32)
+    best, _ = lax.scan(merge, start, (jnp.arange(len(chunks)), chunks))
+    return jnp.sqrt(best).mean()
+
+  return lax.map(nearest, queries)

@@ -1,0 +1,120 @@
+"""A level that follows the distance to training images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dualrs_jax as drs
+from dualrs_jax import distance_levels, smoothing, varying
+from dualrs_jax.distance_levels import DistanceLevel
+from tests import oracles
+
+OPTIONS = {'n0': 100, 'n': 20_000, 'alpha': 0.001, 'chunk_size': 4_000}
+PIXELS = 16
+
+
+def images(number, seed=0):
+  rng = np.random.default_rng(seed)
+  return rng.uniform(0, 1, (number, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize('chunk_size', [1, 7, 64])
+def test_distances(chunk_size):
+  training, queries = images(50), images(5, seed=1)
+  found = distance_levels.mean_distances(
+    queries, training, neighbours=3, chunk_size=chunk_size
+  )
+  exact = np.linalg.norm(
+    (queries[:, None] - training[None]).reshape(5, 50, -1).astype(float),
+    axis=-1,
+  )
+  expected = np.sort(exact, axis=1)[:, :3].mean(axis=1)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_level_is_lipschitz():
+  """No faster than `rate`, for pairs near and far."""
+  training, level = images(30), DistanceLevel(0.25, 0.7, 1.0, 4)
+  rng = np.random.default_rng(2)
+  here = images(40, seed=3)
+  steps = rng.normal(size=here.shape) * rng.choice(
+    [1e-2, 0.1, 0.5], (40, 1, 1, 1)
+  )
+  there = np.float32(here + steps)
+  pairs = [
+    np.array(
+      distance_levels.mean_distances(
+        points, training, neighbours=4, chunk_size=30
+      )
+    )
+    for points in (here, there)
+  ]
+  logs = [
+    np.log([level.at(float(distance)) for distance in distances])
+    for distances in pairs
+  ]
+  moved = np.linalg.norm((there - here).reshape(40, -1), axis=1)
+  assert np.all(np.abs(logs[1] - logs[0]) <= 0.7 * moved * (1 + 1e-4))
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.05, 0.5])
+def test_half_space(rate):
+  """Its true radius is known at every level: at rate 0 we are close."""
+  direction = np.full(PIXELS, PIXELS**-0.5)
+  image = jnp.full((4, 4, 1), 0.4)
+  offset = 0.4 * PIXELS**0.5 + 0.3
+  level = DistanceLevel(base=0.25, rate=rate, centre=0.0, neighbours=2)
+  training = np.full((3, 4, 4, 1), 0.5, np.float32)
+  key = drs.image_key(jax.random.key(0), 0)
+  answer = distance_levels.certify_distance_level(
+    oracles.half_space(direction, offset),
+    image,
+    training,
+    level,
+    key,
+    **OPTIONS,
+  )
+  assert answer.prediction == 0
+  assert answer.distance == pytest.approx(0.4)
+  assert answer.sigma == pytest.approx(0.25 * np.exp(0.4 * rate))
+  assert 0.1 < answer.radius < 0.3
+  if not rate:
+    plain = drs.certify(
+      oracles.half_space(direction, offset), image, 0.25, key, **OPTIONS
+    )
+    assert answer.radius == pytest.approx(float(plain.radius), rel=1e-5)
+
+
+def test_invalid_votes_and_abstention():
+  level = DistanceLevel(base=0.25, rate=0.1, centre=0.0, neighbours=1)
+  counts = drs.Counts(np.array([90, 0]), np.array([520, 0]))
+  options = {'n': 1_000, 'alpha': 0.001, 'pixels': PIXELS}
+  found = distance_levels.certificate_of_counts(counts, 1.0, level, **options)
+  assert (found.prediction, found.radius) == (drs.ABSTAIN, 0.0)
+  more = counts._replace(estimation=np.array([800, 0]))
+  found = distance_levels.certificate_of_counts(more, 1.0, level, **options)
+  alone = smoothing.certificate_of_counts(
+    more, found.sigma, n=1_000, alpha=0.001
+  )
+  assert found.prediction == 0
+  assert 0 < found.radius < alone.radius
+  assert varying.certified_radius(9.0, 0.25, rate=1.0, pixels=3) > 0
+
+
+def test_refusals():
+  level = DistanceLevel(base=0.25, rate=0.1, centre=0.0, neighbours=5)
+  with pytest.raises(ValueError, match='fewer than the 5 nearest'):
+    distance_levels.certify_distance_level(
+      oracles.constant([1.0, 0.0]), images(1)[0], images(4), level,
+      jax.random.key(0), **OPTIONS,
+    )  # fmt: skip
+  with pytest.raises(ValueError, match='are compared with images of shape'):
+    distance_levels.mean_distances(
+      images(2), images(9)[:, :2], neighbours=1, chunk_size=4
+    )
+  for changes in ({'base': 0.0}, {'rate': -0.1}, {'neighbours': 0}):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+      DistanceLevel(**({
+        'base': 0.25, 'rate': 0.1, 'centre': 0.0, 'neighbours': 1
+      } | changes))  # fmt: skip

@@ -1,0 +1,129 @@
+"""Runs of a cascade: rows with votes of every level that was visited."""
+
+import numpy as np
+import pytest
+
+from configs import digits
+from dualrs_jax.evaluation import asked, certify_source, summary, tsv
+from dualrs_jax.runtime import settings as settings_lib
+from dualrs_jax.runtime.processes import Place
+from dualrs_jax.verify import settings as verify_settings
+from dualrs_jax.verify.errors import Unverifiable
+from tests.evaluation.conftest import SIGMAS
+
+GRID = [0.0, 0.1, 0.25, 0.5]
+CASCADE = {'smoothing': 'cascade', 'certificate': None, 'estimator_sigma': None}
+
+
+def certify(classifier, source, directory, settings, positions=None):
+  return certify_source.certify_source(
+    None,
+    classifier,
+    source,
+    directory,
+    settings=settings,
+    seed=1,
+    chunk_size=40,
+    positions=np.arange(12) if positions is None else positions,
+    report_radii=(0.0,),
+  )
+
+
+def configured(changes):
+  config = digits.get_config()
+  with config.unlocked():
+    config.certify.update({'smoothing': 'cascade', **changes})
+  return config
+
+
+def timeless(rows):
+  return [row._replace(time=0.0) for row in rows]
+
+
+@pytest.mark.parametrize(
+  ('goal', 'radii'), [(None, []), ('grid', GRID), ('full', [])]
+)
+def test_rows_say_what_their_votes_amount_to(
+  classifier, source, settings, tmp_path, goal, radii
+):
+  settings |= CASCADE | {'goal': goal, 'radii': radii}
+  rows = certify(classifier, source, tmp_path, settings)
+  assert any(row.predict >= 0 for row in rows)
+  assert len({row.sigma_index for row in rows}) > 1
+  recorded = settings_lib.read(tmp_path / 'settings.json')
+  read = tsv.read(tmp_path / 'rows.tsv', recorded)
+  assert sorted(timeless(read)) == sorted(timeless(rows))
+  first, line = (tmp_path / 'rows.tsv').read_text().splitlines()[:2]
+  assert 'earlier_radius' in first
+  assert 'estimator' not in first
+  for row in rows:
+    assert row.radius <= min(row.estimator_radius, row.classifier_radius)
+    if row.predict >= 0:
+      voted = [k for k, cast in row.classifier_cast.items() if cast[1]]
+      assert sorted(voted) == list(range(row.sigma_index, len(SIGMAS)))
+  changed = line.replace(f'\t{rows[0].classifier_radius!r}\t', '\t0.123\t')
+  with pytest.raises(ValueError, match='make it'):
+    tsv.parser(recorded)(changed.replace('inf', '0.5'))
+  again = certify(classifier, source, tmp_path, settings, np.arange(3))
+  assert timeless(again) == timeless(rows[:3])
+
+
+def test_predictions(classifier, source, settings, tmp_path):
+  settings |= CASCADE | {'task': 'predict', 'n0': None}
+  rows = certify(classifier, source, tmp_path, settings)
+  assert any(row.status == 'predicted' for row in rows)
+  recorded = settings_lib.read(tmp_path / 'settings.json')
+  read = tsv.read(tmp_path / 'rows.tsv', recorded)
+  assert timeless(read) == timeless(rows)
+
+
+def test_the_largest_radius_is_that_of_the_largest_level(settings):
+  settings |= CASCADE
+  run = summary.Run('cascade', settings, [])
+  dual = summary.largest_radius(run)
+  alone = settings | {'smoothing': 'single', 'sigmas': [max(SIGMAS)]}
+  assert dual == summary.largest_radius(summary.Run('single', alone, []))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'label'),
+  [
+    ({}, 'cascade'),
+    ({'protocol': 'fixed'}, 'cascade-fixed'),
+    ({'goal': 'full'}, 'cascade-full'),
+    ({'task': 'predict', 'protocol': 'fixed'}, 'predict-cascade'),
+    ({'label': 'mine'}, 'mine'),
+  ],
+)
+def test_labels(changes, label):
+  config = configured(changes)
+  asked.check(config, Place(0, 1))
+  [run] = asked.runs(config)
+  assert asked.label(config, run) == label
+  assert run['estimator_sigma'] is None
+  assert run['sigmas'] == list(digits.SIGMAS)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'protocol': 'open'}, "'fixed' in place of 'open'"),
+    ({'protocol': 'open', 'task': 'predict'}, "'fixed' in place of 'open'"),
+    ({'task': 'predict'}, "choose certify.protocol = 'fixed' in place of"),
+    ({'goal': 'full', 'tolerance': 0.02}, 'tolerance = 0 in place of 0.02'),
+  ],
+)
+def test_what_a_cascade_does_not_have_is_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    asked.check(configured(changes), Place(0, 1))
+
+
+def test_a_tolerance_that_says_nothing_is_no_matter():
+  asked.check(configured({'goal': 'grid', 'tolerance': 0.02}), Place(0, 1))
+
+
+def test_verification_refuses_a_cascade(classifier, source, settings, tmp_path):
+  settings |= CASCADE | {'goal': None, 'radii': []}
+  certify(classifier, source, tmp_path, settings, np.arange(2))
+  with pytest.raises(Unverifiable, match="smoothing = 'cascade', which"):
+    verify_settings.read(tmp_path / 'settings.json')
