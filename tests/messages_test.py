@@ -75,7 +75,8 @@ def test_options_that_messages_name_exist(path):
     fields, options = named(text)
     for field in fields:
       assert exists(field), text
-    assert options <= FLAGS | OF_OTHERS, text
+    if 'report' not in path.parts:  # where properties of CSS look like flags
+      assert options <= FLAGS | OF_OTHERS, text
 
 
 def test_a_name_that_is_not_there_is_found():

@@ -94,5 +94,10 @@ def row_bytes(
     classifier_cast=by_level((n0, n)),
     status='certified',
   )
-  settings = {'task': task, 'goal': None, FINGERPRINT: fingerprint({})}
+  settings = {
+    'task': task,
+    'smoothing': 'dual',
+    'goal': None,
+    FINGERPRINT: fingerprint({}),
+  }
   return len(tsv.file_line(row, settings)) + 1

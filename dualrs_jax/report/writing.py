@@ -130,7 +130,7 @@ def compare(
 def while_running(
   workdir: str | os.PathLike,
   *,
-  radii: Sequence[float] = (),
+  radii: Sequence[Any] = (),
   load: Callable[[], Source | None] = lambda: None,
   class_names: Sequence[str] | None = None,
   clock: Callable[[], float] = time.monotonic,

@@ -18,7 +18,8 @@ NAME = 'settings.json'
 FINGERPRINT = 'fingerprint'
 #: Recorded, but not of what the rows depend on.
 _APART = {
-  *('versions', 'git_revision', 'device_count', 'images', 'asked'),
+  *('versions', 'compiler', 'git_revision', 'device_count'),
+  *('images', 'asked'),
   FINGERPRINT,
 }
 
@@ -68,6 +69,16 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         f'{path} has {name} = {found[name]!r}, which this verification does not'
         f' know: it knows {", ".join(str(c) for c in choices if c)}'
       )
+  if 'tolerance' in found:
+    raise Unverifiable(
+      f'{path} has tolerance = {found["tolerance"]!r}, whose bounds this'
+      ' verification does not know'
+    )
+  if found['task'] == 'predict' and found['goal'] is not None:
+    raise Unverifiable(
+      f'{path} is of adaptive predictions, which this verification does not'
+      ' know: it knows those of a fixed number of votes'
+    )
   for name, wanted, right in _values(found):
     if not right:
       raise Unverifiable(

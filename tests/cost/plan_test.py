@@ -126,7 +126,7 @@ def test_a_denoiser_stands_before_both():
   [
     ({'protocol': 'paper', 'n': 700}, 'dual, fixed', 2 * 10_100),
     ({'protocol': 'fixed', 'n': 700}, 'dual, fixed', 2 * 800),
-    ({'task': 'predict'}, 'dual, fixed', 2 * 1000),
+    ({'task': 'predict', 'protocol': 'fixed'}, 'dual, fixed', 2 * 1000),
     ({'smoothing': 'single'}, 'single, fixed', 3 * 1100),
     (
       {'smoothing': 'single', 'classifier': 'single-0.5'},
