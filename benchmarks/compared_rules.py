@@ -125,7 +125,7 @@ def cascade(found, ballot, alpha, grid) -> Answer:
   return Answer(
     int(answer.prediction),
     float(answer.radius),
-    int(sum(split.sum() for split in answer.cast)),
+    int(sum(np.sum(split) for split in answer.cast)),
     adaptive=cost,
   )
 
