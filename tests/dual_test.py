@@ -452,8 +452,8 @@ def test_new_levels_do_not_recompile(caplog):
       sigmas[0],
       KEY,
       certificate=minimum,
-      n0=20,
-      n=180,
+      n0=30,
+      n=170,
       alpha=0.05,
       chunk_size=200,
     )

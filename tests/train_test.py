@@ -44,9 +44,11 @@ def send_once_there(program, number, workdir, pattern):
 def test_killed_at_any_moment_it_ends_in_the_same_weights(
   command, tmp_path, tmp_path_factory
 ):
-  undisturbed = tiny.trained(tmp_path_factory.getbasetemp())
   # The baseline is left out: it does not belong to the run's identity.
-  arguments = ('--workdir', tmp_path, '--config.baselines=()')
+  options = ('--config.baselines=()', '--workdir')
+  undisturbed = tmp_path_factory.mktemp('undisturbed')
+  assert command(*options, undisturbed).end().status == 0
+  arguments = (*options, tmp_path)
   for pattern in (
     'checkpoints/classifier-0/20',
     'targets/targets-1/000000040.npz',
