@@ -226,7 +226,7 @@ def make_small(config: Any) -> None:
   config.baselines = SIGMAS
   config.classifier.update(
     shared,
-    steps=7000,
+    steps=6000,
     copies=1,
     shares=(0.4, 0.35, 0.25),
   )
@@ -237,7 +237,7 @@ def make_small(config: Any) -> None:
     shared, steps=2500, copies=2, loss='certificate', average=0.99
   )
   config.estimator.utility.update(name='report', radii=radii)
-  config.finetune.update(shared, steps=2500, learning_rate=1e-3, explored=0.15)
+  config.finetune.update(shared, steps=2000, learning_rate=1e-3, explored=0.15)
   config.checkpoint.update(every_steps=250, evaluate_steps=1000)
   config.certify.update(radii=radii, chunk_size=500)
 
