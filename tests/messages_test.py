@@ -12,7 +12,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = [
   *(ROOT / 'dualrs_jax').rglob('*.py'),
   *(ROOT / 'configs').glob('*.py'),
-  *(ROOT / 'train.py', ROOT / 'certify.py'),
 ]
 CONFIGS = [
   digits.get_config(),

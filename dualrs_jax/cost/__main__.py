@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dualrs_jax import folders
+from dualrs_jax import folders, shipped
 from dualrs_jax.cost import plan, rates, report
 from dualrs_jax.runtime import environment, output
 
@@ -112,7 +112,7 @@ def _field(text: str) -> tuple[str, Any]:
 
 def _load(place: str) -> Any:
   """The configuration of a file, and of an argument after a colon."""
-  path, _, argument = place.partition(':')
+  path, _, argument = shipped.find(place).partition(':')
   file = folders.expand(path)
   if not file.is_file():
     raise FileNotFoundError(f'there is no configuration {path}')

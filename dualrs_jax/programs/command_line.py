@@ -17,8 +17,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-import dualrs_jax
-from dualrs_jax import checkpoints, data, folders
+from dualrs_jax import checkpoints, data, folders, shipped
 from dualrs_jax.runtime import (
   environment,
   locks,
@@ -35,12 +34,15 @@ _OURS = (
   FloatingPointError,
   OSError,
 )
-_PACKAGE = pathlib.Path(dualrs_jax.__file__).parent
+_PACKAGE = pathlib.Path(checkpoints.__file__).parents[1]
 
 
 def run(
   main: Callable[[Any, pathlib.Path, processes.Place], None],
   find_place: Callable[[Any, pathlib.Path], Callable[..., processes.Place]],
+  *,
+  doc: str | None,
+  own: Sequence[str],
 ) -> None:
   """Parses the flags and calls `main(config, workdir, place)`; never returns.
 
@@ -49,6 +51,8 @@ def run(
     find_place: How a process finds its place, by configuration and working
       directory: `cluster.start`, where processes compute together, or
       `cluster.locate`, where each works by itself.
+    doc: What `--help` says of it.
+    own: The flags that it has for itself.
   """
   config = config_flags.DEFINE_config_file(
     'config',
@@ -70,10 +74,14 @@ def run(
   process_id = flags.DEFINE_integer(
     'process_id', None, 'The index of this process, from 0 on.'
   )
+  sys.modules['__main__'].__doc__ = doc
+  holders = (workdir, coordinator_address, num_processes, process_id)
+  for name in ['config', *(holder.name for holder in holders), *own]:
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
   def parse(argv: Sequence[str]) -> list[str]:
     with _one_sentence_for_flags():
-      arguments = flags.FLAGS(list(_with_home(argv)))
+      arguments = flags.FLAGS(list(_with_file(argv)))
       if len(arguments) > 1:
         _fail(f'unexpected argument {arguments[1]!r}')
       if not flags.FLAGS['config'].present:
@@ -122,21 +130,27 @@ def run(
   app.run(start, flags_parser=parse)
 
 
-def _with_home(argv: Sequence[str]) -> Iterator[str]:
-  """The arguments with the home directory in the path of the configuration.
+def _with_file(argv: Sequence[str]) -> Iterator[str]:
+  """The arguments with the file of the configuration in the place of its name.
 
   It is read while they are parsed.
   """
   before = ''
   for argument in argv:
     name, equals, value = argument.partition('=')
-    if before.lstrip('-') == 'config' and argument.startswith('~'):
-      yield str(folders.expand(argument))
-    elif equals and name.lstrip('-') == 'config' and value.startswith('~'):
-      yield f'{name}={folders.expand(value)}'
+    if before.lstrip('-') == 'config':
+      yield _file_of(argument)
+    elif equals and name.lstrip('-') == 'config':
+      yield f'{name}={_file_of(value)}'
     else:
       yield argument
     before = argument
+
+
+def _file_of(configuration: str) -> str:
+  if configuration.startswith('~'):
+    return str(folders.expand(configuration))
+  return shipped.find(configuration)
 
 
 @contextlib.contextmanager
@@ -154,7 +168,11 @@ def _one_sentence_for_flags() -> Iterator[None]:
     _fail(f'the configuration is no Python: {where}: {error.msg}')
   except OSError as error:
     text = str(error).splitlines()[-1].rpartition('] ')[2]
-    _fail(f'the configuration cannot be read: {text}')
+    known = ', '.join(shipped.names())
+    _fail(
+      f'the configuration cannot be read: {text}; those that come with the'
+      f' package are {known}'
+    )
 
 
 @contextlib.contextmanager
