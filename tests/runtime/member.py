@@ -115,6 +115,13 @@ def fails(place, folder):
     total(1)
 
 
+def fails_alike(place, folder):
+  """All find the same mistake, the first process long before the last."""
+  time.sleep(4 * place.index)
+  print(f'error of {place.index}', flush=True)
+  sys.exit(2)
+
+
 def lingers(place, folder):
   """The first process takes longer than an exit would wait for it."""
   if place.first:
