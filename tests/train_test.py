@@ -14,7 +14,7 @@ from tests.evaluation import timeless
 from tests.training import tiny
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def command(tmp_path_factory):
   """Starts train.py, compiled as in this process."""
   # The configuration of `tiny`, in a file as users write them.
@@ -35,6 +35,20 @@ def command(tmp_path_factory):
   return start
 
 
+@pytest.fixture(scope='module')
+def undisturbed(command, tmp_path_factory):
+  """Where a run of the same program left everything.
+
+  A training in this process would differ by roundings: on a CPU the order of
+  float32 sums depends on how many devices there are.
+  """
+  # The baseline is left out: it does not belong to the run's identity.
+  workdir = tmp_path_factory.mktemp('undisturbed')
+  ended = command('--workdir', workdir, '--config.baselines=()').end()
+  programs.check([ended], [0])
+  return workdir
+
+
 def send_once_there(program, number, workdir, pattern):
   """Sends a signal once the program has made such a file."""
   program.until(lambda: list(workdir.glob(pattern)))
@@ -42,13 +56,9 @@ def send_once_there(program, number, workdir, pattern):
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_weights(
-  command, tmp_path, tmp_path_factory
+  command, undisturbed, tmp_path
 ):
-  # The baseline is left out: it does not belong to the run's identity.
-  options = ('--config.baselines=()', '--workdir')
-  undisturbed = tmp_path_factory.mktemp('undisturbed')
-  assert command(*options, undisturbed).end().status == 0
-  arguments = (*options, tmp_path)
+  arguments = ('--workdir', tmp_path, '--config.baselines=()')
   for pattern in (
     'checkpoints/classifier-0/20',
     'targets/targets-1/000000040.npz',
@@ -78,9 +88,8 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
 
 @pytest.mark.slow
 def test_preempted_in_every_phase_it_ends_in_the_same_weights(
-  command, tmp_path, tmp_path_factory
+  command, undisturbed, tmp_path
 ):
-  undisturbed = tiny.trained(tmp_path_factory.getbasetemp())
   arguments = (
     *('--workdir', tmp_path, '--config.baselines=()'),
     '--config.certify.count=40',

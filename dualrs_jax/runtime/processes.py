@@ -27,9 +27,17 @@ Read = TypeVar('Read')
 
 #: How long processes wait for each other. One that died is noticed long before.
 _BARRIER_DAYS = 20
+#: How long the first process waits, after an error, for others to find the same
+#: one. The runtime lives in it, and ends them once it is gone.
+FAILED_SECONDS = 20.0
+#: From the last word of such a process to its end, on a busy machine.
+_LAST_WORD_SECONDS = 1.0
 #: After so long a network file system shows what another host has written.
 SHOWN_SECONDS = 90.0
 _POLL_SECONDS = 0.5
+
+#: Status of a program that Ctrl-C has ended; nobody is waited for then.
+_INTERRUPTED = 130
 
 _barriers = itertools.count()
 
@@ -144,7 +152,9 @@ def in_step(place: Place) -> Iterator[None]:
   A process that is done waits for the others, and so does one that is
   preempted, since all of them are. One that fails ends with the exit status of
   its error, without the barrier of an ordinary exit, at which it would wait for
-  processes that wait for it; the runtime then ends the others.
+  processes that wait for it; the runtime then ends the others. The first one
+  gives them `FAILED_SECONDS` before, to end with an error of their own: a
+  mistake that all make alike, each of them says.
 
   Args:
     place: of this process. One process is left as it is.
@@ -163,9 +173,32 @@ def in_step(place: Place) -> Iterator[None]:
         logger.exception('ended by an error')
       sys.stdout.flush()
       sys.stderr.flush()
+      if status != _INTERRUPTED:
+        _fail_together(place)
     finally:  # even where the disk of the log is full
       os._exit(status if isinstance(status, int) else 1)
   barrier('the end of the run')
+
+
+def _fail_together(place: Place) -> None:
+  """Says that this process ends by an error; the first waits for the others."""
+  # There is no public name for it.
+  from jax._src.distributed import global_state
+
+  client = global_state.client
+  if client is None:
+    return
+  try:
+    if not place.first:
+      client.key_value_set(f'failed/{place.index}', '')
+      return
+    deadline = time.monotonic() + FAILED_SECONDS
+    for index in range(1, place.count):
+      left = max(deadline - time.monotonic(), 0)
+      client.blocking_key_value_get(f'failed/{index}', int(1000 * left))
+  except jax.errors.JaxRuntimeError:  # they go on, or the runtime has ended
+    return
+  time.sleep(_LAST_WORD_SECONDS)
 
 
 def leave(arguments: Sequence[str]) -> NoReturn:

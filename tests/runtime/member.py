@@ -115,6 +115,13 @@ def fails(place, folder):
     total(1)
 
 
+def fails_alike(place, folder):
+  """All find the same mistake, the first process long before the last."""
+  time.sleep(4 * place.index)
+  print(f'error of {place.index}', flush=True)
+  sys.exit(2)
+
+
 def lingers(place, folder):
   """The first process takes longer than an exit would wait for it."""
   if place.first:
@@ -172,6 +179,7 @@ def fills(place, folder, full):
   """The disk of one process is full; all compute and save in step."""
   from dualrs_jax import checkpoints
 
+  processes.FAILED_SECONDS = 1.0  # of 20, so that the test is quick
   with checkpoints.Saver(folder / 'full', keep=2) as saver:
     for step in range(1, 2000):
       total(1)

@@ -30,6 +30,13 @@ def test_one_that_fails_keeps_its_status_and_the_other_leaves(tmp_path):
   assert time.monotonic() - begin < 60
 
 
+def test_what_all_find_is_said_by_all(tmp_path):
+  members = launch.launch('fails_alike', tmp_path)
+  assert [member.status for member in members] == [2, 2]
+  for index, member in enumerate(members):
+    assert f'error of {index}' in member.log
+
+
 def test_one_that_is_done_waits_for_the_other(tmp_path):
   members = launch.launch('lingers', tmp_path)
   assert [member.status for member in members] == [0, 0]
