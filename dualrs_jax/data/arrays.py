@@ -52,8 +52,8 @@ def load(
   splits.check_name(split)
   if not data_dir:
     raise splits.DatasetNotFound(
-      "the data set 'arrays' is in the folder that data.data_dir names, which is"
-      ' empty here'
+      "the data set 'arrays' is in the folder that data.data_dir names, and it"
+      ' names none'
     )
   root = folders.expand(data_dir)
   paths = {name: root / f'{name}.npz' for name in splits.SPLITS}
@@ -143,8 +143,8 @@ def _pixels(
     return images
   if not np.issubdtype(images.dtype, np.floating):
     raise ValueError(
-      f'{path} has images of {images.dtype}, which should be uint8 (0 to 255) or'
-      ' floating-point numbers in [0, 1]'
+      f'{path} has images of {images.dtype}, which should be uint8 (0 to 255)'
+      ' or floating-point numbers in [0, 1]'
     )
   low, high = images.min(), images.max()
   if not (low >= 0 and high <= 1):  # a NaN is neither

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tqdm
@@ -22,6 +22,7 @@ MOST_IN_MEMORY = 2**31
 _AT_ONCE = 64
 
 
+@runtime_checkable
 class EncodedFiles(Protocol):
   """Where encoded images are; it can be pickled."""
 

@@ -72,8 +72,8 @@ def load(
     )
   if not data_dir:
     raise splits.DatasetNotFound(
-      "the data set 'folder' is in the folder that data.data_dir names, which is"
-      ' empty here'
+      "the data set 'folder' is in the folder that data.data_dir names, and it"
+      ' names none'
     )
   listing = folder_listing.read(folders.expand(data_dir))
   survey = folder_survey.look_through(listing)
@@ -151,8 +151,8 @@ def _members(
   served = split if split in there else 'train'
   if served not in there:
     raise ValueError(
-      f'{listing.root} has no folder {split!r}, nor one named train out of which'
-      f' it could be carved, only {", ".join(sorted(there))}'
+      f'{listing.root} has no folder {split!r}, nor one named train out of'
+      f' which it could be carved, only {", ".join(sorted(there))}'
     )
   entries = np.array(
     [
@@ -189,5 +189,3 @@ def _tell_of_copies(
       f' another split as well, {first} being the first: what is found on them'
       ' is no measure'
     )
-
-

@@ -1,4 +1,4 @@
-"""What a folder of images holds: splits, classes, files; none of them opened."""
+"""What a folder of images holds: splits, classes, files. It opens none."""
 
 import collections
 import os
@@ -69,8 +69,8 @@ def read(root: pathlib.Path) -> Listing:
   """
   if not root.is_dir():
     raise splits.DatasetNotFound(
-      f'there is no folder {root}: data.data_dir names the one that has a folder'
-      ' of images for each class'
+      f'there is no folder {root}: data.data_dir names the one that has a'
+      ' folder of images for each class'
     )
   folders = _of_splits(root)
   if folders:
@@ -84,9 +84,9 @@ def read(root: pathlib.Path) -> Listing:
   )
   if len(classes) < 2:
     raise ValueError(
-      f'{root} has {len(classes) or "no"} folder{"s" * (not classes)} of a class'
-      f' ({"".join(classes) or "none"}): images are expected in'
-      ' <class>/ or <split>/<class>/, for two classes or more'
+      f'{root} has no folders of two classes or more, but'
+      f' {classes[0] + " alone" if classes else "none"}: images are expected in'
+      ' <class>/ or <split>/<class>/'
     )
   found, others = [], collections.Counter()
   for label, name in enumerate(classes):
@@ -126,8 +126,8 @@ def _of_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
   if found and others:
     raise ValueError(
       f'{root} has folders of splits ({", ".join(sorted(found))}) beside others'
-      f' ({", ".join(sorted(others)[:3])}): move those away, or all of them into'
-      ' folders of splits'
+      f' ({", ".join(sorted(others)[:3])}): move those away, or all of'
+      ' them into folders of splits'
     )
   return found
 

@@ -99,7 +99,9 @@ def _found(listing: Listing) -> Mapping[str, np.ndarray]:
       f'{len(broken)} of {len(names)} images cannot be used, so mend or remove'
       f' them: {told}' + (f'; and {more} more' if more > 0 else '')
     )
-  columns = zip(*(row for row in found if not isinstance(row, str)), strict=True)
+  columns = zip(
+    *(row for row in found if not isinstance(row, str)), strict=True
+  )
   heights, widths, grey, checksums = columns
   return {
     'heights': np.array(heights, np.int32),

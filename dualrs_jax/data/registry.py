@@ -76,10 +76,11 @@ def load(name: str, split: str, **options: Any) -> Source:
 
   Args:
     name: 'digits', 'cifar10' or 'imagenet'; 'folder', a folder of image files
-      for each class; 'arrays', files of NumPy; 'tfds:<name>[/config][:version]',
-      of tensorflow-datasets; or the user's own `load(split, **options)`, which
-      returns a `Source`: `my_package.my_module` or `path/to/file.py`, with
-      `:function` behind it where that has another name.
+      for each class; 'arrays', files of NumPy; 'tfds:name', 'tfds:name/config'
+      or these with ':version', of tensorflow-datasets; or the user's own
+      `load(split, **options)`, which returns a `Source`:
+      `my_package.my_module` or `path/to/file.py`, with `:function` behind it
+      where that has another name.
     split: 'train' to train on; 'validation', images of the published training
       set to look at while training; 'test', which published results are about.
     **options: the options of that data set's own `load`.

@@ -166,8 +166,7 @@ def carve(
   if split == 'train':
     return Carved(chosen, '')
   provenance = (
-    f'{len(chosen):,} of {len(names):,} training images, by the hash of their'
-    ' names'
+    f'{len(chosen):,} of {len(names):,} images, by the hash of their names'
   )
   tell_once(f'{where} has no split {split!r}: it is {provenance}')
   return Carved(chosen, provenance)

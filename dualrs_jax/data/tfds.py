@@ -122,9 +122,7 @@ def load(
   ).take(positions)
 
 
-def _features(
-  where: str, info: Any, image: str, label: str
-) -> tuple[str, str]:
+def _features(where: str, info: Any, image: str, label: str) -> tuple[str, str]:
   """The features that are the image and the class."""
   import tensorflow_datasets as tfds
 
@@ -138,7 +136,9 @@ def _features(
     usual = [name for name in info.supervised_keys or () if name in there]
     chosen = [asked] if asked else usual if len(there) > 1 else there
     if len(chosen) != 1 or chosen[0] not in there:
-      told = f'no feature {asked!r} that is' if asked else 'not one feature that is'
+      told = (
+        f'no feature {asked!r} that is' if asked else 'not one feature that is'
+      )
       raise ValueError(
         f'{where} has {told} the {called} of an example:'
         f' data.{role}_feature must be one of'
@@ -176,10 +176,10 @@ def _read(
   files: Prepared, feature: Any, where: str, options: dict[str, Any]
 ) -> Source:
   """All images of a published split, in memory or on the disk."""
-  if feature.dtype not in (np.uint8, np.uint16):
+  if feature.np_dtype not in (np.uint8, np.uint16):
     raise ValueError(
-      f'{where} has images of {np.dtype(feature.dtype)}, and can be read if they'
-      ' are of 8 or 16 bits'
+      f'{where} has images of {np.dtype(feature.np_dtype)}, and can be read if'
+      ' they are of 8 or 16 bits'
     )
   *shape, channels = feature.shape
   if channels not in (1, 3, None):

@@ -9,7 +9,7 @@ from dualrs_jax.data import prepared, splits
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(
-  r'(?P<name>[a-z]\w*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?'
+  r'(?P<name>[a-z]\w*)(/(?P<variant>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?'
 )
 
 
@@ -34,14 +34,14 @@ def find(dataset: str, folder: pathlib.Path, *, download: bool) -> pathlib.Path:
       f"'tfds:{dataset}' names no data set: it is written tfds:name,"
       ' tfds:name/config or tfds:name/config:1.2.3'
     )
-  name, config, version = parts['name'], parts['config'], parts['version']
-  found = _look(name, config, version, folder)
+  name, variant, version = parts['name'], parts['variant'], parts['version']
+  found = _look(name, variant, version, folder)
   if found is not None:
     return found
-  whole = f'{name}/{config}' if config else name
+  whole = f'{name}/{variant}' if variant else name
   if download:
     _prepare(whole, version, folder)
-    found = _look(name, config, version, folder)
+    found = _look(name, variant, version, folder)
     if found is not None:
       return found
   prepared.refuse_remains(whole, folder)
@@ -55,10 +55,10 @@ def find(dataset: str, folder: pathlib.Path, *, download: bool) -> pathlib.Path:
 
 
 def _look(
-  name: str, config: str | None, version: str | None, folder: pathlib.Path
+  name: str, variant: str | None, version: str | None, folder: pathlib.Path
 ) -> pathlib.Path | None:
-  places = [f'{name}/{config}' if config else name]
-  if config is None and not prepared.find(name, folder):
+  places = [f'{name}/{variant}' if variant else name]
+  if variant is None and not prepared.find(name, folder):
     places = sorted(
       path.relative_to(folder).as_posix()
       for path in (folder / name).glob('*')

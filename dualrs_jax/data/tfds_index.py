@@ -104,7 +104,9 @@ class Records:
 
   def read(self, entry: int) -> bytes:
     """The encoded image of an example."""
-    example = self.prepared.read(int(self.files[entry]), int(self.places[entry]))
+    example = self.prepared.read(
+      int(self.files[entry]), int(self.places[entry])
+    )
     return example[self.prepared.image]
 
   def where(self, entry: int) -> str:

@@ -68,7 +68,7 @@ def random_view(
 
 
 def _random_box(
-  width: int, height: int, rng: np.random.Generator, own_ratio: float
+  width: int, height: int, rng: np.random.Generator, own_ratio: float = 1.0
 ) -> tuple[int, int, int, int]:
   """Left, upper, right and lower edge of a rectangle in an image."""
   flattest, narrowest = RATIOS[1] * own_ratio, RATIOS[0] * own_ratio

@@ -131,16 +131,18 @@ def make(
     small = np.flatnonzero(np.minimum(*sizes) < crop)
     if len(small):
       raise ValueError(
-        f'{names[small[0]]} has {_told(sizes, small[0])} pixels, which data.crop'
-        f' = {crop} does not fit into: data.resize = {crop} brings all images'
-        ' to it'
+        f'{names[small[0]]} has {_told(sizes, small[0])} pixels, which'
+        f' data.crop = {crop} does not fit into: data.resize = {crop}'
+        ' brings all images to it'
       )
     return View(crop, crop, 0, channels, upright)
   smallest, largest = (
     pick(sizes.heights.astype(np.int64) * sizes.widths)
     for pick in (np.argmin, np.argmax)
   )
-  if len({*zip(sizes.heights.tolist(), sizes.widths.tolist(), strict=True)}) > 1:
+  if (
+    len({*zip(sizes.heights.tolist(), sizes.widths.tolist(), strict=True)}) > 1
+  ):
     raise ValueError(
       f'{where} has images of several sizes, from {_told(sizes, smallest)}'
       f' ({names[smallest]}) to {_told(sizes, largest)} ({names[largest]}):'
@@ -155,8 +157,7 @@ def _asked_size(
 ) -> tuple[int, int] | None:
   if resize < 0 or crop < 0 or (resize and crop > resize):
     raise ValueError(
-      'data.crop must be from 1 to data.resize, or 0, not'
-      f' {crop} of {resize}'
+      f'data.crop must be from 1 to data.resize, or 0, not {crop} of {resize}'
     )
   if not size:
     return None

@@ -318,7 +318,7 @@ def load_networks(
 
 def load_source(config: Any) -> Source:
   """The images that `config.certify` is about."""
-  return data.load(split=config.certify.split, **config.data)
+  return data.load(split=config.certify.split, **data.chosen(config.data))
 
 
 def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:

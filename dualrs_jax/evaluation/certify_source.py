@@ -249,6 +249,9 @@ def _identity(
       'estimator': None if estimator is None else fingerprint(estimator),
     },
     'source': source.fingerprint(),
+    # What published data sets do not have, so that runs of theirs can go on.
+    **({'class_names': [*source.class_names]} if source.class_names else {}),
+    **({'provenance': source.provenance} if source.provenance else {}),
     'chunk_size': booth.chunk_size,
     'dtype': str(example.dtype),
     'matmul_precision': precision,
