@@ -181,6 +181,7 @@ def _certify(
       raise _with_advice(error) from error
   if place.first:
     asked.warn_of_radius_cap(config, prepared.runs[0])
+    asked.warn_of_classes(source, positions)
   rows = []
   for run in asked.runs(config):
     if 'expert' in run and isinstance(classifier, tuple):
