@@ -88,7 +88,9 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
   networks: Any = certify_dataset.load_networks(config, workdir, source)
   positions = np.arange(len(source))[:images]
   training = to_unit(
-    np.asarray(data.load(split='train', **data.chosen(config.data)).images)
+    np.asarray(
+      data.load(split='train', **data.chosen(config.data.to_dict())).images
+    )
   )
   level, distances = _level(config, source, positions, np.asarray(training))
   folder = workdir / FOLDER

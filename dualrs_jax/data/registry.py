@@ -49,12 +49,12 @@ class _Found(NamedTuple):
   Attributes:
     load: takes a split and options.
     fixed: options that the name stands for.
-    own: whether `load` is the user's.
+    own: where `load` is, if it is the user's.
   """
 
   load: Callable[..., Source]
   fixed: Mapping[str, Any]
-  own: bool = False
+  own: str | None = None
 
   @property
   def options(self) -> Mapping[str, inspect.Parameter]:
@@ -103,7 +103,7 @@ def load(name: str, split: str, **options: Any) -> Source:
       f' {", ".join(found.options) or "none"}{hint}'
     )
   arguments = {**options, **found.fixed}
-  if found.own:
+  if found.own is not None:
     source = _load_own(found.load, name, split, arguments)
   else:
     source = found.load(split, **arguments)
@@ -160,14 +160,16 @@ def identity(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, option in found.options.items()
     if option.default is not option.empty
   }
-  known = {**usual, **taken, 'name': named.short(options['name'])}
+  known = {**usual, **taken}
+  if found.own is not None:  # the folder of its file may move
+    known['name'] = named.short(found.own).removesuffix(f':{_FUNCTION}')
   return {name: x for name, x in known.items() if name not in _PLACES}
 
 
 def sources(options: Mapping[str, Any]) -> dict[str, str | None]:
   """The hash of the file with a `load` of the user's own, see `named`."""
-  found = _find(options['name'])
-  return {'data': named.source_hash(found.load.__module__)} if found.own else {}
+  own = _find(options['name']).own
+  return {} if own is None else {'data': named.source_hash(own)}
 
 
 def is_published(name: str) -> bool:
@@ -200,7 +202,7 @@ def _find(name: str) -> _Found:
       f'{reference} takes nothing: it is called with the name of a split, and'
       ' with options by name'
     )
-  return _Found(function, {}, own=True)
+  return _Found(function, {}, own=reference)
 
 
 def _load_own(

@@ -44,7 +44,8 @@ def find(dataset: str, folder: pathlib.Path, *, download: bool) -> pathlib.Path:
     found = _look(name, variant, version, folder)
     if found is not None:
       return found
-  prepared.refuse_remains(whole, folder)
+  if prepared.find(whole, folder) is None:
+    prepared.refuse_remains(whole, folder)
   wanted = f'{whole}:{version}' if version else whole
   raise splits.DatasetNotFound(
     f'{wanted} is not prepared in {folder}: set data.data_dir or TFDS_DATA_DIR'

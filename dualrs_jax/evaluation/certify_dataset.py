@@ -319,7 +319,9 @@ def load_networks(
 
 def load_source(config: Any) -> Source:
   """The images that `config.certify` is about."""
-  return data.load(split=config.certify.split, **data.chosen(config.data))
+  return data.load(
+    split=config.certify.split, **data.chosen(config.data.to_dict())
+  )
 
 
 def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:

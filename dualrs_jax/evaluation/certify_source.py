@@ -19,6 +19,7 @@ from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
   casting,
   continuing,
+  file_names,
   marks,
   memory,
   preparation,
@@ -159,6 +160,7 @@ def certify_source(
     if processes.here().first or not together:
       shard = opened.enter_context(workers.open_own(directory, claimed, place))
       settings_lib.replace(path, asked)  # of this call, now that it is let in
+      file_names.write(directory, source, positions)
     files = workers.read(directory, claimed)
     rows = workers.together(files, claimed)
     _check_labels(rows, source, directory)

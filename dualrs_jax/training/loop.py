@@ -79,7 +79,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
   recipe.check_together(config)
   workdir = folders.expand(workdir)
   sources = networks.sources(config.model.to_dict())
-  sources |= data.sources(config.data)
+  sources |= data.sources(config.data.to_dict())
   images = run_lib.load_sources(config)
   claimed = claim.claim(recipe.identity(config), workdir)
   claim.note_sources(sources, workdir)

@@ -111,7 +111,7 @@ def load_sources(config: Any) -> dict[str, data.Source]:
   Raises:
     ValueError: If they are too few for a batch, or splits do not fit together.
   """
-  chosen = data.chosen(config.data)
+  chosen = data.chosen(config.data.to_dict())
   train, validation = (
     data.load(split=split, **chosen) for split in ('train', 'validation')
   )
