@@ -47,12 +47,12 @@ class _Found(NamedTuple):
   """A data set by its name.
 
   Attributes:
-    load: takes a split and options.
+    load: takes a split and options, and returns a `Source`.
     fixed: options that the name stands for.
     own: where `load` is, if it is the user's.
   """
 
-  load: Callable[..., Source]
+  load: Callable[..., Any]
   fixed: Mapping[str, Any]
   own: str | None = None
 

@@ -131,13 +131,13 @@ def make(
     small = np.flatnonzero(np.minimum(*sizes) < crop)
     if len(small):
       raise ValueError(
-        f'{names[small[0]]} has {_told(sizes, small[0])} pixels, which'
+        f'{names[int(small[0])]} has {_told(sizes, small[0])} pixels, which'
         f' data.crop = {crop} does not fit into: data.resize = {crop}'
         ' brings all images to it'
       )
     return View(crop, crop, 0, channels, upright)
   smallest, largest = (
-    pick(sizes.heights.astype(np.int64) * sizes.widths)
+    int(pick(sizes.heights.astype(np.int64) * sizes.widths))
     for pick in (np.argmin, np.argmax)
   )
   if (
@@ -176,5 +176,6 @@ def _asked_size(
   return both[0], both[1]
 
 
-def _told(sizes: Sizes, at: int | np.integer) -> str:
+def _told(sizes: Sizes, image: int | np.integer) -> str:
+  at = int(image)
   return f'{sizes.heights[at]} x {sizes.widths[at]}'

@@ -30,6 +30,6 @@ def write(
     return
   lines = ['idx\tfile']
   for position in positions.tolist():
-    name = source.facts[_FACT][position].decode(errors='replace')
+    name = bytes(source.facts[_FACT][position]).decode(errors='replace')
     lines.append(f'{source.indices[position]}\t{name}')
   files.write_atomic(directory / NAME, '\n'.join(lines) + '\n')

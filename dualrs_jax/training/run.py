@@ -188,8 +188,8 @@ def _tell_of_pixels(
   pixels = train.gather(some)[0] / 255
   mean, deviation = float(pixels.mean()), float(pixels.std())
   for role, description in model.items():
-    told = [description.get(f'image_{of}') for of in ('mean', 'deviation')]
-    if None in told or not processes.here().first:
+    told = [description.get(f'image_{of}', 0) for of in ('mean', 'deviation')]
+    if not told[1] or not processes.here().first:
       continue
     if abs(mean - told[0]) > deviation or not 0.5 < deviation / told[1] < 2:
       logger.warning(
