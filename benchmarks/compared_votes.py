@@ -87,7 +87,11 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
   source = certify_dataset.load_source(config)
   networks: Any = certify_dataset.load_networks(config, workdir, source)
   positions = np.arange(len(source))[:images]
-  training = to_unit(np.asarray(data.load(split='train', **config.data).images))
+  training = to_unit(
+    np.asarray(
+      data.load(split='train', **data.chosen(config.data.to_dict())).images
+    )
+  )
   level, distances = _level(config, source, positions, np.asarray(training))
   folder = workdir / FOLDER
   folder.mkdir(exist_ok=True)

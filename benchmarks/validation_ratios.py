@@ -73,7 +73,7 @@ class Expected(NamedTuple):
 
 def cast(config: Any, workdir: pathlib.Path, most: int, votes: int) -> Votes:
   """Casts the votes of a run on validation images at equal distances."""
-  source = data.load(split='validation', **config.data)
+  source = data.load(split='validation', **data.chosen(config.data.to_dict()))
   count = min(most, len(source))
   source = source.take(np.arange(count) * len(source) // count)
   networks: Any = certify_dataset.load_networks(config, workdir, source)

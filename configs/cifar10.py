@@ -78,6 +78,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dualrs_jax import data
+
 VARIANTS = ('denoised', 'resnet', 'experts', 'small')
 SIGMAS = (0.25, 0.5, 1.0)
 RADII = tuple(quarter / 4 for quarter in range(11))
@@ -104,7 +106,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.seed = 0
   config.workers = 0
   config.distributed = ''
-  config.data = {'name': 'cifar10', 'data_dir': '', 'held_out': HELD_OUT}
+  config.data = {**data.OPTIONS, 'name': 'cifar10', 'held_out': HELD_OUT}
   config.sigmas = SIGMAS
   config.estimator_sigma = 1.0
   config.rounds = 1

@@ -44,6 +44,8 @@ weights that a stage hands on.
 
 from ml_collections import ConfigDict
 
+from dualrs_jax import data
+
 SIGMAS = (0.25, 0.5, 1.0)
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -59,6 +61,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.name = 'digits-full' if full else 'digits'
   config.seed = 0
   config.data = {
+    **data.OPTIONS,
     'name': 'digits',
     'renderings': 64,
     'seed': 0,

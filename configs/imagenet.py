@@ -69,6 +69,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dualrs_jax import data
+
 VARIANTS = ('denoised', 'resnet', 'experts')
 SIGMAS = (0.5, 1.0)
 RADII = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -92,8 +94,8 @@ def get_config(arg: str = '') -> ConfigDict:
   config.workers = 8
   config.distributed = ''
   config.data = {
+    **data.OPTIONS,
     'name': 'imagenet',
-    'data_dir': '',
     'held_out': HELD_OUT,
     'resize': 256,
     'crop': 224,

@@ -1,4 +1,4 @@
-"""A configuration taken apart into work and files, with nothing loaded.
+"""A configuration taken apart into work and files, with no network loaded.
 
 Together with the loops of training and certification this is the only module
 that sees the configuration. Numbers are those of the programs, not rounded up
@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from dualrs_jax import data
 from dualrs_jax.cost import sizes, storage
 from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
@@ -96,8 +97,7 @@ def make(config: Any) -> Plan:
 def _images(config: Any) -> Images:
   """Sizes of the data set of a configuration, as it was published.
 
-  Raises:
-    ValueError: If the data set is none of the library's.
+  Images of one's own are counted by loading them.
   """
   options = config.data.to_dict()
   name, held_out = options['name'], options.get('held_out', 0)
@@ -117,7 +117,13 @@ def _images(config: Any) -> Images:
     if name == 'imagenet':
       shape, classes = (options['crop'], options['crop'], 3), 1000
   else:
-    raise ValueError(f'nothing is known of the size of the data set {name!r}')
+    sources = {
+      split: data.load(split=split, **data.chosen(options))
+      for split in ('train', 'validation', config.certify.split)
+    }
+    published = {split: len(source) for split, source in sources.items()}
+    shape = sources['train'].image_shape
+    classes = sources['train'].num_classes
   options = config.certify
   checks.choice('certify.split', options.split, published)
   chosen = asked.subset(

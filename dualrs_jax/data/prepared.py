@@ -24,6 +24,8 @@ class Prepared:
     paths: its files, in order.
     lengths: how many examples each of them holds.
     features: what tensorflow-datasets parses an example with.
+    image: the feature that is the image.
+    label: the feature that is its class.
   """
 
   name: str
@@ -31,6 +33,8 @@ class Prepared:
   paths: tuple[pathlib.Path, ...]
   lengths: tuple[int, ...]
   features: Any
+  image: str = 'image'
+  label: str = 'label'
 
   def scan(self, file: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields each example of a file with its place, in the order on disk.
@@ -59,14 +63,20 @@ class Prepared:
 
     try:
       example = self.features.deserialize_example_np(
-        record, decoders={'image': tfds.decode.SkipDecoding()}
+        record, decoders={self.image: tfds.decode.SkipDecoding()}
       )
-      label, classes = int(example['label']), self.features['label'].num_classes
+      label = int(example[self.label])
+      classes = self.features[self.label].num_classes
     except Exception as error:  # of the parser of protocol buffers, and others
       raise ValueError(
         f'{where} is damaged ({type(error).__name__} while an example is'
         ' parsed): copy or prepare it again'
       ) from error
+    if label == -1:
+      raise ValueError(
+        f'{where} has no label (-1), as of a split whose labels were not'
+        ' published: choose another split of the data set'
+      )
     if not 0 <= label < classes:
       raise ValueError(
         f'{where} has label {label}, where there are {classes} classes: copy'
@@ -96,8 +106,10 @@ def open_split(
   folder: pathlib.Path,
   split: str,
   *,
-  needs: Sequence[str],
-  num_classes: int,
+  needs: Sequence[str] = (),
+  num_classes: int | None = None,
+  image: str = 'image',
+  label: str = 'label',
 ) -> Prepared:
   """Opens a split of a data set.
 
@@ -105,14 +117,16 @@ def open_split(
     folder: of one version of the data set.
     split: its published name.
     needs: the features of an example that are used beside image and label.
-    num_classes: how many classes the data set has.
+    num_classes: how many classes the data set has; None for any number.
+    image: the feature that is the image.
+    label: the feature that is its class.
 
   Raises:
     DatasetNotFound: the split was not prepared, or files of it are missing.
     ValueError: it has a form that is not in `record_files.FORMS`, no examples,
       or is of another version, or described by a damaged file.
   """
-  info = _described(folder)
+  info = described(folder)
   if split not in info.splits:
     raise splits.DatasetNotFound(
       f'{folder} has no split {split!r}, only {[*info.splits]}: put the archive'
@@ -124,15 +138,15 @@ def open_split(
       f'{folder} is in the form {form!r}: prepare it again with'
       ' --file_format=array_record'
     )
-  for name in ('image', 'label', *needs):
+  for name in (image, label, *needs):
     if name not in info.features:
       raise ValueError(
         f'{folder / _FEATURES} has no feature {name!r}, only'
         f' {[*info.features]}, as of another version of the data set: prepare'
         ' it again'
       )
-  classes = getattr(info.features['label'], 'num_classes', None)
-  if classes != num_classes:
+  classes = getattr(info.features[label], 'num_classes', None)
+  if num_classes not in (None, classes):
     raise ValueError(
       f'{folder} has {classes} classes where the published data set has'
       f' {num_classes}: prepare it again'
@@ -160,11 +174,21 @@ def open_split(
     paths=paths,
     lengths=lengths,
     features=info.features,
+    image=image,
+    label=label,
   )
 
 
-def _described(folder: pathlib.Path) -> Any:
-  """What the two files of a prepared data set say of it."""
+def described(folder: pathlib.Path) -> Any:
+  """What the two files of a prepared data set say of it.
+
+  Args:
+    folder: of one version of the data set.
+
+  Raises:
+    DatasetNotFound: one of them is missing.
+    ValueError: one of them is damaged.
+  """
   import tensorflow_datasets as tfds
 
   for path in (folder / _INFO, folder / _FEATURES):

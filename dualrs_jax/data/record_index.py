@@ -9,10 +9,7 @@ in the user's cache (XDG_CACHE_HOME, or ~/.cache), if there is one.
 import concurrent.futures
 import hashlib
 import json
-import logging
-import os
 import pathlib
-import secrets
 import zlib
 from typing import NamedTuple
 
@@ -21,9 +18,8 @@ import tqdm
 from jaxtyping import Int, Shaped, UInt32
 
 from dualrs_jax import folders
+from dualrs_jax.data import kept
 from dualrs_jax.data.prepared import Prepared
-
-logger = logging.getLogger(__name__)
 
 _THREADS = 8
 
@@ -53,15 +49,12 @@ def load(prepared: Prepared) -> RecordIndex:
     ValueError: a file is damaged, or two images have one name.
   """
   path = cache_path(prepared)
-  cached = None if path is None else _read(path)
-  if cached is not None:
-    return cached
+  saved = None if path is None else kept.read(path, RecordIndex._fields)
+  if saved is not None:
+    return RecordIndex(**saved)
   index = build(prepared)
-  try:
-    if path is not None:
-      _write(path, index)
-  except OSError as error:
-    logger.warning('the index is not kept: %s', error)
+  if path is not None:
+    kept.write(path, index._asdict())
   return index
 
 
@@ -116,26 +109,3 @@ def _scan(prepared: Prepared, file: int) -> RecordIndex:
     checksums=np.array(checksums, np.uint32),
     file_names=np.array(names, np.bytes_),
   )
-
-
-def _write(path: pathlib.Path, index: RecordIndex) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
-  try:
-    with part.open('xb') as file:
-      np.savez(file, **index._asdict())
-    os.replace(part, path)
-  finally:
-    part.unlink(missing_ok=True)
-
-
-def _read(path: pathlib.Path) -> RecordIndex | None:
-  """The index in a file; None if it is missing or damaged."""
-  try:
-    if not path.exists():
-      return None
-    with path.open('rb') as file, np.load(file) as saved:
-      return RecordIndex(*(saved[name] for name in RecordIndex._fields))
-  except Exception as error:  # the kinds differ with the bytes
-    logger.warning('%s is damaged (%s); it is built again', path, error)
-    return None

@@ -62,6 +62,10 @@ class Source:
     num_classes: the number of classes of the data set.
     facts: further arrays with one entry per image, for analysis only. Nothing
       in training or certification reads them.
+    class_names: the name of each class, for tables and pictures; None for
+      their numbers.
+    provenance: in a few words, how the split was made where it is none that
+      was published; '' otherwise. Results record it.
   """
 
   images: UInt8[np.ndarray, 'examples height width channels'] | StoredImages
@@ -69,6 +73,8 @@ class Source:
   indices: Int[np.ndarray, ' examples']
   num_classes: int
   facts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  class_names: Sequence[str] | None = None
+  provenance: str = ''
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -133,7 +139,7 @@ class Source:
 
 
 def refuse_unusable(source: Source, where: str) -> None:
-  """Refuses a source without images, or with labels that are no classes.
+  """Refuses a source that training or certification could not go on with.
 
   Args:
     source: of any data set.
@@ -142,15 +148,52 @@ def refuse_unusable(source: Source, where: str) -> None:
   Raises:
     ValueError: in one sentence, what is wrong with it.
   """
-  if not len(source):
-    raise ValueError(f'{where} has no images')
-  classes = source.num_classes
+  fault = _fault_of_arrays(source) or _fault_of_numbers(source)
+  if fault:
+    raise ValueError(f'{where} {fault}')
+
+
+def _fault_of_arrays(source: Source) -> str:
+  images = source.images
+  if not isinstance(images, np.ndarray | StoredImages):
+    return f'has images in a {type(images).__name__}, which is no NumPy array'
+  if images.dtype != np.uint8 or len(images.shape) != 4:
+    return (
+      f'has images of {images.dtype} and shape {tuple(images.shape)}, which'
+      ' should be uint8 and [images, height, width, channels]'
+    )
+  for name in ('labels', 'indices'):
+    array = getattr(source, name)
+    kind = getattr(array, 'dtype', type(array).__name__)
+    if not (isinstance(array, np.ndarray) and array.dtype.kind in 'iu'):
+      return f'has {name} of {kind}, which should be a NumPy array of integers'
+    if array.shape != (images.shape[0],):
+      return f'has {images.shape[0]} images and {name} of shape {array.shape}'
+  if not images.shape[0]:
+    return 'has no images'
+  return ''
+
+
+def _fault_of_numbers(source: Source) -> str:
+  classes, indices = source.num_classes, source.indices
+  if classes < 2:
+    return f'has {classes} class{"es" * (classes != 1)}, and needs two or more'
   wrong = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
   if len(wrong):
-    raise ValueError(
-      f'{where} has label {source.labels[wrong[0]]} at image'
-      f' {source.indices[wrong[0]]}, where there are {classes} classes'
+    return (
+      f'has label {source.labels[wrong[0]]} at image {indices[wrong[0]]}, where'
+      f' there are {classes} classes'
     )
+  wrong = np.flatnonzero((indices < 0) | (indices >= 2**31))
+  if len(wrong):
+    return f'has the index {indices[wrong[0]]}, which is not in [0, 2**31)'
+  known, counts = np.unique(indices, return_counts=True)
+  if (counts > 1).any():
+    return f'has the index {known[np.argmax(counts > 1)]} for several images'
+  names = source.class_names
+  if names is not None and len(names) != classes:
+    return f'has {len(names)} names for {classes} classes'
+  return ''
 
 
 def to_unit(

@@ -37,8 +37,12 @@ def central_view(
 
 
 def random_view(
-  image: Image.Image, rng: np.random.Generator, *, crop: int
-) -> UInt8[np.ndarray, 'crop crop 3']:
+  image: Image.Image,
+  rng: np.random.Generator,
+  *,
+  crop: int,
+  width: int | None = None,
+) -> UInt8[np.ndarray, '...']:
   """What is trained on: a random rectangle of the image, half of them mirrored.
 
   Area and ratio of the rectangle are drawn from `AREAS`, uniformly, and from
@@ -46,28 +50,32 @@ def random_view(
   the middle whose ratio is in `RATIOS`.
 
   Args:
-    image: in RGB.
+    image: in RGB or grey.
     rng: of this view.
     crop: height and width of the square that it is resized to.
+    width: where that is no square, its width; ratios are then meant beside its
+      own.
 
   References:
     Szegedy et al., Going deeper with convolutions, 2015.
   """
-  box = _random_box(*image.size, rng)
-  square = (crop, crop)
-  view = image.crop(box).resize(square, Image.Resampling.BILINEAR)
+  shape = (crop if width is None else width, crop)
+  box = _random_box(*image.size, rng, shape[0] / shape[1])
+  view = image.crop(box).resize(shape, Image.Resampling.BILINEAR)
   if rng.random() < 0.5:
     view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
   return np.asarray(view)
 
 
 def _random_box(
-  width: int, height: int, rng: np.random.Generator
+  width: int, height: int, rng: np.random.Generator, own_ratio: float = 1.0
 ) -> tuple[int, int, int, int]:
   """Left, upper, right and lower edge of a rectangle in an image."""
+  flattest, narrowest = RATIOS[1] * own_ratio, RATIOS[0] * own_ratio
   for _ in range(_ATTEMPTS):
     area = width * height * rng.uniform(AREAS[0], AREAS[1])
     ratio = math.exp(rng.uniform(math.log(RATIOS[0]), math.log(RATIOS[1])))
+    ratio *= own_ratio
     across, down = (
       round(math.sqrt(area * ratio)),
       round(math.sqrt(area / ratio)),
@@ -76,7 +84,7 @@ def _random_box(
       left = int(rng.integers(width - across + 1))
       top = int(rng.integers(height - down + 1))
       return left, top, left + across, top + down
-  across = min(width, max(1, round(height * RATIOS[1])))
-  down = min(height, max(1, round(width / RATIOS[0])))
+  across = min(width, max(1, round(height * flattest)))
+  down = min(height, max(1, round(width / narrowest)))
   left, top = (width - across) // 2, (height - down) // 2
   return left, top, left + across, top + down

@@ -331,6 +331,28 @@ def positions(config: Any, source: Source) -> Int[np.ndarray, ' chosen']:
   )
 
 
+def warn_of_classes(
+  source: Source, positions: Int[np.ndarray, ' chosen']
+) -> None:
+  """Warns where few of the classes are among images that could be of all.
+
+  Args:
+    source: The images.
+    positions: Which of them were asked for.
+  """
+  there = len(np.unique(source.labels))
+  chosen = len(np.unique(source.labels[positions]))
+  if chosen < there / 2 and len(positions) >= 2 * there:
+    logger.warning(
+      'the %d images asked for are of %d of the %d classes: what is found on'
+      ' them is not the accuracy on the data set; certify.stride takes images'
+      ' at equal distances',
+      len(positions),
+      chosen,
+      there,
+    )
+
+
 def subset(
   images: int, *, start: int, stride: int, count: int
 ) -> Int[np.ndarray, ' chosen']:

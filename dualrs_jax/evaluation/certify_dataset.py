@@ -181,6 +181,7 @@ def _certify(
       raise _with_advice(error) from error
   if place.first:
     asked.warn_of_radius_cap(config, prepared.runs[0])
+    asked.warn_of_classes(source, positions)
   rows = []
   for run in asked.runs(config):
     if 'expert' in run and isinstance(classifier, tuple):
@@ -318,7 +319,9 @@ def load_networks(
 
 def load_source(config: Any) -> Source:
   """The images that `config.certify` is about."""
-  return data.load(split=config.certify.split, **config.data)
+  return data.load(
+    split=config.certify.split, **data.chosen(config.data.to_dict())
+  )
 
 
 def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:

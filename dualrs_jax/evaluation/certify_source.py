@@ -19,6 +19,7 @@ from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
   casting,
   continuing,
+  file_names,
   marks,
   memory,
   preparation,
@@ -159,6 +160,7 @@ def certify_source(
     if processes.here().first or not together:
       shard = opened.enter_context(workers.open_own(directory, claimed, place))
       settings_lib.replace(path, asked)  # of this call, now that it is let in
+      file_names.write(directory, source, positions)
     files = workers.read(directory, claimed)
     rows = workers.together(files, claimed)
     _check_labels(rows, source, directory)
@@ -249,6 +251,9 @@ def _identity(
       'estimator': None if estimator is None else fingerprint(estimator),
     },
     'source': source.fingerprint(),
+    # What published data sets do not have, so that runs of theirs can go on.
+    **({'class_names': [*source.class_names]} if source.class_names else {}),
+    **({'provenance': source.provenance} if source.provenance else {}),
     'chunk_size': booth.chunk_size,
     'dtype': str(example.dtype),
     'matmul_precision': precision,

@@ -1,5 +1,6 @@
 """Example images with the noise level that was chosen for each."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 _PER_LEVEL = 7
+_NAME = 6  # letters
 _SIDE, _GAP, _MARGIN, _HEAD = 0.85, 0.06, 0.12, 1.15  # inches
 _CAPTION, _BETWEEN = 0.24, 0.12
 
@@ -58,7 +60,7 @@ def chosen_images(run: Run, source: Source) -> 'Figure':
       left = _MARGIN + _HEAD + column * (_SIDE + _GAP)
       axes = _show(figure, image, left, top)
       certifies = run.settings['task'] == 'certify'
-      caption = _caption(row, certifies=certifies)
+      caption = _caption(row, run.settings, certifies=certifies)
       axes.set_title(caption, fontsize=8, color=style.INK, pad=3)
       noisy = _noisy(image, row, sampler, run.settings['seed'])
       _show(figure, noisy, left, top - _SIDE - _GAP)
@@ -93,13 +95,25 @@ def _show(
   return axes
 
 
-def _caption(row: Record, *, certifies: bool) -> str:
+def _caption(
+  row: Record, settings: Mapping[str, Any], *, certifies: bool
+) -> str:
   """The prediction and its radius; the label where they differ."""
+  names = settings.get('class_names')
+  name = lambda label: str(label) if names is None else _short(names[label])
   if row.predict < 0:
-    return f'{row.label}: abstains'
+    return f'{name(row.label)}: abstains'
+  label = name(row.label)
   if not row.correct:
-    return f'{row.label}: taken for {row.predict}'
-  return f'{row.label}: r = {row.radius:.2f}' if certifies else f'{row.label}'
+    between = ': taken for ' if names is None else ' as '
+    return f'{label}{between}{name(row.predict)}'
+  equals = 'r = ' if names is None else ''
+  return f'{label}: {equals}{row.radius:.2f}' if certifies else label
+
+
+def _short(name: str) -> str:
+  """A name that fits above an image."""
+  return name if len(name) <= _NAME else f'{name[: _NAME - 1]}…'
 
 
 def _head(

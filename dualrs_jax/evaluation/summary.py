@@ -25,6 +25,9 @@ _INTERVAL = 0.95
 _BOOTSTRAP_SEED = 0
 _WIDTH = 88
 
+#: Classes up to which each has a row of the table, if it has a name.
+_MOST_CLASSES = 10
+
 
 class Run(NamedTuple):
   """The rows of one certification.
@@ -85,6 +88,7 @@ def summarize(
     'The average certified radius is no way to rank methods: the number of'
     ' votes caps it, and it rewards easy images.',
   ]
+  table += _by_class(run, radii)
   if baselines:
     comparison, note = _compare(run, baselines, radii)
     table += comparison
@@ -180,6 +184,8 @@ def _facts(run: Run) -> list[str]:
     f' {selection}{_votes(settings)}, alpha = {settings["alpha"]:g},'
     f' {settings["noise"]} noise, seed {settings["seed"]}'
   )
+  if 'provenance' in settings:
+    facts.append(f'this split is {settings["provenance"]}')
   facts.append(_accuracy(run))
   causes = collections.Counter(row.status for row in rows if row.predict < 0)
   undecided = ', '.join(
@@ -263,6 +269,20 @@ def _accuracy(run: Run) -> str:
 def _accuracy_cells(run: Run, radii: Sequence[float]) -> list[str]:
   shares = hits(run, radii).mean(axis=1)
   return [run.label, *(_percent(share, len(run.rows)) for share in shares)]
+
+
+def _by_class(run: Run, radii: Sequence[float]) -> list[list[str]]:
+  """A table row for each class, where classes have names and are few."""
+  names = run.settings.get('class_names') or ()
+  if not 0 < len(names) <= _MOST_CLASSES:
+    return []
+  table = []
+  for label, name in enumerate(names):
+    rows = [row for row in run.rows if row.label == label]
+    if rows:
+      cells = _accuracy_cells(run._replace(rows=rows), radii)
+      table.append([f'- {name} ({len(rows)})', *cells[1:]])
+  return table
 
 
 def _percent(share: float, rows: int) -> str:

@@ -77,13 +77,15 @@ def make(
     radii: Where certified accuracy is told; empty for those that the run
       decided, or round ones.
     training: Rows of metrics.
-    class_names: One for each class.
+    class_names: One for each class; by default those that the run recorded.
     folder: Where the rows are.
 
   Raises:
     ValueError: If the number of names is not that of the classes.
   """
   classes = run.settings['num_classes']
+  if class_names is None:
+    class_names = run.settings.get('class_names')
   if class_names is not None and len(class_names) != classes:
     raise ValueError(
       f'{len(class_names)} class names do not name the {classes} classes of'

@@ -1,6 +1,8 @@
 """Progress bars that also read well in the log of a job."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
 import tqdm
 
@@ -26,3 +28,15 @@ def bar(description: str, *, unit: str, shown: bool, **options) -> tqdm.tqdm:
     maxinterval=max(10.0, seconds),
     **options,
   )
+
+
+@contextlib.contextmanager
+def compiling(bar: tqdm.tqdm) -> Iterator[None]:
+  """Says so on a bar while a first step compiles, and does not count the time.
+
+  By the time of that step the others would seem to take hours.
+  """
+  bar.set_postfix_str('compiling')
+  yield
+  bar.set_postfix_str('', refresh=False)
+  bar.unpause()

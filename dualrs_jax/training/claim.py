@@ -13,6 +13,8 @@ from dualrs_jax.training import recorder
 SETTINGS = 'settings.json'
 #: Beside it: the source of networks that are not of this library.
 SOURCES = 'sources.json'
+#: And what images of one's own it was trained on.
+IMAGES = 'images.json'
 
 
 def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
@@ -49,18 +51,42 @@ def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
 def note_sources(
   sources: Mapping[str, str | None], workdir: pathlib.Path
 ) -> None:
-  """Records the source of networks, and warns where it has changed since.
+  """Records the source of what is the user's own; warns where it has changed.
 
   A changed comment is no other network, and weights do not fit another
   architecture: training goes on.
 
   Args:
-    sources: hashes by role, see `networks.sources`.
+    sources: hashes by role, see `networks.sources` and `data.sources`.
     workdir: the directory.
   """
   if sources:
     recorded = {'sources': sources}
     settings.claim(workdir / SOURCES, recorded, advisory=('sources',))
+
+
+def claim_images(
+  fingerprints: Mapping[str, str], workdir: pathlib.Path
+) -> None:
+  """Makes a directory belong to the images that it is trained on.
+
+  A published data set is known by its name. A folder of one's own may have
+  changed since.
+
+  Args:
+    fingerprints: of the splits, see `data.Source`.
+    workdir: the directory.
+
+  Raises:
+    SettingsMismatch: it was trained on others.
+  """
+  try:
+    settings.claim(workdir / IMAGES, fingerprints)
+  except settings.SettingsMismatch as error:
+    raise settings.SettingsMismatch(
+      f'{workdir} was trained on other images, or some have changed since'
+      f' ({workdir / IMAGES}): choose another --workdir, or restore them'
+    ) from error
 
 
 def _check_adoption(workdir: pathlib.Path, wanted: Mapping[str, Any]) -> None:

@@ -212,9 +212,11 @@ def fit(
     contextlib.closing(feed.calls(calls, order, mesh)) as supply,
   ):
     for (first, last), (examples, batches) in zip(calls, supply, strict=True):
-      current, sums = advance(current, context, examples, batches, keys)
-      if waits:
-        jax.block_until_ready(sums)
+      begins = first == start
+      with bars.compiling(bar) if begins else contextlib.nullcontext():
+        current, sums = advance(current, context, examples, batches, keys)
+        if waits or begins:
+          jax.block_until_ready(sums)
       totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
       stopping = preempted()
       saver.check()

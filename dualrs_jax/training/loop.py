@@ -79,10 +79,12 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
   recipe.check_together(config)
   workdir = folders.expand(workdir)
   sources = networks.sources(config.model.to_dict())
+  sources |= data.sources(config.data.to_dict())
+  images = run_lib.load_sources(config)
   claimed = claim.claim(recipe.identity(config), workdir)
   claim.note_sources(sources, workdir)
   with _alone(workdir), preemption.watch(together=True) as preempted:
-    _train(run_lib.load(config, workdir, claimed, preempted))
+    _train(run_lib.load(config, workdir, claimed, images, preempted))
 
 
 def is_trained(config: Any, workdir: str | os.PathLike) -> bool:

@@ -61,7 +61,7 @@ def check(config: Any) -> None:
   if config.estimator.loss == 'paper':
     reach = config.estimator.paper.reach
     checks.choice('estimator.paper.reach', reach, losses.REACHES)
-  for name, steps in _trained(config).items():
+  for name, steps in trained_groups(config).items():
     try:
       optimizer(config[name], steps)
     except ValueError as error:
@@ -83,7 +83,7 @@ def check_together(config: Any) -> None:
   wait for each other for ever, and a last stage whose rows do not divide over
   them would end the run after days. Processes join to call this.
   """
-  for name in _trained(config):
+  for name in trained_groups(config):
     rows = config[name].batch_size // config[name].accumulate
     try:
       sharding.data_mesh(rows)
@@ -95,10 +95,13 @@ def check_together(config: Any) -> None:
   check_same(config)
 
 
-def _trained(config: Any) -> dict[str, int]:
+def trained_groups(config: Any) -> dict[str, int]:
   """The groups of options by which something is trained, and the fewest steps.
 
   Baselines have those of the classifier, even where that one has no steps.
+
+  Args:
+    config: See configs/digits.py.
   """
   found = {name: config[name].steps for name in ('classifier', 'finetune')}
   if config.baselines and not found['classifier']:

@@ -12,10 +12,13 @@ from jax.sharding import Mesh
 
 from dualrs_jax import data, denoising, networks, sharding
 from dualrs_jax.runtime import processes
-from dualrs_jax.training import fit, recipe, state
+from dualrs_jax.training import claim, fit, recipe, state
 from dualrs_jax.training.feed import Examples, Feed
 
 logger = logging.getLogger(__name__)
+
+#: Training images from which the mean of the pixels is estimated.
+_LOOKED_AT = 500
 
 
 class Run(NamedTuple):
@@ -102,16 +105,64 @@ class Run(NamedTuple):
     )
 
 
+def load_sources(config: Any) -> dict[str, data.Source]:
+  """The images, by split; nothing is written before they are there.
+
+  Raises:
+    ValueError: If they are too few for a batch, or splits do not fit together.
+  """
+  chosen = data.chosen(config.data.to_dict())
+  train, validation = (
+    data.load(split=split, **chosen) for split in ('train', 'validation')
+  )
+  for what in ('image_shape', 'num_classes'):
+    here, there = getattr(train, what), getattr(validation, what)
+    if here != there:
+      raise ValueError(
+        f'{config.data.name} has the {what} {here} in the split train and'
+        f' {there} in the split validation'
+      )
+  counts = {
+    'classifier': config.classifier.count,
+    'finetune': config.finetune.count,
+    'estimator': config.targets.count,
+  }
+  for name in recipe.trained_groups(config):
+    count, needed = counts[name] or len(train), config[name].batch_size
+    if min(count, len(train)) < needed:
+      raise ValueError(
+        f'{name} has {min(count, len(train))} training images, fewer than'
+        f' {name}.batch_size = {needed}'
+      )
+  return {'train': train, 'validation': validation}
+
+
 def load(
   config: Any,
   workdir: pathlib.Path,
   settings: Mapping[str, Any],
+  sources: Mapping[str, data.Source],
   preempted: Callable[[], bool],
 ) -> Run:
-  """Loads the images, and what stands before the networks."""
-  validation = data.load(split='validation', **config.data)
+  """Loads what stands before the networks.
+
+  Args:
+    config: The configuration.
+    workdir: Where everything is written.
+    settings: What it was claimed for.
+    sources: The images, see `load_sources`.
+    preempted: See `preemption.watch`.
+
+  Raises:
+    SettingsMismatch: If the directory was trained on other images.
+  """
+  train, validation = sources['train'], sources['validation']
+  if not data.is_published(config.data.name):
+    prints = {name: source.fingerprint() for name, source in sources.items()}
+    claim.claim_images(prints, workdir)
   images, labels = validation.gather(np.arange(len(validation)))
   model = config.model.to_dict()
+  _tell_of_pixels(train, model)
   mesh = _mesh('estimator-1', config.estimator)
   denoiser = networks.denoiser(model['denoiser'])
   if denoiser is not None:
@@ -120,13 +171,34 @@ def load(
     config,
     workdir,
     settings,
-    data.load(split='train', **config.data),
+    train,
     Examples(*sharding.replicated((images, labels), mesh)),
     networks.front(denoiser, model['classifier']),
     networks.front(denoiser, model['estimator']),
     mesh,
     preempted,
   )
+
+
+def _tell_of_pixels(
+  train: data.Source, model: Mapping[str, Mapping[str, Any]]
+) -> None:
+  """Says so where a network is told of other pixels than there are."""
+  some = np.arange(0, len(train), -(-len(train) // _LOOKED_AT))
+  pixels = train.gather(some)[0] / 255
+  mean, deviation = float(pixels.mean()), float(pixels.std())
+  for role, description in model.items():
+    told = [description.get(f'image_{of}', 0) for of in ('mean', 'deviation')]
+    if not told[1] or not processes.here().first:
+      continue
+    if abs(mean - told[0]) > deviation or not 0.5 < deviation / told[1] < 2:
+      logger.warning(
+        'the training images have a mean of %.2f and a deviation of %.2f:'
+        ' --config.model.%s.image_mean=%.2f and'
+        ' --config.model.%s.image_deviation=%.2f tell the network, which was'
+        ' told %g and %g',
+        *(mean, deviation, role, mean, role, deviation, *told),
+      )
 
 
 def subset(source: data.Source, count: int) -> data.Source:

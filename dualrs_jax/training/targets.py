@@ -120,15 +120,17 @@ def build(
       for call in range(_CALLS):  # all processes ask equally often
         if number is not None and call < len(calls):
           chosen = np.resize(indices[number][calls[call] :], rows)
-          found = _count_spread(
-            *fixed,
-            *next(batches),
-            jnp.asarray(chosen, jnp.uint32),
-            votes=votes,
-            chunk_size=min(chunk_size, votes),
-            mesh=mesh,
-          )
-          counts.append(np.asarray(found))
+          begins = not (turn or counts)
+          with bars.compiling(bar) if begins else contextlib.nullcontext():
+            found = _count_spread(
+              *fixed,
+              *next(batches),
+              jnp.asarray(chosen, jnp.uint32),
+              votes=votes,
+              chunk_size=min(chunk_size, votes),
+              mesh=mesh,
+            )
+            counts.append(np.asarray(found))
           if len(counts) == len(calls):
             own = np.concatenate(counts)[: len(places[number])]
             _save(paths[number], indices[number], own, mark)

@@ -18,7 +18,10 @@ _MOST = 16
 
 #: Of the settings, by the part of the record that has them.
 _PARTS = {
-  'data': ('data', 'split', 'source', 'num_classes'),
+  'data': (
+    *('data', 'split', 'provenance', 'source', 'num_classes'),
+    'class_names',
+  ),
   'networks': ('weights', 'model', 'sources', 'stages', 'expert'),
   'method': (
     *('task', 'smoothing', 'certificate', 'sigmas', 'estimator_sigma'),
