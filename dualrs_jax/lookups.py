@@ -89,17 +89,21 @@ class OpenLookup:
 
   def lower_z(self, cast: int, wins: Any) -> Any:
     """Lower bounds after so many votes."""
-    return mixture.lower_z(cast, wins, self.alpha)
+    failures = cast - np.asarray(wins)
+    if np.any((failures < 0) | (failures > cast)):
+      raise IndexError('A vote count is negative or exceeds its votes.')
+    bounds = [self.present(cast, number) for number in failures.flat]
+    return np.array(bounds).reshape(failures.shape)[()]
 
   def upper_z(self, cast: int, wins: Any) -> Any:
     """Upper bounds after so many votes."""
-    return mixture.upper_z(cast, wins, self.alpha)
+    return -self.lower_z(cast, cast - np.asarray(wins))
 
   def present(self, cast: int, failures: int) -> float:
     """The bound now."""
     if not cast:
       return -math.inf
-    block, place = divmod(failures, _BLOCK)
+    block, place = divmod(int(failures), _BLOCK)
     return _open_bounds(cast, block, self.alpha)[place]
 
   def hoped(self, cast: int, failures: int, sure: float) -> float:
