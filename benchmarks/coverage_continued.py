@@ -21,7 +21,7 @@ ALPHA = 0.05
 N0 = 64
 #: What the person asks for, one after the other.
 ASKED = (64, 128, 256, 512, 1_024, 2_048, 4_096)
-#: Where votes are counted: of every number asked for, the looks are among these.
+#: Where votes are counted: among these are the looks of all numbers.
 LOOKS = sequential.default_looks(ASKED[-1])
 #: What `_answer` returns for a certificate that is wrong, and one that is not.
 _WRONG, _RIGHT = (-1, 0), (-2, 0)

@@ -171,11 +171,7 @@ def cases() -> Iterator[Case]:
   yield Case('planned bounds, planned anew for each n', event, None, True)
   two = functools.partial(open_limits, z, rejected=two_sided)
   for name, limits, caught in (
-    (
-      'Clopper-Pearson of a fixed n at every vote',
-      fixed_limits(z, ALPHA),
-      True,
-    ),
+    ('Clopper-Pearson of a fixed n', fixed_limits(z, ALPHA), True),
     ('evidence 1 / (2 alpha)', open_limits(z, 2 * ALPHA), True),
     ('two-sided evidence, 1 / alpha: harmless', two(ALPHA), False),
     ('two-sided evidence, read as one-sided', two(2 * ALPHA), False),

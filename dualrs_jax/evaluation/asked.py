@@ -114,7 +114,7 @@ def _check_distance(config: Any, place: Place) -> None:
       " gaussian noise is drawn at any; choose certify.noise = 'gaussian' in"
       f' place of {options.noise!r}'
     )
-  if 'experts' in networks.identity(config.model.classifier.to_dict()):
+  if 'experts' in config.model.classifier:
     raise ValueError(
       "certify.smoothing = 'distance' has levels for which there is no expert;"
       " choose certify.smoothing = 'single', or a classifier for all levels"

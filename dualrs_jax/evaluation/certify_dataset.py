@@ -50,9 +50,10 @@ def certify_dataset(
   `smoothing='dual'` certifies the dual classifier by the rule `certificate`.
   `smoothing='cascade'` certifies the cascade of the classifier at `sigmas`, the
   largest first, without an estimator; `smoothing='distance'` at a level that
-  follows the distance to the training images, as `distance` says. `smoothing='single'` runs plain smoothing
-  of the classifier at each of `sigmas`, one file for each; a classifier that
-  was trained at one noise level (a stage 'single-<sigma>') at that level only.
+  follows the distance to the training images, as `distance` says.
+  `smoothing='single'` runs plain smoothing of the classifier at each of
+  `sigmas`, one file for each; a classifier that was trained at one noise level
+  (a stage 'single-<sigma>') at that level only.
   `task='predict'` predicts without radii, from n votes.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored

@@ -11,8 +11,9 @@ from dualrs_jax import distance_levels
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.distance_levels import DistanceLevel
 
-#: Pixels of the training images that are compared at a time.
-_PIXELS = 2**24
+#: Pixels of the training images that are compared at a time: they stay in the
+#: cache of a processor while all images pass.
+_PIXELS = 2**17
 
 
 def level(settings: Mapping[str, Any]) -> DistanceLevel:
