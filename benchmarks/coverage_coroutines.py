@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import coverage_cases as cases
 from benchmarks.coverage_cases import Case
-from dualrs_jax import boundaries, decisions, plans
+from dualrs_jax import boundaries, decisions, lookups, plans
 from dualrs_jax.composition import agreement, minimum
 from dualrs_jax.decisions import ESTIMATOR
 from dualrs_jax.noise import ESTIMATION, SELECTION
@@ -116,9 +116,18 @@ def coroutine_case(name, goal, noise, patience=None) -> Case:
 
 def prediction_case(name, noise, patience=None) -> Case:
   """A prediction of a class that has a little less than half of the votes."""
-  _, walks, combine = COROUTINES[name]
-  plan, _, _ = plan_of(name, 'radius')
-  plan = dataclasses.replace(plan, radii=(0.0,))
+  rule, walks, combine = COROUTINES[name]
+  plan = plans.plan(
+    (1.0,) if combine is None else (1.0, 1.0),
+    1.0,
+    goal='radius',
+    radii=(0.0,),
+    n0=cases.N0,
+    n=cases.N,
+    alpha=cases.ALPHA,
+    certificate=rule,
+    bounds=lookups.deciding,
+  )
   grid = boundaries.grid(cases.N, cases.ALPHA)
   z = float(grid[np.searchsorted(grid, 0, side='right')] - cases.BELOW)
   assert z < 0
@@ -136,9 +145,9 @@ def prediction_case(name, noise, patience=None) -> Case:
     sure=True,
   )
   if combine is None:
-    exact = cases.exact_one(cases.LOOKS, limits[1], z)
+    exact = cases.exact_one(plan.looks, limits[1], z)
   else:
-    exact = combine(cases.LOOKS, limits, z, noise)
+    exact = combine(plan.looks, limits, z, noise)
   endless = patience == cases.ENDLESS
   title = f'prediction, {name}' + ', endless' * endless
   return Case(title, noise, event, exact, 'equal' if endless else 'not above')

@@ -190,7 +190,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'distance': {
       'base': 0.5,
       'rate': 0.01,
-      'centre': 0,
+      'centre': 10.1,
       'neighbours': 20,
     },
     'noise': 'auto',

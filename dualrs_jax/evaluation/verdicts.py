@@ -212,7 +212,10 @@ def most_votes(settings: Mapping[str, Any]) -> int:
 
 def bounds(settings: Mapping[str, Any]) -> Any:
   """The bounds of an adaptive run, see `plans.plan`."""
-  return lookups.open_ended if is_open(settings) else lookups.planned
+  if is_open(settings):
+    return lookups.open_ended
+  predicts = settings['task'] == 'predict'
+  return lookups.deciding if predicts else lookups.planned
 
 
 def statistical_alpha(settings: Mapping[str, Any]) -> float:
