@@ -15,9 +15,9 @@ three things compared with this probability:
   be reached at all, it has to be wrong exactly as often as the bounds;
 * mistakes, each of which has to be caught.
 
-The cases are in `coverage_bounds`, `coverage_coroutines`, `coverage_mistakes`
-and `coverage_cascade`, the exact probabilities in `coverage_cases`. A section
-alone, with the votes that it has among all of them:
+The cases are in `coverage_bounds`, `coverage_coroutines`, `coverage_mistakes`,
+`coverage_cascade` and `coverage_distance`, the exact probabilities in
+`coverage_cases`. A section alone, with the votes that it has among all of them:
 
   python benchmarks/coverage.py --only Cascade
 """
@@ -38,6 +38,7 @@ from benchmarks import (
   coverage_bounds,
   coverage_cascade,
   coverage_coroutines,
+  coverage_distance,
   coverage_mistakes,
 )
 from benchmarks import coverage_cases as cases
@@ -110,6 +111,18 @@ def report(options) -> Iterator[str]:
       'Two levels, the first undecided. Bounds are claims at any look, each at'
       ' all of alpha; then the coroutine, and mistakes as above.',
       [*coverage_cascade.valid_cases(), *coverage_cascade.mistakes()],
+      options.coroutines,
+    ),
+    (
+      'Savings and distances',
+      'Predictions that stop, of a class with a little less than half of the'
+      ' votes; radii to a tolerance; and levels that follow a distance, with'
+      ' the worst classifier there is and n = 256 votes.',
+      [
+        *coverage_coroutines.saving_cases(),
+        *coverage_distance.valid_cases(),
+        *coverage_distance.mistakes(),
+      ],
       options.coroutines,
     ),
   )

@@ -9,17 +9,19 @@ import numpy as np
 
 from benchmarks import coverage_cases as cases
 from benchmarks.coverage_cases import Case
-from dualrs_jax import decisions, plans
+from dualrs_jax import boundaries, decisions, lookups, plans
 from dualrs_jax.composition import agreement, minimum
 from dualrs_jax.decisions import ESTIMATOR
 from dualrs_jax.noise import ESTIMATION, SELECTION
 
 
-def of_coroutine(generator, images, *, plan, walks, z, noise, patience):
+def of_coroutine(
+  generator, images, *, plan, walks, z, noise, patience, sure=False
+):
   """Images that start with selection and end with a certificate.
 
   `walks` says which of two walks with the truth z the votes of a stage follow;
-  one that it does not name is certain.
+  one that it does not name is certain, and so is selection if `sure`.
   """
   drawn = {}
   for split, looks in (
@@ -34,7 +36,8 @@ def of_coroutine(generator, images, *, plan, walks, z, noise, patience):
 
   def counts(image, request):
     wins = votes = request.votes
-    if request.stage in walks:
+    certain = sure and request.split == SELECTION
+    if request.stage in walks and not certain:
       wins = drawn[walks[request.stage], request.split][votes][image]
     return np.array([wins, votes - wins])
 
@@ -65,7 +68,7 @@ COROUTINES = {
 }
 
 
-def plan_of(name, goal):
+def plan_of(name, goal, tolerance=0.0):
   """A plan, the truth at which it fails most often, and its limits there."""
   rule, _, combine = COROUTINES[name]
   plan = plans.plan(
@@ -77,6 +80,7 @@ def plan_of(name, goal):
     n=cases.N,
     alpha=cases.ALPHA,
     certificate=rule,
+    tolerance=tolerance,
   )
   top, rival = plan.agrees or plan.selected
   # Of two classes, the form with a runner-up adds nothing.
@@ -108,6 +112,78 @@ def coroutine_case(name, goal, noise, patience=None) -> Case:
   title = f'{name}, goal {goal}' + ', endless' * (patience == cases.ENDLESS)
   kind = 'equal' if patience == cases.ENDLESS else 'not above'
   return Case(title, noise, event, exact, kind)
+
+
+def prediction_case(name, noise, patience=None) -> Case:
+  """A prediction of a class that has a little less than half of the votes."""
+  rule, walks, combine = COROUTINES[name]
+  plan = plans.plan(
+    (1.0,) if combine is None else (1.0, 1.0),
+    1.0,
+    goal='radius',
+    radii=(0.0,),
+    n0=cases.N0,
+    n=cases.N,
+    alpha=cases.ALPHA,
+    certificate=rule,
+    bounds=lookups.deciding,
+  )
+  grid = boundaries.grid(cases.N, cases.ALPHA)
+  z = float(grid[np.searchsorted(grid, 0, side='right')] - cases.BELOW)
+  assert z < 0
+  top = (plan.agrees or plan.selected)[0]
+  limits = [
+    cases.limits_of(cases.table_of(table), z) for table in (plan.keeps, top)
+  ]
+  event = functools.partial(
+    of_coroutine,
+    plan=plan,
+    walks=walks,
+    z=(z, z),
+    noise=noise,
+    patience=decisions._PATIENCE if patience is None else patience,
+    sure=True,
+  )
+  if combine is None:
+    exact = cases.exact_one(plan.looks, limits[1], z)
+  else:
+    exact = combine(plan.looks, limits, z, noise)
+  endless = patience == cases.ENDLESS
+  title = f'prediction, {name}' + ', endless' * endless
+  return Case(title, noise, event, exact, 'equal' if endless else 'not above')
+
+
+def tolerance_case(name, noise, tolerance) -> Case:
+  """The goal full, to a tolerance."""
+  plan, z, limits = plan_of(name, 'full', tolerance)
+  _, walks, combine = COROUTINES[name]
+  event = functools.partial(
+    of_coroutine,
+    plan=plan,
+    walks=walks,
+    z=(z, z),
+    noise=noise,
+    patience=decisions._PATIENCE,
+  )
+  if combine is None:
+    exact = cases.exact_one(cases.LOOKS, limits[1], z)
+  else:
+    exact = combine(cases.LOOKS, limits, z, noise)
+  title = f'{name}, tolerance {100 * tolerance:g}%'
+  return Case(title, noise, event, exact, 'not above')
+
+
+def saving_cases() -> Iterator[Case]:
+  """Predictions that stop, and tolerances."""
+  for name, noise in (
+    ('single stage', ''),
+    ('minimum, both limit', 'shared'),
+    ('agreement, A_k = B_k', 'antithetic'),
+  ):
+    for patience in (cases.ENDLESS, None):
+      yield prediction_case(name, noise, patience)
+    for tolerance in (0.02, 0.3):
+      yield tolerance_case(name, noise, tolerance)
 
 
 def coroutine_cases() -> Iterator[Case]:

@@ -1,6 +1,7 @@
 """How often certificates to which votes are added are wrong.
 
-  python benchmarks/coverage_open.py --output coverage-open.md
+  python benchmarks/coverage_open.py \
+    --output benchmarks/results/coverage-open.md
 
 The bounds of `mixture` hold at every number of votes. Votes are simulated one
 by one up to a horizon, and a bound is wrong if it is wrong after any vote: the
@@ -8,13 +9,13 @@ probability of that is computed exactly, vote by vote, and must not exceed
 alpha. Then runs are continued because of what they show: after each stop a
 person looks, and asks for twice as many votes where the radius is not reached
 yet. What such a person may claim in the end is compared with alpha, for
-planned and open-ended bounds, and for mistakes that have to be caught.
+planned and open-ended bounds, and for mistakes that have to be caught. Called
+again with the same output, it goes on after the rows that are there.
 """
 
 import argparse
 import concurrent.futures
 import functools
-import itertools
 import multiprocessing
 import os
 import pathlib
@@ -27,17 +28,17 @@ import numpy as np
 import scipy
 from scipy import special, stats
 
-from dualrs_jax import lookups, mixture, plans
+from benchmarks.coverage_continued import ALPHA, ASKED, continued, plan_of
+from dualrs_jax import folders, lookups, mixture
 from dualrs_jax.composition import agreement, minimum
-from dualrs_jax.decisions import ESTIMATOR, certification, is_decided
-from dualrs_jax.noise import ESTIMATION
 
-ALPHA = 0.05
-HORIZON = 4_096
-#: What the person asks for, one after the other.
-ASKED = (64, 128, 256, 512, 1_024, 2_048, 4_096)
+HORIZON = ASKED[-1]
+#: By how much the radius that is asked for exceeds the truth.
+ABOVE = 1e-6
+#: In standard deviations: to give up only what cannot be reached.
+ENDLESS = 1e4
 FALSE_ALARM = 1e-6
-CHUNK = 1_000
+CHUNK = 5_000
 
 
 class Case(NamedTuple):
@@ -71,7 +72,7 @@ class Case(NamedTuple):
 # The bounds: limits are the most failures at which a bound is not below z.
 
 
-def open_limits(z, alpha):
+def open_limits(z, alpha, rejected=mixture._rejected):
   """After each number of votes, the most failures at which p <= Phi(z) falls.
 
   Failures are searched for by halving: with more of them no bound is larger.
@@ -81,9 +82,20 @@ def open_limits(z, alpha):
   needed = -np.log(alpha) + mixture._LOG_MARGIN
   while np.any(low < high):
     middle = (low + high + 1) // 2
-    wrong = mixture._rejected(z, (n - middle) * 1.0, middle * 1.0, needed)
+    wrong = rejected(z, (n - middle) * 1.0, middle * 1.0, needed)
     low, high = np.where(wrong, middle, low), np.where(wrong, high, middle - 1)
   return low
+
+
+def two_sided(z, won, lost, needed):
+  """Whether the mixture over all p, not those above alone, rejects."""
+  evidence = (
+    special.betaln(won + 0.5, lost + 0.5)
+    - np.log(np.pi)
+    - won * special.log_ndtr(z)
+    - lost * special.log_ndtr(-z)
+  )
+  return (won > (won + lost) * special.ndtr(z)) & (evidence >= needed)
 
 
 def fixed_limits(z, alpha):
@@ -110,71 +122,16 @@ def ever(generator, images, *, limits, z):
   return np.any(lost.cumsum(axis=1) <= limits, axis=1)
 
 
-# Certificates, continued.
-
-
-def continued(generator, images, *, rule, noise, z, bounds, radius):
-  """A person who asks for more votes until the radius is reached.
-
-  The walks of the two stages have the same truth. Of several certificates of
-  an image a single wrong one makes the image wrong.
-  """
-  return np.array(
-    [
-      _continued_image(generator, rule, noise, z, bounds, radius)
-      for _ in range(images)
-    ]
-  )
-
-
-@functools.cache
-def _plan(rule, bounds, radius, n):
-  levels = 1 if rule is None else 2
-  return plans.plan(
-    (1.0,) * levels,
-    1.0,
-    goal='radius',
-    radii=(radius,),
-    n0=64,
-    n=n,
-    alpha=ALPHA,
-    certificate=rule or minimum,
-    bounds=bounds,
-  )
-
-
-def _continued_image(generator, rule, noise, z, bounds, radius):
-  first = generator.random(64 + HORIZON)
-  second = {'antithetic': 1 - first, 'shared': first}[noise]
-  won = np.stack([first, second]) < special.ndtr(z)
-  # The truth is that of the walks; other stages are certain.
-  walks = {ESTIMATOR: 0, 0: 1} if rule is minimum else {ESTIMATOR: 0, 1: 1}
-  if rule is None:
-    walks = {0: 0}
-
-  def counts(request):
-    wins = votes = request.votes
-    if request.split == ESTIMATION and request.stage in walks:
-      wins = int(won[walks[request.stage], 64 : 64 + votes].sum())
-    return np.array([wins, votes - wins])
-
-  found = None
-  for n in ASKED:
-    plan = _plan(rule, bounds, radius, n)
-    if found is not None and is_decided(plan, found):
-      continue
-    begun = found if bounds is lookups.open_ended else None
-    stage = certification(plan, begun)
-    request = next(stage)
-    while True:
-      try:
-        request = stage.send(counts(request))
-      except StopIteration as stop:
-        found = stop.value
-        break
-    if found.prediction == 0 and found.radius > z:
-      return True
-  return False
+def exact_continued(rule, both, z):
+  """The probability for two stages that see the same votes, or for one."""
+  plan = plan_of(rule, lookups.open_ended, z + ABOVE, HORIZON)
+  parts = [plan.selected[0]]
+  if rule is not None:
+    parts = [plan.keeps, plan.agrees[0] if plan.agrees else plan.selected[0]]
+  limits = [open_limits(z + ABOVE, part.alpha) for part in parts]
+  # Between two looks nothing is claimed.
+  at_look = np.isin(np.arange(1, HORIZON + 1), plan.looks)
+  return exact_ever(np.where(at_look, functools.reduce(both, limits), -1), z)
 
 
 def cases() -> Iterator[Case]:
@@ -183,48 +140,45 @@ def cases() -> Iterator[Case]:
     event = functools.partial(ever, limits=limits, z=z)
     yield Case(f'bounds at every vote, z = {z:g}', event, exact_ever(limits, z))
   z = 0.5
-  for name, rule, noise in (
-    ('single stage', None, 'shared'),
-    ('minimum', minimum, 'shared'),
-    ('minimum', minimum, 'antithetic'),
-    ('agreement, A_k = B_k', agreement, 'shared'),
-    ('agreement, A_k = B_k', agreement, 'antithetic'),
+  for name, rule, noise, both in (
+    ('single stage', None, 'shared', np.minimum),
+    ('minimum', minimum, 'shared', np.minimum),
+    ('minimum', minimum, 'antithetic', None),
+    ('agreement, A_k = B_k', agreement, 'shared', np.maximum),
+    ('agreement, A_k = B_k', agreement, 'antithetic', None),
   ):
-    yield Case(
-      f'{name}, {noise} noise, continued while it is not reached',
-      functools.partial(
-        continued,
-        rule=rule,
-        noise=noise,
-        z=z,
-        bounds=lookups.open_ended,
-        radius=z + 1e-6,
-      ),
-      None,
-    )
-  yield Case(
-    'planned bounds, planned anew for each n',
-    functools.partial(
+    event = functools.partial(
       continued,
-      rule=None,
-      noise='shared',
+      rule=rule,
+      noise=noise,
       z=z,
-      bounds=lookups.planned,
-      radius=z + 1e-6,
-    ),
-    None,
-    caught=True,
+      bounds=lookups.open_ended,
+      radius=z + ABOVE,
+    )
+    name = f'{name}, {noise} noise, continued while it is not reached'
+    yield Case(name, event, None)
+    if both is not None:
+      event = functools.partial(event, patience=ENDLESS)
+      yield Case(f'{name}, endless', event, exact_continued(rule, both, z))
+  event = functools.partial(
+    continued,
+    rule=None,
+    noise='shared',
+    z=z,
+    bounds=lookups.planned,
+    radius=z + ABOVE,
   )
-  for name, limits in (
-    ('Clopper-Pearson of a fixed number at every vote', fixed_limits(z, ALPHA)),
-    ('evidence 1 / (4 alpha): one side read as two, twice', None),
-    ('no margin but alpha / 2 returned', None),
+  yield Case('planned bounds, planned anew for each n', event, None, True)
+  two = functools.partial(open_limits, z, rejected=two_sided)
+  for name, limits, caught in (
+    ('Clopper-Pearson of a fixed n', fixed_limits(z, ALPHA), True),
+    ('evidence 1 / (2 alpha)', open_limits(z, 2 * ALPHA), True),
+    ('two-sided evidence, 1 / alpha: harmless', two(ALPHA), False),
+    ('two-sided evidence, read as one-sided', two(2 * ALPHA), False),
+    ('two-sided evidence, read as one-sided twice', two(4 * ALPHA), True),
   ):
-    if limits is None:
-      limits = open_limits(z, 4 * ALPHA if '4' in name else 2 * ALPHA)
-    exact = exact_ever(limits, z)
     event = functools.partial(ever, limits=limits, z=z)
-    yield Case(name, event, exact, caught=exact > ALPHA)
+    yield Case(name, event, exact_ever(limits, z), caught)
 
 
 def count(event, seed, images):
@@ -246,8 +200,8 @@ def row(pool, case: Case, seed: int, images: int) -> str:
   )
 
 
-def report(options) -> Iterator[str]:
-  yield from (
+def heading() -> list[str]:
+  return [
     '# Coverage of certificates to which votes are added',
     '',
     f'`{" ".join(["python", *sys.argv])}`',
@@ -263,14 +217,21 @@ def report(options) -> Iterator[str]:
     '',
     '| case | images | exact | interval | measured | verdict |',
     '|---|---|---|---|---|---|',
-  )
+  ]
+
+
+def report(options, lines: list[str]) -> Iterator[str]:
+  """The lines that follow those that are there."""
+  top = heading()
+  yield from top[len(lines) :]
+  there = max(0, len(lines) - len(top))
   context = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(
     options.processes, mp_context=context
   ) as pool:
-    seeds = itertools.count()
-    for case in cases():
-      yield row(pool, case, next(seeds), options.images)
+    for seed, case in enumerate(cases()):
+      if seed >= there:
+        yield row(pool, case, seed, options.images)
 
 
 def main():
@@ -279,15 +240,17 @@ def main():
   )
   parser.add_argument('--images', type=int, default=100_000)
   parser.add_argument('--processes', type=int, default=os.cpu_count())
-  parser.add_argument('--output', type=pathlib.Path)
+  parser.add_argument(
+    '--output', type=folders.expand, default=pathlib.Path('coverage-open.md')
+  )
   options = parser.parse_args()
-  lines = []
-  for line in report(options):
-    lines.append(line)
-    print(line, flush=True)
-  if options.output:
-    options.output.write_text('\n'.join(lines) + '\n')
-  if any('FAILS' in line for line in lines):
+  path = options.output
+  lines = path.read_text().splitlines() if path.exists() else []
+  with path.open('a') as file:
+    for line in report(options, lines):
+      print(line, flush=True)
+      print(line, file=file, flush=True)
+  if 'FAILS' in path.read_text():
     sys.exit(1)
 
 

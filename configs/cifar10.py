@@ -189,6 +189,12 @@ def get_config(arg: str = '') -> ConfigDict:
     'protocol': 'adaptive',
     'goal': 'grid',
     'tolerance': 0.0,
+    'distance': {
+      'base': 0.5,
+      'rate': 0.01,
+      'centre': 10.1,
+      'neighbours': 20,
+    },
     'noise': 'auto',
     'certificate': 'agreement',
     'classifier': '',

@@ -181,6 +181,12 @@ def get_config(arg: str = '') -> ConfigDict:
     'protocol': 'fixed' if full else 'adaptive',
     'goal': 'grid',
     'tolerance': 0.0,
+    'distance': {
+      'base': 0.5,
+      'rate': 0.01,
+      'centre': 3.3,
+      'neighbours': 20,
+    },
     'noise': 'auto',
     'certificate': 'agreement',
     'classifier': '',

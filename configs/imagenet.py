@@ -187,6 +187,12 @@ def get_config(arg: str = '') -> ConfigDict:
     'protocol': 'adaptive',
     'goal': 'grid',
     'tolerance': 0.0,
+    'distance': {
+      'base': 0.5,
+      'rate': 0.001,
+      'centre': 0,
+      'neighbours': 20,
+    },
     'noise': 'auto',
     'certificate': 'agreement',
     'classifier': '',

@@ -12,8 +12,8 @@ References:
 """
 
 import dataclasses
-import functools
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -246,30 +246,45 @@ def mean_distances(
       f'Training images of shape {np.shape(training)[1:]} are compared with'
       f' images of shape {np.shape(images)[1:]}.'
     )
-  flat = np.asarray(training, np.float32).reshape(number, -1)
-  size = min(chunk_size, number)
-  padding = -number % size
-  chunks = np.pad(flat, ((0, padding), (0, 0))).reshape(-1, size, flat.shape[1])
+  starts = range(0, number, chunk_size)
+  chunks = (training[start : start + chunk_size] for start in starts)
+  return mean_distances_to(images, chunks, neighbours=neighbours)
+
+
+def mean_distances_to(
+  images: Float[Array | np.ndarray, 'images *image'],
+  chunks: Iterable[Float[Array | np.ndarray, 'chunk ...']],
+  *,
+  neighbours: int,
+) -> Float[np.ndarray, ' images']:
+  """The same for training images that are not all in memory.
+
+  Args:
+    images: Some images.
+    chunks: The training images, at least as many as neighbours in all, some at
+      a time: as many as the first time, and fewer at the end.
+    neighbours: Of how many nearest ones.
+  """
   queries = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
-  return np.asarray(
-    _mean_distances(queries, chunks, jnp.int32(number), neighbours=neighbours)
-  )
+  best = jnp.full((len(images), neighbours), jnp.inf, jnp.float32)
+  size = 0
+  for chunk in chunks:
+    rows = np.asarray(chunk, np.float32).reshape(len(chunk), -1)
+    size = size or len(rows)
+    padded = np.pad(rows, ((0, size - len(rows)), (0, 0)))
+    best = _nearest(best, queries, padded, jnp.int32(len(rows)))
+  return np.asarray(jnp.sqrt(best).mean(axis=1))
 
 
-@functools.partial(compilers.jit, static_argnames='neighbours')
-def _mean_distances(queries, chunks, number, *, neighbours):
-  size = chunks.shape[1]
+@compilers.jit
+def _nearest(best, queries, rows, number):
+  """The least squares, [images, neighbours], after further training images."""
+  real = jnp.arange(len(rows)) < number
 
-  def nearest(query):
-    def merge(best, chunk):
-      start, rows = chunk
-      squares = jnp.sum((rows - query[None]) ** 2, axis=1)
-      real = start * size + jnp.arange(size) < number
-      both = jnp.concatenate([best, jnp.where(real, squares, jnp.inf)])
-      return -lax.top_k(-both, neighbours)[0], None
+  def merge(query):
+    nearest, image = query
+    squares = jnp.sum((rows - image[None]) ** 2, axis=1)
+    both = jnp.concatenate([nearest, jnp.where(real, squares, jnp.inf)])
+    return -lax.top_k(-both, len(nearest))[0]
 
-    start = jnp.full(neighbours, jnp.inf, jnp.float32)
-    best, _ = lax.scan(merge, start, (jnp.arange(len(chunks)), chunks))
-    return jnp.sqrt(best).mean()
-
-  return lax.map(nearest, queries)
+  return lax.map(merge, (best, queries))

@@ -18,8 +18,13 @@ from dualrs_jax import mixture, sequential
 from dualrs_jax.sequential import SequentialTable
 
 #: Of alpha at the last looks, where a radius may do that is nearly that of all
-#: votes: most of it is in reach between a third of them and all.
-_LAST = (0.1, 0.2, 0.25, 0.3)
+#: votes: most of it is in reach with half of them.
+_LAST = (0.3, 0.4, 0.15, 0.05)
+#: Looks that come before the others where a few votes may do.
+_FIRST = (16, 24)
+
+#: Looks, and of alpha what each adds to what may be spent.
+Shape = tuple[tuple[int, ...], tuple[float, ...]]
 
 #: Bounds that are computed at a time: for neighbouring vote counts.
 _BLOCK = 16
@@ -89,11 +94,17 @@ class OpenLookup:
 
   def lower_z(self, cast: int, wins: Any) -> Any:
     """Lower bounds after so many votes."""
-    return mixture.lower_z(cast, wins, self.alpha)
+    failures = cast - np.asarray(wins)
+    if np.any((failures < 0) | (failures > cast)):
+      raise IndexError('A vote count is negative or exceeds its votes.')
+    bounds = [
+      self.present(cast, number) for number in failures.ravel().tolist()
+    ]
+    return np.array(bounds).reshape(failures.shape)[()]
 
   def upper_z(self, cast: int, wins: Any) -> Any:
     """Upper bounds after so many votes."""
-    return mixture.upper_z(cast, wins, self.alpha)
+    return -self.lower_z(cast, cast - np.asarray(wins))
 
   def present(self, cast: int, failures: int) -> float:
     """The bound now."""
@@ -135,7 +146,8 @@ class Kind:
   Attributes:
     name: What it is called.
     make: The bounds, from the largest number of votes for now, the failure
-      probability of all lower bounds together, and what is to be decided.
+      probability of all lower bounds together, and what is to be decided: a
+      goal, or 'nearly full' for that to a tolerance.
     possible: Of the same: whether unanimous votes give a bound above 1/2.
   """
 
@@ -144,22 +156,37 @@ class Kind:
   possible: Callable[[int, float, str], bool]
 
 
-def _final_share(goal: str) -> float:
-  """The radius that all votes give spends more of alpha on the last look."""
-  return 0.75 if goal == 'full' else 0.5
-
-
-def _planned(n: int, alpha: float, goal: str) -> Lookup:
+def _shape(n: int, goal: str) -> Shape:
+  """The looks of planned bounds, and of alpha what each spends."""
   looks = sequential.default_looks(n)
-  weights = sequential.spending(len(looks), _final_share(goal))
   if goal == 'nearly full' and len(looks) > len(_LAST):
-    early = (1 - sum(_LAST)) / (len(looks) - len(_LAST))
-    weights = (early,) * (len(looks) - len(_LAST)) + _LAST
-  return Lookup(sequential.table(n, alpha, weights=weights))
+    early = len(looks) - len(_LAST)
+    return looks, ((1 - sum(_LAST)) / early,) * early + _LAST
+  # The radius that all votes give spends more on the last look.
+  whole = goal in ('full', 'nearly full')
+  return looks, sequential.spending(len(looks), 0.75 if whole else 0.5)
 
 
-def _planned_possible(n: int, alpha: float, goal: str) -> bool:
-  return sequential.can_certify(n, alpha, final_share=_final_share(goal))
+def _deciding_shape(n: int, goal: str) -> Shape:
+  """The same where only a class is to be decided, mostly by the first votes."""
+  del goal
+  looks = sequential.default_looks(n)
+  looks = (*(look for look in _FIRST if look < looks[0]), *looks)
+  return looks, sequential.spending(len(looks), 0.25)
+
+
+def _kind(shape: Callable[[int, str], Shape]) -> Kind:
+  """Bounds of a shape that is planned."""
+
+  def make(n: int, alpha: float, goal: str) -> Lookup:
+    looks, weights = shape(n, goal)
+    return Lookup(sequential.table(n, alpha, looks=looks, weights=weights))
+
+  def possible(n: int, alpha: float, goal: str) -> bool:
+    looks, weights = shape(n, goal)
+    return sequential.can_certify(n, alpha, looks=looks, weights=weights)
+
+  return Kind('planned', make, possible)
 
 
 def _open(n: int, alpha: float, goal: str) -> OpenLookup:
@@ -173,7 +200,10 @@ def _open_possible(n: int, alpha: float, goal: str) -> bool:
 
 
 #: Bounds up to n votes of each stage: the tightest there are.
-planned = Kind('planned', _planned, _planned_possible)
+planned = _kind(_shape)
+
+#: The same for a class alone, which a few votes may decide.
+deciding = _kind(_deciding_shape)
 
 #: Bounds at any number of votes, of which n are asked for at present.
 open_ended = Kind('open', _open, _open_possible)

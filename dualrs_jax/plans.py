@@ -117,7 +117,8 @@ def plan(
     n: The largest number of estimation votes of a stage.
     alpha: Failure probability of each image's certificate.
     certificate: The composition rule.
-    bounds: `lookups.planned` or `lookups.open_ended`.
+    bounds: `lookups.planned` or `lookups.open_ended`; `lookups.deciding` where
+      the only radius is 0.
     tolerance: See `Plan`.
 
   Raises:
@@ -136,9 +137,8 @@ def plan(
   shares = [certificate.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
   if levels > 1:
     shares.append(certificate.keeps)
-  check_possible(n, alpha, goal, certificate.name, shares, bounds)
-
   aim = 'nearly full' if tolerance else goal
+  check_possible(n, alpha, aim, certificate.name, shares, bounds)
 
   def lookup(part: float) -> AnyLookup:
     return bounds.make(n, alpha * part, aim)
@@ -233,7 +233,7 @@ def check_possible(
   Args:
     n: The number of votes.
     alpha: The failure probability.
-    goal: One of `GOALS`.
+    goal: What is to be decided, see `lookups.Kind`.
     name: Of the rule.
     shares: Of alpha, for the bounds without which there is no certificate.
     bounds: The kind of them.

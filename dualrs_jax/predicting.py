@@ -32,7 +32,7 @@ def predict_images(
   alpha: float,
   certificate: CompositionRule,
   chunk_size: int,
-  bounds: lookups.Kind = lookups.planned,
+  bounds: lookups.Kind = lookups.deciding,
   noise: Any = noise_lib.gaussian,
   mesh: Mesh | None = None,
   before_step: Callable[[], object] = lambda: None,
@@ -56,7 +56,8 @@ def predict_images(
     certificate: The composition rule. With `agreement` the level need not be
       decided where the classifier answers the same at another.
     chunk_size: Lanes per device and step.
-    bounds: See `certify_images`.
+    bounds: `lookups.deciding`, with early looks, or another, see
+      `certify_images`.
     noise: The sampler of noisy images.
     mesh: Spreads the lanes over its devices; all local ones by default.
     before_step: Is called before each step of the devices.

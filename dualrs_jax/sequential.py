@@ -180,11 +180,18 @@ def table(
   return _table(looks, float(alpha), weights, place)
 
 
-def can_certify(n: int, alpha: float, *, final_share: float) -> bool:
+def can_certify(
+  n: int,
+  alpha: float,
+  *,
+  looks: Sequence[int] | None = None,
+  final_share: float = 0.5,
+  weights: Sequence[float] | None = None,
+) -> bool:
   """Whether n unanimous votes bound the probability of a win above 1/2.
 
-  Where a table of `default_looks` does not, n is too small, or alpha so small
-  that what is counted as numerical error exceeds it (`boundaries`), which
+  Where the table of the same arguments does not, n is too small, or alpha so
+  small that what is counted as numerical error exceeds it (`boundaries`), which
   further votes do not change. It takes no table.
   """
   z = boundaries.grid(n, alpha)
@@ -193,9 +200,10 @@ def can_certify(n: int, alpha: float, *, final_share: float) -> bool:
     return False
   # A bound needs all rejections below it, and errors are largest near 1/2.
   near = z[np.unique(np.linspace(end // 2, end, 16).astype(int))]
-  looks = default_looks(n)
-  weights = spending(len(looks), final_share)
-  limits = boundaries.boundaries(near, looks, alpha, weights)
+  looks = default_looks(n) if looks is None else tuple(looks)
+  if weights is None:
+    weights = spending(len(looks), final_share)
+  limits = boundaries.boundaries(near, looks, alpha, tuple(weights))
   return bool((limits[-1] >= 0).all())
 
 

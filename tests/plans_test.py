@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from dualrs_jax import ABSTAIN, Counts, boundaries, plans, sequential
+from dualrs_jax import ABSTAIN, Counts, lookups, plans, sequential
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
 from tests.ballots import (
@@ -189,11 +189,29 @@ def test_what_the_message_asks_for_certifies(n, alpha, taken):
 
 
 @pytest.mark.parametrize('n', [1, 5, 11, 32, 100])
-@pytest.mark.parametrize('final_share', [0.5, 0.75])
-def test_what_can_certify_is_what_its_table_certifies(n, final_share):
-  looks = sequential.default_looks(n)
-  weights = sequential.spending(len(looks), final_share)
+@pytest.mark.parametrize(
+  ('kind', 'goal'),
+  [
+    (lookups.planned, 'grid'),
+    (lookups.planned, 'full'),
+    (lookups.planned, 'nearly full'),
+    (lookups.deciding, 'radius'),
+  ],
+)
+def test_what_can_certify_is_what_its_table_certifies(n, kind, goal):
+  """Neither refused too early nor promised in vain, for tiny alpha too."""
   for power in np.arange(0.3, 15, 0.37):
-    bounds = boundaries.lower_bounds(looks, 10**-power, weights)
-    can = sequential.can_certify(n, 10**-power, final_share=final_share)
-    assert can == (bounds[-1 - n] > 0), power
+    table = kind.make(n, 10**-power, goal)
+    assert kind.possible(n, 10**-power, goal) == (table.best > 0), power
+
+
+def test_a_tolerance_is_refused_where_its_own_bounds_are():
+  """And not where those of `full` are, whose weights are others."""
+  options = {'n0': 10, 'n': 200, 'alpha': 10**-11.5 / 0.9}
+  options |= {'sigmas': (0.5,), 'level_sigma': 0.5}
+  made = make_plan(minimum, 'full', tolerance=0.02, **options)
+  assert made.selected[0].best > 0
+  with pytest.raises(plans.NeverCertifies):
+    make_plan(minimum, 'full', **options)
+  with pytest.raises(plans.NeverCertifies):
+    make_plan(minimum, 'full', tolerance=0.02, **options | {'alpha': 1e-12})

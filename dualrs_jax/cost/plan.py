@@ -214,6 +214,9 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
   cast = functools.partial(_cast, config, found)
   runs = _comparisons(config)
   yield cast(f'plain smoothing, {runs} runs', 'fixed', runs * votes)
+  if options.smoothing == 'distance':
+    yield cast('distance, fixed', 'fixed', votes)
+    return
   if options.smoothing == 'single':
     runs = 1 if options.classifier.startswith('single-') else levels
     yield cast('single, fixed', 'fixed', runs * votes)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from dualrs_jax import confidence, data, networks, plans
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import casting, verdicts
+from dualrs_jax.evaluation import casting, distances, verdicts
 from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _CHOICES = {
   'task': ('certify', 'predict'),
-  'smoothing': ('dual', 'single', 'cascade'),
+  'smoothing': ('dual', 'single', 'cascade', 'distance'),
   'protocol': ('adaptive', 'open', 'fixed', 'paper'),
   'goal': plans.GOALS,
   'noise': ('auto', *casting.NOISES),
@@ -48,6 +48,8 @@ def check(config: Any, place: Place) -> None:
   options = config.certify
   if options.smoothing == 'cascade':
     _check_cascade(options)
+  if options.smoothing == 'distance':
+    _check_distance(config, place)
   if not re.fullmatch(r'(\w[\w.+-]*)?(?<!\.json)', options.label):
     raise ValueError(
       'certify.label must be the name of a folder, of letters, digits and'
@@ -96,6 +98,36 @@ def _check_cascade(options: Any) -> None:
       "certify.smoothing = 'cascade' has no tolerance; choose"
       f' certify.tolerance = 0 in place of {options.tolerance!r}'
     )
+
+
+def _check_distance(config: Any, place: Place) -> None:
+  """Raises ValueError for what a level that follows a distance has not."""
+  options = config.certify
+  if options.protocol in ('adaptive', 'open'):
+    raise ValueError(
+      "certify.smoothing = 'distance' casts a fixed number of votes; choose"
+      f" certify.protocol = 'fixed' in place of {options.protocol!r}"
+    )
+  if options.noise not in ('auto', 'gaussian'):
+    raise ValueError(
+      "certify.smoothing = 'distance' has a level for each image, where only"
+      " gaussian noise is drawn at any; choose certify.noise = 'gaussian' in"
+      f' place of {options.noise!r}'
+    )
+  if 'experts' in config.model.classifier:
+    raise ValueError(
+      "certify.smoothing = 'distance' has levels for which there is no expert;"
+      " choose certify.smoothing = 'single', or a classifier for all levels"
+    )
+  if options.spread == 'votes' and place.count > 1:
+    raise ValueError(
+      "certify.smoothing = 'distance' shares images out, not votes; choose"
+      " certify.spread = 'images'"
+    )
+  try:
+    distances.level({'distance': options.distance.to_dict()})
+  except ValueError as error:
+    raise ValueError(f'certify.distance: {error}') from error
 
 
 def _is_radius(value: Any) -> bool:
@@ -221,6 +253,18 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'certificate': None,
         'sigmas': list(config.sigmas),
         'estimator_sigma': None,
+        'stages': {'classifier': classifier, 'estimator': None},
+        'model': {role: model[role] for role in ('denoiser', 'classifier')},
+      }
+    ]
+  if options.smoothing == 'distance':
+    return [
+      common
+      | {
+        'certificate': None,
+        'sigmas': [options.distance.base],
+        'estimator_sigma': None,
+        'distance': options.distance.to_dict(),
         'stages': {'classifier': classifier, 'estimator': None},
         'model': {role: model[role] for role in ('denoiser', 'classifier')},
       }

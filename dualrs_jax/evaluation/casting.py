@@ -26,6 +26,7 @@ from dualrs_jax import (
   voting,
 )
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
+from dualrs_jax.evaluation import distances as distance_levels
 from dualrs_jax.evaluation import verdicts
 from dualrs_jax.evaluation.verdicts import Ballots
 
@@ -35,6 +36,7 @@ NOISES = ('gaussian', 'lattice', 'published')
 Example = tuple[int, Float[np.ndarray, '*image']]
 
 _NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
+_NOWHERE: Mapping[int, float] = types.MappingProxyType({})
 
 
 class Booth(NamedTuple):
@@ -147,6 +149,7 @@ def cast(
   key: Any,
   before_step: Callable[[], object] = lambda: None,
   begun: Mapping[int, AdaptiveCertificate] = _NOTHING,
+  distances: Mapping[int, float] = _NOWHERE,
 ) -> Iterator[tuple[int, Ballots]]:
   """Casts all votes on each image.
 
@@ -158,11 +161,17 @@ def cast(
     before_step: Is called before each step of adaptive certification, and
       otherwise before each image. What it raises ends the iteration.
     begun: Certificates to whose votes others are added, by dataset index.
+    distances: Of the images to the training images by dataset index, where
+      levels follow from them.
 
   Returns:
     Pairs of a dataset index and votes. Adaptive certification yields them in
     the order in which images are decided.
   """
+  if settings['smoothing'] == 'distance':
+    return _cast_distance(
+      booth, examples, settings, key, before_step, distances
+    )
   if settings['goal'] is None:
     return _cast_fixed(booth, examples, settings, key, before_step)
   if settings['smoothing'] == 'cascade':
@@ -177,6 +186,17 @@ def _cast_fixed(booth, examples, settings, key, before_step):
     counts = cast_fixed(booth, settings, image, image_key)
     estimator, classifier = jax.device_get(counts)
     yield idx, verdicts.fixed_ballots(estimator, classifier, settings)
+
+
+def _cast_distance(booth, examples, settings, key, before_step, distances):
+  for idx, image in examples:
+    before_step()
+    sigma = distance_levels.level(settings).at(distances[idx])
+    there = {**settings, 'sigmas': [sigma]}
+    counts = cast_fixed(booth, there, image, noise.image_key(key, idx))
+    estimator, classifier = jax.device_get(counts)
+    ballots = verdicts.fixed_ballots(estimator, classifier, settings)
+    yield idx, ballots._replace(distance=distances[idx])
 
 
 def _cast_adaptive(booth, examples, settings, key, before_step, begun):
@@ -261,7 +281,7 @@ def cast_fixed(
   }
   certifies = settings['task'] == 'certify'
   sigmas = np.asarray(settings['sigmas'], np.float32)
-  if settings['smoothing'] == 'single':
+  if settings['smoothing'] in ('single', 'distance'):
     networks = booth.classifier, image, settings['sigmas'][0], key
     if certifies:
       found = smoothing.certify(*networks, n0=settings['n0'], **votes)

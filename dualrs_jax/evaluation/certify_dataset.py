@@ -18,6 +18,7 @@ from dualrs_jax.denoising import Denoiser
 from dualrs_jax.evaluation import (
   asked,
   certify_source,
+  distances,
   marks,
   preparation,
   report,
@@ -48,9 +49,11 @@ def certify_dataset(
 
   `smoothing='dual'` certifies the dual classifier by the rule `certificate`.
   `smoothing='cascade'` certifies the cascade of the classifier at `sigmas`, the
-  largest first, without an estimator. `smoothing='single'` runs plain smoothing
-  of the classifier at each of `sigmas`, one file for each; a classifier that
-  was trained at one noise level (a stage 'single-<sigma>') at that level only.
+  largest first, without an estimator; `smoothing='distance'` at a level that
+  follows the distance to the training images, as `distance` says.
+  `smoothing='single'` runs plain smoothing of the classifier at each of
+  `sigmas`, one file for each; a classifier that was trained at one noise level
+  (a stage 'single-<sigma>') at that level only.
   `task='predict'` predicts without radii, from n votes.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored
@@ -108,11 +111,13 @@ class Prepared(NamedTuple):
     positions: Which of them.
     runs: The settings of each certification, with the part of alpha that its
       noise takes.
+    training: The training images, where levels follow from them.
   """
 
   source: Source
   positions: Int[np.ndarray, ' chosen']
   runs: list[dict[str, Any]]
+  training: Source | None
 
 
 def prepare(
@@ -135,9 +140,12 @@ def prepare(
   source = load_source(config) if source is None else source
   positions = asked.positions(config, source)
   options, runs = config.certify, []
+  training = load_training(config)
   mesh = sharding.votes_mesh(_devices(config))
   for run in asked.runs(config):
     try:
+      if training is not None:
+        distances.check(run, training)
       prepared = preparation.prepare(
         run,
         source.image_shape,
@@ -149,7 +157,7 @@ def prepare(
       raise ValueError(f'certify: {error}') from error
     preparation.rehearse(prepared, source.image_shape, source.num_classes, mesh)
     runs.append(prepared.settings)
-  return Prepared(source, positions, runs)
+  return Prepared(source, positions, runs, training)
 
 
 def _devices(config: Any) -> Sequence[Any] | None:
@@ -201,6 +209,7 @@ def _certify(
         report_radii=asked.shown_radii(config),
         devices=_devices(config),
         place=Place() if options.spread == 'votes' else place,
+        training=prepared.training,
         preempted=preempted,
         after_row=after_row,
       )
@@ -322,6 +331,13 @@ def load_source(config: Any) -> Source:
   return data.load(
     split=config.certify.split, **data.chosen(config.data.to_dict())
   )
+
+
+def load_training(config: Any) -> Source | None:
+  """The training images, if levels follow from the distance to them."""
+  if config.certify.smoothing != 'distance':
+    return None
+  return data.load(split='train', **config.data)
 
 
 def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import pathlib
 import re
 import time
@@ -19,6 +20,7 @@ from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
   casting,
   continuing,
+  distances,
   file_names,
   marks,
   memory,
@@ -56,6 +58,7 @@ def certify_source(
   report_radii: Sequence[float],
   devices: Sequence[Any] | None = None,
   place: Place = _ALONE,
+  training: Source | None = None,
   preempted: Callable[[], bool] = lambda: False,
   after_row: Callable[[pathlib.Path], object] = lambda _: None,
 ) -> list[Record]:
@@ -92,6 +95,8 @@ def certify_source(
       all of them make the same call, and the first one keeps the rows.
     place: Which one of how many processes that share the images this is: it
       adds its share of the rows, see `workers`. Nor do they depend on that.
+    training: The training images, where levels follow from the distance to
+      them.
     preempted: Whether to end, asked before each image or step.
     after_row: Called with the directory after each row, once it is on the disk.
 
@@ -121,6 +126,9 @@ def certify_source(
     mesh=mesh,
   )
   settings = prepared.settings
+  if settings['smoothing'] == 'distance':
+    distances.check(settings, training)
+    settings |= _of_training(source, training)
   path = directory / SETTINGS
   chunk_size = chunk_size or _recorded_chunk_size(path)
   estimator, classifier = _everywhere((estimator, classifier), mesh)
@@ -186,8 +194,11 @@ def certify_source(
           f'preempted with {there} of {len(indices)} images in {directory}'
         )
 
+    levels = {}
+    if training is not None:
+      levels = distances.measure(source, positions[todo], training, claimed)
     for row in _certify(
-      booth, source, positions[todo], claimed, before_step, begun
+      booth, source, positions[todo], claimed, before_step, begun, levels
     ):
       if row.idx in rows:
         row = row._replace(time=row.time + rows[row.idx].time)
@@ -197,6 +208,15 @@ def certify_source(
       progress.add(row)
       after_row(directory)
   return [rows[idx] for idx in indices if idx in rows]
+
+
+def _of_training(source: Source, training: Source | None) -> dict[str, Any]:
+  """What rows depend on besides, where levels follow from distances."""
+  assert training is not None  # there are enough of them
+  return {
+    'training': training.fingerprint(),
+    'pixels': math.prod(source.image_shape),
+  }
 
 
 def _recorded_chunk_size(path: pathlib.Path) -> int:
@@ -272,6 +292,7 @@ def _certify(
   settings: Mapping[str, Any],
   before_step: Callable[[], object],
   begun: Mapping[int, AdaptiveCertificate],
+  levels: Mapping[int, float],
 ) -> Iterator[Record]:
   """The rows of images, each with the time since the row before it."""
   labels = dict(
@@ -284,7 +305,13 @@ def _certify(
   key = jax.random.key(settings['seed'])
   before = time.monotonic()
   for idx, ballots in casting.cast(
-    booth, _examples(source, positions), settings, key, before_step, begun
+    booth,
+    _examples(source, positions),
+    settings,
+    key,
+    before_step,
+    begun,
+    levels,
   ):
     now = time.monotonic()
     yield records.of_votes(

@@ -181,8 +181,8 @@ def _subtitle(run: Run) -> str:
 def _name(run: Run) -> str:
   if run.settings['smoothing'] == 'dual':
     return f'dual ({run.settings["certificate"]})'
-  if run.settings['smoothing'] == 'cascade':
-    return 'cascade'
+  if run.settings['smoothing'] in ('cascade', 'distance'):
+    return run.settings['smoothing']
   return f'σ = {run.settings["sigmas"][0]:g}'
 
 

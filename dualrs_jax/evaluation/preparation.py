@@ -150,8 +150,8 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
   n, alpha = settings['n'], settings['alpha']
   taken, levels = settings['noise_alpha'], len(settings['sigmas'])
   if settings['task'] == 'predict' and settings['goal'] is None:
-    stages = {'dual': min(levels, 2), 'cascade': levels, 'single': 1}
-    share = 1 / stages[settings['smoothing']]
+    stages = {'dual': min(levels, 2), 'cascade': levels}
+    share = 1 / stages.get(settings['smoothing'], 1)
     smoothing.check_prediction_possible(n, alpha, share=share, taken=taken)
   elif settings['goal'] is not None:
     try:

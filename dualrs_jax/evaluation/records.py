@@ -54,6 +54,8 @@ class Record(NamedTuple):
       was undecided after all its votes: 'estimator', 'classifier', 'both',
       'earlier' for a level before the one that answers; or
       'hopeless' if adaptive certification gave up before.
+    distance: That to the nearest training images, where the level follows from
+      it; otherwise 0.
   """
 
   idx: int
@@ -72,6 +74,7 @@ class Record(NamedTuple):
   classifier_estimation: Mapping[int, Votes]
   classifier_cast: Mapping[int, Votes]
   status: str
+  distance: float = 0.0
 
   @property
   def correct(self) -> int:
@@ -114,9 +117,7 @@ def of_votes(
     predict=found.predict,
     radius=found.radius,
     time=time,
-    sigma=float(settings['sigmas'][found.level])
-    if found.level != ABSTAIN
-    else 0.0,
+    sigma=verdicts.sigma(ballots, found.level, settings),
     sigma_index=found.level,
     estimator_radius=found.estimator_radius,
     classifier_radius=found.classifier_radius,
@@ -132,6 +133,7 @@ def of_votes(
       for k in sorted({*sampled, *selected})
     },
     status=decided if found.predict != ABSTAIN else found.cause,
+    distance=float(ballots.distance),
   )
 
 
@@ -181,7 +183,11 @@ def ballots(record: Record, settings: Mapping[str, Any]) -> Ballots:
   )
   cast = _dense(record.classifier_cast, (levels, 2))
   return Ballots(
-    estimator, classifier, Cast(*record.estimator_cast), Cast(*cast.T)
+    estimator,
+    classifier,
+    Cast(*record.estimator_cast),
+    Cast(*cast.T),
+    record.distance,
   )
 
 

@@ -339,6 +339,8 @@ def _average_radius(run: Run) -> str:
     np.array([row.radius for row in run.rows]),
   )
   limits = 'these radii' if run.settings['radii'] else 'these votes'
+  if run.settings['smoothing'] == 'distance':  # a level for each image
+    return f'average certified radius: {average:.3f}'
   return (
     f'average certified radius: {average:.3f} (no more than'
     f' {largest_radius(run):.3f} is possible with {limits})'

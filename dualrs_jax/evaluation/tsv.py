@@ -12,6 +12,7 @@ References:
 
 import datetime as dt
 import decimal
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,6 +45,18 @@ _COLUMNS = {
     *(name for name in _COUNTS if name.startswith('classifier')),
     'status',
   ),
+  # Without an estimator, at a level that the distance gives.
+  'distance': (
+    *('idx', 'label', 'predict', 'radius', 'correct', 'time'),
+    *('sigma', 'sigma_index', 'distance', 'classifier_radius', 'radius_full'),
+    *(name for name in _COUNTS if name.startswith('classifier')),
+    'status',
+  ),
+  'predict at a distance': (
+    *('idx', 'label', 'predict', 'correct', 'time'),
+    *('sigma', 'sigma_index', 'distance'),
+    *('classifier_estimation', 'classifier_cast', 'status'),
+  ),
   'predict': (
     *('idx', 'label', 'predict', 'correct', 'time'),
     *('sigma', 'sigma_index', 'estimator_estimation', 'estimator_cast'),
@@ -65,9 +78,14 @@ def layout(settings: Mapping[str, Any]) -> str:
   Args:
     settings: Those of the run.
   """
+  at_distance = settings['smoothing'] == 'distance'
   if settings['task'] == 'predict':
+    if at_distance:
+      return 'predict at a distance'
     fixed = settings['goal'] is None
     return 'predict' if fixed else 'predict adaptively'
+  if at_distance:
+    return 'distance'
   return 'cascade' if settings['smoothing'] == 'cascade' else 'certify'
 
 
@@ -94,7 +112,8 @@ def from_line(line: str, layout: str) -> Record:
   texts = dict(zip(columns, fields, strict=True))
   values = {
     'radius': 0.0,
-    'estimator_radius': 0.0,
+    # Where there is nothing to choose, and no radius at all.
+    'estimator_radius': math.inf if 'radius' in texts else 0.0,
     'classifier_radius': 0.0,
     'estimator_selection': (),
     'estimator_estimation': (),
@@ -239,6 +258,7 @@ def _read_time(text: str) -> float:
 _READERS = {
   **dict.fromkeys(('idx', 'label', 'predict', 'sigma_index'), int),
   **dict.fromkeys(('sigma', 'estimator_radius', 'classifier_radius'), float),
+  'distance': float,
   **{name: _read_votes for name in _COUNTS if name.startswith('estimator')},
   **{name: _read_levels for name in _COUNTS if name.startswith('classifier')},
   'time': _read_time,

@@ -10,6 +10,7 @@ import numpy as np
 from dualrs_jax import (
   cascade_plans,
   composition,
+  distance_levels,
   lookups,
   majorities,
   mixture,
@@ -18,6 +19,7 @@ from dualrs_jax import (
 )
 from dualrs_jax.base import ABSTAIN, Cast, Counts
 from dualrs_jax.cascade_plans import CascadePlan
+from dualrs_jax.evaluation import distances
 from dualrs_jax.plans import Plan
 
 #: The composition rules by their names in configurations and settings.
@@ -39,12 +41,15 @@ class Ballots(NamedTuple):
       [K, classes], all zero at a level that was not sampled.
     estimator_cast: How many votes the estimator cast; 0 without one.
     classifier_cast: How many the classifier cast at each level, arrays [K].
+    distance: That of the image to the training images, where its level follows
+      from it.
   """
 
   estimator: Counts
   classifier: Counts
   estimator_cast: Cast
   classifier_cast: Cast
+  distance: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -121,9 +126,26 @@ def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
     return found
   if settings['task'] == 'predict':
     return _prediction(ballots, settings)
+  if settings['smoothing'] == 'distance':
+    return _at_distance(ballots, settings)
   if settings['smoothing'] == 'single':
     return _single(ballots, settings)
   return _dual(ballots, settings)
+
+
+def sigma(ballots: Ballots, level: int, settings: Mapping[str, Any]) -> float:
+  """The noise level of an image; 0 for none.
+
+  Args:
+    ballots: The votes on it.
+    level: The index of the level among those of the run, or -1.
+    settings: Those of the run.
+  """
+  if level == ABSTAIN:
+    return 0.0
+  if settings['smoothing'] == 'distance':
+    return distances.level(settings).at(float(ballots.distance))
+  return float(settings['sigmas'][level])
 
 
 def any_plan(settings: Mapping[str, Any]) -> Plan | CascadePlan:
@@ -190,7 +212,10 @@ def most_votes(settings: Mapping[str, Any]) -> int:
 
 def bounds(settings: Mapping[str, Any]) -> Any:
   """The bounds of an adaptive run, see `plans.plan`."""
-  return lookups.open_ended if is_open(settings) else lookups.planned
+  if is_open(settings):
+    return lookups.open_ended
+  predicts = settings['task'] == 'predict'
+  return lookups.deciding if predicts else lookups.planned
 
 
 def statistical_alpha(settings: Mapping[str, Any]) -> float:
@@ -276,7 +301,7 @@ def _cascade_verdict(ballots: Ballots, settings) -> Verdict:
 
 
 def _adaptive(ballots: Ballots, settings) -> Verdict:
-  found = plans.certificate_of_counts(*ballots, plan(settings))
+  found = plans.certificate_of_counts(*ballots[:4], plan(settings))
   level = found.sigma_index
   first = settings['radii'][0] if settings['radii'] else 0.0
   reached = [
@@ -317,6 +342,18 @@ def _dual(ballots: Ballots, settings) -> Verdict:
     found.estimator_radius,
     found.classifier_radius,
   )
+
+
+def _at_distance(ballots: Ballots, settings) -> Verdict:
+  found = distance_levels.certificate_of_counts(
+    Counts(*(np.asarray(votes)[0] for votes in ballots.classifier)),
+    float(ballots.distance),
+    distances.level(settings),
+    n=settings['n'],
+    alpha=statistical_alpha(settings),
+    pixels=settings['pixels'],
+  )
+  return _fixed(found, 0, math.inf, found.radius)
 
 
 def _single(ballots: Ballots, settings) -> Verdict:

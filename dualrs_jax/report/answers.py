@@ -84,8 +84,8 @@ def more_votes(subject: Subject) -> list[str]:
     return ['This run predicts; it has no radii that more votes could raise.']
   if None in subject.terms:
     return [
-      'This page does not know the method of the run, and cannot say what more'
-      ' votes would do.'
+      'This page cannot say what more votes would do under the method of the'
+      ' run.'
     ]
   found = findings.at_radii(subject)
   middle = found[len(found) // 2]

@@ -134,4 +134,6 @@ def method(run: Run) -> str:
   """The method of a run, as a chart names it."""
   if run.settings['smoothing'] == 'dual':
     return f'dual ({run.settings["certificate"]})'
+  if run.settings['smoothing'] in ('cascade', 'distance'):
+    return run.settings['smoothing']
   return f'σ = {run.settings["sigmas"][0]:g}'

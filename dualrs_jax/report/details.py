@@ -56,7 +56,14 @@ def level(subject: Subject, row: Record) -> str:
   sigmas = settings['sigmas']
   if row.sigma_index < 0:
     return 'The estimator chose no noise level.'
-  chosen = f'σ = {sigmas[row.sigma_index]:g}'
+  chosen = f'σ = {row.sigma:g}'
+  if settings['smoothing'] == 'distance':
+    return (
+      f'The noise level is {chosen}, at the distance {row.distance:.4g} to the'
+      ' nearest training images.'
+    )
+  if settings['smoothing'] == 'cascade':
+    return f'The cascade stops at the noise level {chosen}.'
   if len(sigmas) == 1 or not sum(row.estimator_cast):
     return f'The noise level is {chosen}; there was nothing to choose.'
   text = f'The noise level is {chosen}'
@@ -99,9 +106,10 @@ def _stages(subject: Subject, row: Record) -> list[dict[str, Any]]:
     )
   for k, cast in sorted(row.classifier_cast.items()):
     chosen = ' (chosen)' if k == row.sigma_index else ''
+    sigma = row.sigma if chosen else sigmas[k]
     stages.append(
       _stage(
-        f'Classifier, at σ = {sigmas[k]:g}{chosen}',
+        f'Classifier, at σ = {sigma:g}{chosen}',
         cast,
         row.classifier_selection.get(k, ()),
         row.classifier_estimation.get(k, ()),

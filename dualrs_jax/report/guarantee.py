@@ -41,6 +41,19 @@ _RULES = {
   ),
 }
 
+#: What else holds of a method without an estimator.
+_OTHERS = {
+  'cascade': (
+    'The level may change within that distance: the claim is that none of the'
+    ' levels up to this one answers another class, and that this one keeps'
+    ' its own.'
+  ),
+  'distance': (
+    'δ is the mean distance to the {neighbours} nearest training images. They'
+    ' are part of the classifier, and have to be kept with it.'
+  ),
+}
+
 _GOALS = {
   None: 'The radius is what n votes give.',
   'full': 'The radius is what up to n votes give.',
@@ -112,7 +125,7 @@ def unknown(settings: Mapping[str, Any]) -> str:
   """The options of a run that this page does not know, as text; or nothing."""
   choices: dict[str, tuple[Any, ...]] = {
     'task': ('certify', 'predict'),
-    'smoothing': ('dual', 'single'),
+    'smoothing': ('dual', 'single', *_OTHERS),
     'goal': tuple(_GOALS),
     'certificate': (None, *_RULES),
     'noise': tuple(_NOISES),
@@ -135,9 +148,10 @@ def rule(settings: Mapping[str, Any]) -> Any:
   """The composition rule of a run; that of one level in plain smoothing.
 
   Returns:
-    None for a method that is not known here.
+    None for a method that is not known here, or is none of such a rule.
   """
-  if unknown(settings) or settings['task'] == 'predict':
+  other = settings['smoothing'] in _OTHERS
+  if unknown(settings) or other or settings['task'] == 'predict':
     return None
   return verdicts.RULES[settings['certificate'] or 'minimum']
 
@@ -157,6 +171,9 @@ def _certificate(settings: Mapping[str, Any]) -> tuple[str, list[str]]:
   ]
   if settings['smoothing'] == 'dual' and len(settings['sigmas']) > 1:
     notes.append(_RULES[settings['certificate']])
+  if settings['smoothing'] in _OTHERS:
+    facts = settings.get('distance', {})
+    notes.append(_OTHERS[settings['smoothing']].format(**facts))
   return sentence, notes
 
 
@@ -172,4 +189,19 @@ def _prediction(settings: Mapping[str, Any]) -> tuple[str, list[str]]:
 def _subject(settings: Mapping[str, Any]) -> str:
   if settings['smoothing'] == 'dual':
     return 'the dual smoothed classifier'
+  if settings['smoothing'] == 'cascade':
+    levels = ', '.join(
+      f'{sigma:g}' for sigma in sorted(settings['sigmas'], reverse=True)
+    )
+    return (
+      f'the cascade of the smoothed classifiers at σ = {levels}, of which the'
+      ' first with a majority answers,'
+    )
+  if settings['smoothing'] == 'distance':
+    level = settings['distance']
+    return (
+      'the classifier that is smoothed at every point with a level of its own,'
+      f' σ = {level["base"]:g} exp({level["rate"]:g} (δ −'
+      f' {level["centre"]:g})),'
+    )
   return f'the classifier smoothed at σ = {settings["sigmas"][0]:g}'

@@ -13,6 +13,7 @@ CAUSES = {
   'estimator': 'estimator undecided after all its votes',
   'classifier': 'classifier undecided after all its votes',
   'both': 'both stages undecided after all their votes',
+  'earlier': 'an earlier level of the cascade undecided after all its votes',
   'hopeless': 'given up early: out of reach',
 }
 
@@ -84,7 +85,7 @@ def _radius(subject: Subject, row: Record, term: Terms | None) -> float | None:
 def _level(subject: Subject, row: Record, term: Terms | None) -> str:
   if row.sigma_index < 0:
     return ''
-  return f'{subject.settings["sigmas"][row.sigma_index]:g}'
+  return f'{row.sigma:g}'
 
 
 def _level_share(subject: Subject, row: Record, term) -> float | None:
@@ -121,6 +122,7 @@ _SHORT = {
   'estimator': 'estimator undecided',
   'classifier': 'classifier undecided',
   'both': 'both undecided',
+  'earlier': 'earlier level undecided',
   'hopeless': 'out of reach',
 }
 _ALWAYS = ('idx', 'label', 'answer', 'outcome')
