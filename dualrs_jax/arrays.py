@@ -199,8 +199,8 @@ def _classifier(
   """
   if not callable(model):
     raise ValueError(
-      'The model is a function of NumPy images, or a sequence of such functions,'
-      f' one for each noise level; not a {type(model).__name__}.'
+      'The model is a function of NumPy images, or a sequence of them, one for'
+      f' each noise level; not a {type(model).__name__}.'
     )
   if isinstance(model, host.HostClassifier):
     return model

@@ -115,7 +115,9 @@ class DenoisedClassifier:
     """
     # What a host classifies is computed in a program of its own.
     clean = _clean_by_itself if host.parts(self.classifier) else _clean
-    return self.classifier(clean(self.denoiser, images, sigma, self.size), sigma)
+    return self.classifier(
+      clean(self.denoiser, images, sigma, self.size), sigma
+    )
 
 
 def _clean(denoiser, images, sigma, size):

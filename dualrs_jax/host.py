@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
@@ -57,14 +58,23 @@ class HostClassifier:
     """How many batches it computes at a time."""
     return len(self.functions)
 
+  @property
+  def _title(self) -> str:
+    return _at_the_start(self.name)
+
+  @property
+  def where(self) -> list[str]:
+    """Where it computes, as far as its functions say so."""
+    return [getattr(function, 'where', '') for function in self.functions]
+
   def __call__(
     self,
     images: Float[Array | np.ndarray, 'batch *image'],
     sigma: Float[Array | np.ndarray, ' batch'],
-  ) -> Float[np.ndarray, 'batch classes']:
+  ) -> Float[Array, 'batch classes']:
     """Logits of one batch, all of it in one call of the first function."""
     check_concrete((images, sigma))
-    return self._logits(0, np.asarray(images), np.asarray(sigma))
+    return jnp.asarray(self._logits(0, np.asarray(images), np.asarray(sigma)))
 
   def spread(
     self,
@@ -114,9 +124,9 @@ class HostClassifier:
     lost = int((np.isnan(logits).any(axis=1) & finite).sum())
     if lost:
       raise ValueError(
-        f'{_at_the_start(self.name)} returns NaN for {lost} of {len(images)} noisy images,'
-        ' and such a vote counts against every class: it may divide by zero,'
-        ' overflow, or take other images than those in [0, 1] with noise.'
+        f'{self._title} returns NaN for {lost} of {len(images)} noisy'
+        ' images, and such a vote counts against every class: it may divide by'
+        ' zero, overflow, or take other images than those in [0, 1] with noise.'
       )
     kept = max(1, len(images) // 2)
     others = len(images) - kept
@@ -129,11 +139,12 @@ class HostClassifier:
       repeated = self._ask(number, images, sigma)
       if not validation.same_logits(logits, repeated):
         raise ValueError(
-          f'{_at_the_start(self.name)} answers the same images differently when it is asked'
-          ' again, so no bound on its votes would hold: put it into inference'
-          ' mode (dropout off; model.eval() in PyTorch), or seed what it draws.'
+          f'{self._title} answers the same images differently when it is'
+          ' asked again, so no bound on its votes would hold: put it into'
+          ' inference mode (dropout off; model.eval() in PyTorch), or seed what'
+          ' it draws.'
         )
-      raise ValueError(f'{_at_the_start(self.name)}: {validation.COMPANIONS}')
+      raise ValueError(f'{self._title}: {validation.COMPANIONS}')
 
   def _check_devices(self, images, sigma, logits) -> None:
     """Raises ValueError unless the model is the same on all devices."""
@@ -156,8 +167,8 @@ class HostClassifier:
     logits = _called(self.functions[number], given, self.name)
     if logits.shape[1] != self.num_classes:
       raise ValueError(
-        f'{_at_the_start(self.name)} returns {logits.shape[1]} logits for each image, not the'
-        f' {self.num_classes} of its num_classes.'
+        f'{self._title} returns {logits.shape[1]} logits for each image,'
+        f' not the {self.num_classes} of its num_classes.'
       )
     return _float32(logits)
 
@@ -295,7 +306,8 @@ def _called(function: Any, given: Sequence[Any], name: str) -> np.ndarray:
     found = function(*(np.array(array, np.float32) for array in given))
   except Exception as error:
     raise ValueError(
-      f'{_at_the_start(name)} raised {told(error)} (given images of shape {batch}).'
+      f'{_at_the_start(name)} raised {told(error)} (given images of shape'
+      f' {batch}).'
     ) from error
   array = validation.as_array(found, f'What {name} returns')
   logits = np.array(array)  # it may hand out one buffer again and again
@@ -305,8 +317,8 @@ def _called(function: Any, given: Sequence[Any], name: str) -> np.ndarray:
     )
   if logits.ndim != 2 or len(logits) != batch[0]:
     raise ValueError(
-      f'{_at_the_start(name)} maps images [{batch[0]}, *image] to logits [{batch[0]}, classes],'
-      f' not to an array of shape {logits.shape}.'
+      f'{_at_the_start(name)} maps images [{batch[0]}, *image] to logits'
+      f' [{batch[0]}, classes], not to an array of shape {logits.shape}.'
     )
   return logits
 

@@ -93,7 +93,9 @@ def count(
       ahead = drawn(first + step)
     winners = cast(classifier, np.asarray(copies), finite, levels, classes)
     votes = first + np.arange(step)
-    for split, counted in enumerate((votes < n0, (votes >= n0) & (votes < total))):
+    for split, counted in enumerate(
+      (votes < n0, (votes >= n0) & (votes < total))
+    ):
       found = np.bincount(winners[counted], minlength=classes + 1)
       tally[split] += found[:classes]
   return Counts(*jax.device_put(tally.astype(np.int32)))

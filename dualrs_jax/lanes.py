@@ -130,7 +130,9 @@ class _ByHost:
   def __array__(self, dtype=None, copy=None):
     del copy
     network, copies, *rest = self._arguments
-    return np.asarray(host_votes.cast(network, np.asarray(copies), *rest), dtype)
+    return np.asarray(
+      host_votes.cast(network, np.asarray(copies), *rest), dtype
+    )
 
 
 @jax.jit

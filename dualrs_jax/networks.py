@@ -6,8 +6,9 @@ find, as in `path/to/file.py:MyNet`; `{'pretrained': FOLDER}` is what
 `python -m dualrs_jax.pretrained` left in a folder; `{'experts': (FOLDER, ...)}`
 is one such network for each noise level. `{'functions': (reference, ...)}` is
 what the user's own functions return, PyTorch modules or functions of NumPy
-images, see `models.hosted`: one for all levels, or one for each. An option `dtype` is that of the
-activations, and `size` the height and width at which denoised images are seen.
+images, see `models.hosted`: one for all levels, or one for each. An option
+`dtype` is that of the activations, and `size` the height and width at which
+denoised images are seen.
 """
 
 import hashlib

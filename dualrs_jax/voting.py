@@ -208,7 +208,9 @@ def count_votes(
     host.check_concrete((image, sigma, key))
     return host_votes.count(
       classifier,
-      functools.partial(_finite_copies, image, sigma, key, noise=as_pytree(noise)),
+      functools.partial(
+        _finite_copies, image, sigma, key, noise=as_pytree(noise)
+      ),
       np.asarray(sigma),
       num_classes(classifier, image, batch=chunk_size),
       n0=n0,

@@ -131,8 +131,8 @@ def _network(role, description, data, shape, width) -> Network:
   options = dict(description)
   if 'functions' in options:
     raise ValueError(
-      f'model.{role}.functions are models of other frameworks, whose cost is not'
-      ' known here'
+      f'model.{role}.functions are models of other frameworks, whose cost is'
+      ' not known here'
     )
   dtype = options.pop('dtype', 'float32')
   side = options.pop('size', None)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import compilers, folders, sharding, voting
+from dualrs_jax import compilers, folders, host, sharding, voting
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
@@ -238,6 +238,7 @@ def _identity(
   estimator, classifier = booth.estimator, booth.classifier
   precision = jax.config.jax_default_matmul_precision  # pyright: ignore
   device = booth.mesh.local_devices[0]
+  hosts = [each.where for each in host.parts((estimator, classifier))]
   return {
     **settings,
     'seed': seed,
@@ -248,6 +249,8 @@ def _identity(
       'classifier': fingerprint(classifier),
       'estimator': None if estimator is None else fingerprint(estimator),
     },
+    # Recorded of host classifiers alone: their kernels round in their own way.
+    **({'hosts': hosts} if hosts else {}),
     'source': source.fingerprint(),
     'chunk_size': booth.chunk_size,
     'dtype': str(example.dtype),
@@ -298,7 +301,10 @@ def _examples(
 
 
 def fingerprint(network: Classifier | tuple[Classifier, ...]) -> str:
-  """A text that changes with the weights of networks, and their constants."""
+  """A text that changes with the weights of networks, and their constants.
+
+  Of a host classifier it is what was said to stand for its weights.
+  """
   leaves, structure = jax.tree.flatten(network)
   description = re.sub(' at 0x[0-9a-f]+', '', str(structure))  # of functions
   digest = hashlib.sha256(description.encode())

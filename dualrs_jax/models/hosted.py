@@ -102,12 +102,14 @@ def _identity(reference: str, description: Mapping[str, Any]) -> str:
   if given:
     return given
   functions = _functions(reference, *_scales(description))
-  wrong = [f for f in functions if not isinstance(f, torch_module.TorchFunction)]
+  wrong = [
+    f for f in functions if not isinstance(f, torch_module.TorchFunction)
+  ]
   if wrong:
     raise ValueError(
-      f'{reference} returns a {type(wrong[0]).__name__}, whose weights cannot be'
-      " looked at: give model.classifier.identity, a text such as 'weights of"
-      " May' that you change whenever the model changes"
+      f'{reference} returns a {type(wrong[0]).__name__}, whose weights cannot'
+      ' be looked at: give model.classifier.identity, a text such as'
+      " 'weights of May' that you change whenever the model changes"
     )
   return functions[0].fingerprint()
 

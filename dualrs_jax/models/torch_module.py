@@ -29,6 +29,16 @@ class TorchFunction:
   def __name__(self) -> str:
     return type(self.module).__name__
 
+  @property
+  def where(self) -> str:
+    """The version of PyTorch and the kind of device, for records."""
+    torch = sys.modules['torch']
+    device = self.place.device
+    kind = device.type
+    if kind == 'cuda':
+      kind = torch.cuda.get_device_name(device)
+    return f'PyTorch {torch.__version__}, {kind}'
+
   def __call__(
     self, images: Float[np.ndarray, 'batch *image']
   ) -> Float[np.ndarray, 'batch classes']:
@@ -86,7 +96,9 @@ def torch_function(
     )
   torch = sys.modules['torch']
   scales = [np.asarray(values, np.float32) for values in (mean, deviation)]
-  if not all(np.isfinite(scale).all() for scale in scales) or not scales[1].all():
+  if (
+    not all(np.isfinite(scale).all() for scale in scales) or not scales[1].all()
+  ):
     raise ValueError(
       'mean and deviation are finite numbers, and no deviation is 0, unlike'
       f' {tuple(mean)} and {tuple(deviation)}'

@@ -234,7 +234,7 @@ def count_votes(
     def by_chunks(expert, sigma):
       def right(noise):
         noisy = _noisy(image, sigma, noise)
-        logits = jnp.asarray(expert(noisy, jnp.full(chunk_size, sigma)))
+        logits = expert(noisy, jnp.full(chunk_size, sigma))
         # argmax takes a NaN for the largest value: such a vote is invalid.
         return (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
 
