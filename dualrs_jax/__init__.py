@@ -40,6 +40,7 @@ if TYPE_CHECKING:
   )
   from dualrs_jax.dual import certify_dual as certify_dual
   from dualrs_jax.dual import predict_dual as predict_dual
+  from dualrs_jax.host import host_classifier as host_classifier
   from dualrs_jax.lattice import lattice_noise as lattice_noise
   from dualrs_jax.lookups import open_ended as open_ended
   from dualrs_jax.lookups import planned as planned
@@ -94,6 +95,7 @@ _NAMES = {
     'certify_dual',
     'predict_dual',
   ),
+  'host': ('host_classifier',),
   'lattice': ('lattice_noise',),
   'lookups': (
     'open_ended',

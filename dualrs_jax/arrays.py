@@ -1,144 +1,247 @@
 """The door for any other framework: arrays in, arrays out."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
-from dualrs_jax import compilers, validation, voting
+from dualrs_jax import (
+  adaptive,
+  composition,
+  dual,
+  host,
+  smoothing,
+  validation,
+  voting,
+)
 from dualrs_jax import noise as noise_lib
-from dualrs_jax.base import Certificate, Counts
-from dualrs_jax.smoothing import certificate_of_counts
+from dualrs_jax.base import (
+  AdaptiveCertificate,
+  Certificate,
+  Classifier,
+  Counts,
+  DualCertificate,
+)
+from dualrs_jax.composition import CompositionRule
+from dualrs_jax.runtime import bars
+
+_PROTOCOLS = ('fixed', 'adaptive')
+
+#: A function of NumPy images, or a classifier of any kind.
+Model = Callable[..., Any] | Classifier
 
 
 def certify_array(
-  model: Callable[[np.ndarray], Any],
+  model: Model | Sequence[Model],
   images: np.ndarray,
-  sigma: float,
+  sigma: float | Sequence[float] | Float[np.ndarray, ' levels'],
   key: PRNGKeyArray,
   *,
   n0: int,
   n: int,
   alpha: float,
   chunk_size: int,
+  estimator: Model | None = None,
+  estimator_sigma: float | None = None,
+  certificate: CompositionRule | None = None,
+  protocol: str = 'fixed',
+  goal: str = 'full',
+  radii: Sequence[float] = (),
   noise: Any = noise_lib.gaussian,
-) -> Certificate:
+  progress: bool = False,
+) -> Certificate | DualCertificate | AdaptiveCertificate:
   """Certifies any function of images, from any framework, array to array.
 
-  The model is called with NumPy arrays of one fixed batch shape, always of
-  `chunk_size` copies, so that it need not be traceable by JAX. They are its
-  own: it may work in place. Image i sees the same noise as
-  `certify(..., key=noise.image_key(key, i))`.
+  With one noise level it is `certify` for each image, with several and an
+  estimator `certify_dual`; with the adaptive protocol it is `certify_images`.
+  The model becomes a `host_classifier`, which see for how it is called: always
+  with NumPy arrays of one batch shape, of `chunk_size` copies. Image i sees the
+  noise of `noise.image_key(key, i)`.
 
-  Guarantee: that of `certify`, for each image by itself.
+  Guarantee: that of these functions, for each image by itself.
 
   Args:
     model: Maps float32 images [chunk, *image] to logits [chunk, classes], each
-      row from its own image alone.
+      row from its own image alone; or one such model per noise level. A
+      `host_classifier`, such as one of several devices, is taken as it is, and
+      so is a classifier of JAX that is a pytree.
     images: Images in [0, 1], shape [batch, *image].
-    sigma: The noise level, in pixel units.
+    sigma: The noise level, in pixel units, or the K levels to choose from.
     key: The key of the run.
-    n0: Number of votes that select the class.
-    n: Number of fresh votes that bound its probability.
-    alpha: Failure probability.
-    chunk_size: Noisy copies per call of the model. The last call is filled up
+    n0: Number of selection votes (per stage and level); the adaptive protocol
+      casts as many at most.
+    n: Number of fresh votes that bound a probability, in the same way.
+    alpha: Failure probability for each image.
+    chunk_size: Noisy copies per call of a model. The last call is filled up
       with copies that count for nothing.
+    estimator: Chooses among several levels: a model with K logits.
+    estimator_sigma: The noise level at which it does.
+    certificate: The composition rule of several levels: `paper`, `minimum` or
+      `agreement`.
+    protocol: 'fixed' casts n votes, 'adaptive' as many as the goal takes.
+    goal: What the adaptive protocol decides, see `certify_images`.
+    radii: The radii of its goals 'radius' and 'grid'.
     noise: The sampler of noisy images.
+    progress: Whether to draw a bar on standard error.
 
   Returns:
-    A certificate of NumPy arrays: `prediction` [batch], `radius` [batch] in
-    float64, counts [batch, classes].
+    A certificate of NumPy arrays, images first, its radii in float64. With one
+    level and the fixed protocol a `Certificate`, with several a
+    `DualCertificate`, with the adaptive protocol an `AdaptiveCertificate`.
 
   Raises:
-    ValueError: If an argument is invalid, see `certify`, or the model's rows
-      depend on their batch companions.
+    ValueError: If an argument is invalid, see `certify_dual` and
+      `certify_images`, or the model is refused, see `host_classifier`.
   """
   images = np.asarray(validation.as_array(images, 'images'))
-  sigma = validation.as_array(sigma, 'sigma')
-  n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)
+  sigmas = np.asarray(validation.as_array(sigma, 'sigma'))
   chunk_size = validation.as_votes('chunk_size', chunk_size)
-  alpha = validation.as_alpha(alpha)
+  several = sigmas.ndim > 0
   if images.ndim < 2 or not images.shape[0]:
     raise ValueError(
       'images is a batch [batch, *image] of at least one image, not of shape'
       f' {images.shape}.'
     )
-  validation.check_scalar_sigma(sigma)
+  validation.check_sigmas(sigmas) if several else validation.check_sigma(sigmas)
   validation.check_key(key)
-  validation.check_votes(n0, n, alpha, chunk_size)
+  validation.check_chunk_size(chunk_size)
+  _check_choice(several, estimator, estimator_sigma, certificate)
+  _check_protocol(protocol, goal, radii)
+  levels = sigmas if several else sigmas[None]
   for image in images:
     validation.check_image(image)
-    voting.check_noise(noise, image, sigma)
-  voting.check_companions(
-    lambda batch: _logits(model, batch),
-    images[0],
-    sigma,
+    voting.check_noise(noise, image, levels)
+  ask = functools.partial(
+    _classifier, image=images[0], sigma=levels[0], chunk_size=chunk_size
+  )
+  if isinstance(model, list | tuple):
+    classifier = [ask(each) for each in model]
+  else:
+    classifier = ask(model)
+  if estimator is not None:
+    estimator = ask(estimator, num_classes=len(levels))
+  options = {'n0': n0, 'n': n, 'alpha': alpha}
+  options |= {'chunk_size': chunk_size, 'noise': noise}
+  if protocol == 'adaptive':
+    options |= {'goal': goal, 'radii': radii}
+    options |= {'certificate': certificate or composition.minimum}
+    answers = _adaptive(
+      estimator, classifier, images, levels, estimator_sigma, key, options
+    )
+  elif several:
+    options |= {'certificate': certificate}
+    answers = _dual(
+      estimator, classifier, images, levels, estimator_sigma, key, options
+    )
+  else:
+    answers = _single(classifier, images, sigmas, key, options)
+  found = {}
+  with bars.bar(
+    'certify', unit='image', shown=progress, total=len(images)
+  ) as bar:
+    for index, answer in answers:
+      found[index] = answer
+      bar.update()
+  ordered = [found[index] for index in range(len(images))]
+  return jax.tree.map(lambda *each: np.stack(each), *ordered)
+
+
+def _single(classifier, images, sigma, key, options) -> Iterator[tuple]:
+  """Certificates at one level, in float64."""
+  given = {name: options[name] for name in ('n', 'alpha')}
+  for index, image in enumerate(images):
+    image_key = noise_lib.image_key(key, index)
+    found = smoothing.certify(classifier, image, sigma, image_key, **options)
+    counts = Counts(*map(np.asarray, found.counts))
+    yield index, smoothing.certificate_of_counts(counts, sigma, **given)
+
+
+def _dual(
+  estimator, classifier, images, sigmas, estimator_sigma, key, options
+) -> Iterator[tuple]:
+  """Certificates with a choice of levels, in float64."""
+  rule = options['certificate']
+  given = {name: options[name] for name in ('n', 'alpha')}
+  levels = sigmas, estimator_sigma
+  for index, image in enumerate(images):
+    image_key = noise_lib.image_key(key, index)
+    networks = estimator, classifier, image
+    found = dual.certify_dual(*networks, *levels, image_key, **options)
+    counts = found.estimator_counts, found.classifier_counts
+    wide = (Counts(*map(np.asarray, votes)) for votes in counts)
+    yield index, rule(*wide, *levels, **given)
+
+
+def _adaptive(
+  estimator, classifier, images, sigmas, estimator_sigma, key, options
+) -> Iterator[tuple]:
+  """Certificates from as many votes as they take, as they are decided."""
+  return adaptive.certify_images(
+    estimator,
+    classifier,
+    enumerate(images),
+    sigmas,
+    estimator_sigma,
     key,
-    chunk_size=chunk_size,
-    noise=voting.as_pytree(noise),
+    **options,
   )
-  counts = [
-    _count_array_votes(
-      model,
-      image.astype(np.float32),
-      np.float32(sigma),
-      noise_lib.image_key(key, index),
-      n0=n0,
-      n=n,
-      chunk_size=chunk_size,
-      noise=noise,
-    )
-    for index, image in enumerate(images)
-  ]
-  stacked = Counts(*(np.stack(split) for split in zip(*counts, strict=True)))
-  return certificate_of_counts(stacked, sigma, n=n, alpha=alpha)
 
 
-def _logits(model, images: Array | np.ndarray) -> np.ndarray:
-  """The logits of images; neither shares memory with what the model has."""
-  answer = validation.as_array(
-    model(np.array(images)), 'What the model returns'
-  )
-  batch, logits = len(images), np.array(answer)
-  if np.iscomplexobj(logits):
-    raise ValueError('Logits are real numbers, not complex ones.')
-  if logits.ndim != 2 or logits.shape[0] != batch:
+def _classifier(
+  model: Any, num_classes: int | None = None, *, image, sigma, chunk_size: int
+) -> Any:
+  """What votes: a host classifier of what is no classifier of JAX.
+
+  The width of the logits is what the model says of a batch of noisy images.
+  """
+  if not callable(model):
     raise ValueError(
-      f'The model maps images [{batch}, *image] to logits [{batch}, classes],'
-      f' not to an array of shape {logits.shape}.'
+      'The model is a function of NumPy images, or a sequence of them, one for'
+      f' each noise level; not a {type(model).__name__}.'
     )
-  validation.check_classes(logits.shape[1])
-  return logits
+  if isinstance(model, host.HostClassifier):
+    return model
+  if not jax.tree_util.all_leaves([model]):  # a pytree is a classifier of JAX
+    return model
+  if num_classes is None:
+    noise = np.random.default_rng(0).standard_normal((chunk_size, *image.shape))
+    noisy = image.astype(np.float32) + sigma.astype(np.float32) * noise
+    num_classes = host.width(model, noisy.astype(np.float32))
+    validation.check_classes(num_classes)
+  return host.host_classifier(model, num_classes)
 
 
-_noisy_copies = compilers.jit(voting.noisy_copies)
-
-
-def _count_array_votes(
-  model, image, sigma, key, *, n0, n, chunk_size, noise
-) -> Counts:
-  total, chunk = n0 + n, chunk_size
-  tally = np.zeros((), np.int64)
-  for first in range(0, total, chunk):
-    votes = first + np.arange(chunk)
-    selects = votes < n0
-    noisy = _noisy_copies(
-      image,
-      sigma,
-      key,
-      np.where(selects, noise_lib.SELECTION, noise_lib.ESTIMATION),
-      np.where(selects, votes, votes - n0),
-      noise=voting.as_pytree(noise),
+def _check_choice(several, estimator, estimator_sigma, certificate) -> None:
+  """Raises ValueError unless several levels have all that it takes."""
+  given = {
+    'estimator': estimator,
+    'estimator_sigma': estimator_sigma,
+    'certificate': certificate,
+  }
+  absent = [name for name, value in given.items() if value is None]
+  if several and absent:
+    raise ValueError(
+      f'A choice among several noise levels takes {" and ".join(absent)}: the'
+      ' model that chooses, the level at which it does, and the rule that makes'
+      ' one radius of both, such as dualrs_jax.agreement.'
     )
-    noisy = np.asarray(noisy)
-    logits = _logits(model, noisy)
-    classes = np.arange(logits.shape[1])
-    ballots = np.equal.outer(np.argmax(logits, axis=1), classes)
-    ballots &= ~np.any(np.isnan(logits), axis=1, keepdims=True)
-    ballots &= np.isfinite(noisy.reshape(chunk, -1)).all(axis=1, keepdims=True)
-    estimates = ~selects & (votes < total)
-    tally = tally + np.stack(
-      [ballots[selects].sum(axis=0), ballots[estimates].sum(axis=0)]
+  if not several and estimator is not None:
+    raise ValueError(
+      'An estimator chooses among noise levels, and sigma is a single one: give'
+      ' a list of them.'
     )
-  return Counts(*tally)
+
+
+def _check_protocol(protocol: str, goal: str, radii: Sequence[float]) -> None:
+  if protocol not in _PROTOCOLS:
+    raise ValueError(
+      f"protocol must be 'fixed' or 'adaptive', not {protocol!r}."
+    )
+  if protocol == 'fixed' and (goal != 'full' or len(radii)):
+    raise ValueError(
+      'A fixed number of votes gives the radius that it gives; goal and radii'
+      " are for protocol='adaptive'."
+    )

@@ -34,7 +34,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from dualrs_jax import xla_flags
+from dualrs_jax import host, xla_flags
 
 #: No fusion of products with what follows them, on a CPU.
 OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': ''}
@@ -43,12 +43,16 @@ OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': ''}
 _ROWS = (32_769, 36_000, 40_000)
 
 _guarded = contextvars.ContextVar('guarded', default=False)
+_by_hand = contextvars.ContextVar('by_hand', default=False)
 
 
 def jit(
   function: Callable[..., Any], *, static_argnames: Any = ()
 ) -> Callable[..., Any]:
   """`jax.jit` for a program that casts votes.
+
+  Where a host classifier is among the arguments, Python runs the function, its
+  loops and branches included, and what it consists of is compiled.
 
   Raises:
     ValueError: When it is called, if the compiler returns a wrong result for a
@@ -66,6 +70,13 @@ def jit(
 
   @functools.wraps(function)
   def call(*args, **kwargs):
+    if host.parts((args, kwargs)):
+      host.check_concrete((args, kwargs))
+      with _by_python(True):
+        return function(*args, **kwargs)
+    if _by_hand.get():
+      with _by_python(False):
+        return call(*args, **kwargs)
     if _guarded.get():
       return nested(*args, **kwargs)
     device = _device((args, kwargs))
@@ -78,6 +89,17 @@ def jit(
       return compiled(tuple(chosen.items()))(*args, **kwargs)
 
   return call
+
+
+@contextlib.contextmanager
+def _by_python(chosen: bool) -> Iterator[None]:
+  """Runs what would be compiled step by step; or compiles again within."""
+  token = _by_hand.set(chosen)
+  try:
+    with jax.disable_jit(chosen):
+      yield
+  finally:
+    _by_hand.reset(token)
 
 
 @contextlib.contextmanager

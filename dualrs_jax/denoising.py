@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import diffusion
+from dualrs_jax import compilers, diffusion, host
 from dualrs_jax.diffusion import Schedule
 from dualrs_jax.resizing import resize_bicubic
 
@@ -113,10 +113,19 @@ class DenoisedClassifier:
       images: Images in [0, 1] plus noise.
       sigma: The standard deviation of each image's noise.
     """
-    clean = self.denoiser(images, sigma)
-    if self.size is not None:
-      clean = resize_bicubic(clean, self.size)
-    return self.classifier(clean, sigma)
+    # What a host classifies is computed in a program of its own.
+    clean = _clean_by_itself if host.parts(self.classifier) else _clean
+    return self.classifier(
+      clean(self.denoiser, images, sigma, self.size), sigma
+    )
+
+
+def _clean(denoiser, images, sigma, size):
+  clean = denoiser(images, sigma)
+  return clean if size is None else resize_bicubic(clean, size)
+
+
+_clean_by_itself = compilers.jit(_clean, static_argnames='size')
 
 
 @jax.tree_util.register_dataclass

@@ -180,15 +180,15 @@ def _certify_dual(
   def count_level(level) -> Counts:
     return experts_lib.count(experts, level, count, image, sigmas[level], key)
 
-  def compose(classifier_counts: Counts) -> DualCertificate:
-    return certificate(
-      estimator_counts,
-      classifier_counts,
-      sigmas,
-      estimator_sigma,
-      n=n,
-      alpha=alpha,
-    )
+  compose = functools.partial(
+    _compose,
+    estimator_counts,
+    sigmas=sigmas,
+    estimator_sigma=estimator_sigma,
+    n=n,
+    alpha=alpha,
+    certificate=certificate,
+  )
 
   def unsampled(classes_or_levels):
     return jnp.zeros(classes_or_levels, jnp.int32)
@@ -197,24 +197,20 @@ def _certify_dual(
   if not certificate.agrees:
     return compose(experts_lib.put(counts, selected, count_level(selected)))
 
-  def may_help(counts: Counts, level, waiting):
-    """Whether unanimous votes at this level could enlarge the radius."""
-    label = jnp.argmax(counts.selection[selected])
-    best = jax.nn.one_hot(label, classes, dtype=jnp.int32)
-    hope = Counts(
-      *(
-        jnp.where(waiting[:, None], votes * best, split)
-        for votes, split in zip((n0, n), counts, strict=True)
-      )
-    )
-    without = experts_lib.put(
-      hope, level, Counts(unsampled(classes), unsampled(classes))
-    )
-    return compose(hope).radius > compose(without).radius
-
   def visit(carry, level):
     counts, waiting = carry
-    needed = (level == selected) | may_help(counts, level, waiting)
+    needed = (level == selected) | _may_help(
+      estimator_counts,
+      counts,
+      level,
+      waiting,
+      sigmas,
+      estimator_sigma,
+      n0=n0,
+      n=n,
+      alpha=alpha,
+      certificate=certificate,
+    )
     sampled = lax.cond(
       needed,
       count_level,
@@ -230,6 +226,65 @@ def _certify_dual(
   order = jnp.argsort(jnp.arange(levels) != selected, stable=True)
   (counts, _), _ = lax.scan(visit, (counts, jnp.ones(levels, bool)), order)
   return compose(counts)
+
+
+@functools.partial(compilers.jit, static_argnames=('n', 'alpha', 'certificate'))
+def _compose(
+  estimator_counts,
+  classifier_counts,
+  sigmas,
+  estimator_sigma,
+  *,
+  n,
+  alpha,
+  certificate,
+) -> DualCertificate:
+  """The rule; compiled by itself where Python runs what is around it."""
+  return certificate(
+    estimator_counts,
+    classifier_counts,
+    sigmas,
+    estimator_sigma,
+    n=n,
+    alpha=alpha,
+  )
+
+
+@functools.partial(
+  compilers.jit, static_argnames=('n0', 'n', 'alpha', 'certificate')
+)
+def _may_help(
+  estimator_counts,
+  counts,
+  level,
+  waiting,
+  sigmas,
+  estimator_sigma,
+  *,
+  n0,
+  n,
+  alpha,
+  certificate,
+):
+  """Whether unanimous votes at this level could enlarge the radius."""
+  classes = counts.selection.shape[1]
+  selected = jnp.argmax(estimator_counts.selection)
+  label = jnp.argmax(counts.selection[selected])
+  best = jax.nn.one_hot(label, classes, dtype=jnp.int32)
+  hope = Counts(
+    *(
+      jnp.where(waiting[:, None], votes * best, split)
+      for votes, split in zip((n0, n), counts, strict=True)
+    )
+  )
+  nothing = Counts(*(jnp.zeros(classes, jnp.int32),) * 2)
+  without = experts_lib.put(hope, level, nothing)
+  radius = lambda counts: (
+    certificate(
+      estimator_counts, counts, sigmas, estimator_sigma, n=n, alpha=alpha
+    ).radius
+  )
+  return radius(hope) > radius(without)
 
 
 def predict_dual(

@@ -6,16 +6,17 @@ images at any stage share a batch and nothing is ever compiled again.
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import compilers, sharding, voting
+from dualrs_jax import compilers, host, host_votes, sharding, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import Classifier
 from dualrs_jax.decisions import ESTIMATOR
@@ -60,15 +61,19 @@ def cast_lanes(
     noise: The sampler of noisy images.
     lanes: The votes to cast.
   """
+  copies = _copies(images, key, noise, lanes)
+  return voting.cast_votes(network, copies, jnp.asarray(lanes.sigma))
+
+
+def _copies(images, key, noise, lanes):
+  """The noisy image of each lane."""
 
   def vote_key(index, split, vote):
     image_key = noise_lib.image_key(key, index)
     return noise_lib.vote_key(image_key, split, vote)
 
   keys = jax.vmap(vote_key)(lanes.index, lanes.split, lanes.vote)
-  sigma = jnp.asarray(lanes.sigma)
-  copies = jax.vmap(noise)(keys, images[lanes.slot], sigma)
-  return voting.cast_votes(network, copies, sigma)
+  return jax.vmap(noise)(keys, images[lanes.slot], jnp.asarray(lanes.sigma))
 
 
 @functools.partial(compilers.jit, static_argnames='mesh')
@@ -92,6 +97,44 @@ def _cast(network, images, key, noise, lanes, *, mesh):
   )(network, images, key, noise, lanes)
 
 
+@functools.partial(compilers.jit, static_argnames=('mesh', 'divides'))
+def _draw(images, key, noise, lanes, *, mesh, divides):
+  """The copies of lanes, and which of them are finite, for a host to vote on.
+
+  Devices over which the lanes do not divide draw all of them, each.
+  """
+  everywhere = PartitionSpec()
+  spread = PartitionSpec(sharding.VOTES) if divides else everywhere
+
+  def draw(*arguments):
+    copies = _copies(*arguments)
+    return copies, jnp.isfinite(copies.reshape(len(copies), -1)).all(axis=1)
+
+  return jax.shard_map(
+    draw,
+    mesh=mesh,
+    in_specs=(everywhere,) * 3 + (spread,),
+    out_specs=spread,
+    check_vma=False,  # a noise need not know that it is spread
+  )(images, key, noise, lanes)
+
+
+class _ByHost:
+  """The votes of a step, which a host casts when they are waited for."""
+
+  def __init__(self, network, copies, finite, sigma, classes):
+    for array in (copies, finite):
+      array.copy_to_host_async()
+    self._arguments = network, copies, finite, sigma, classes
+
+  def __array__(self, dtype=None, copy=None):
+    del copy
+    network, copies, *rest = self._arguments
+    return np.asarray(
+      host_votes.cast(network, np.asarray(copies), *rest), dtype
+    )
+
+
 @jax.jit
 def _store(images, slot, image):
   return images.at[slot].set(image)
@@ -102,19 +145,35 @@ def slots(lanes: int) -> int:
   return max(8, math.ceil(2 * _STEPS_AHEAD * lanes / 32))
 
 
+def _check_hosts(networks: Sequence[Any], mesh: Mesh) -> None:
+  """Raises ValueError for host classifiers on devices of several processes."""
+  if mesh.is_multi_process and host.parts(networks):
+    raise ValueError(
+      'A host classifier votes in one process, and these devices are those of'
+      ' several: share the images out among them, each with a mesh of its own.'
+    )
+
+
 class Device:
   """Casts steps of lanes on the images that its buffer holds."""
 
   def __init__(self, networks, image, key, noise, mesh, chunk_size):
+    nets = [network for network, _ in networks]
+    _check_hosts(nets, mesh)
     devices = sharding.votes_devices(mesh)
-    self.lanes = devices * chunk_size
-    self.slots = slots(self.lanes)
+    hosted = [host.parts(net) for net in nets]
+    #: Votes of a step, by the number of its network.
+    self.lanes = [
+      chunk_size * (host.devices(net) if there else devices)
+      for net, there in zip(nets, hosted, strict=True)
+    ]
+    self.slots = slots(max(self.lanes))
     self.steps_ahead = _STEPS_AHEAD
     if mesh.is_multi_process and mesh.local_devices[0].platform == 'cpu':
       self.steps_ahead = _STEPS_AHEAD_TOGETHER_ON_CPU
     self._mesh = mesh
+    self._hosted = [bool(there) for there in hosted]
     buffer = np.zeros((self.slots, *image.shape), np.float32)
-    nets = [network for network, _ in networks]
     self._nets, self._images, self._key, self._noise = sharding.replicated(
       (nets, buffer, key, voting.as_pytree(noise)), mesh
     )
@@ -132,8 +191,20 @@ class Device:
     """Puts an image into the buffer; steps under way keep the old one."""
     self._images = _store(self._images, np.int32(slot), image)
 
-  def cast(self, network: int, lanes: Lanes) -> Int[Array, ' lanes']:
-    """Starts a step; its result can be waited for later."""
+  def cast(self, network: int, lanes: Lanes) -> Any:
+    """Starts a step; its result, as an array, can be waited for later."""
+    if self._hosted[network]:
+      divides = len(lanes.slot) % self._mesh.size == 0
+      drawn = _draw(
+        self._images,
+        self._key,
+        self._noise,
+        lanes,
+        mesh=self._mesh,
+        divides=divides,
+      )
+      classes = self.widths[network]
+      return _ByHost(self._nets[network], *drawn, lanes.sigma, classes)
     return _cast(
       self._nets[network],
       self._images,

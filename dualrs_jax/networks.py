@@ -4,8 +4,11 @@ A description is a plain mapping. `{'name': 'cnn', ...sizes}` is a fresh network
 of that architecture, or of a class of the user's own that `name` says where to
 find, as in `path/to/file.py:MyNet`; `{'pretrained': FOLDER}` is what
 `python -m dualrs_jax.pretrained` left in a folder; `{'experts': (FOLDER, ...)}`
-is one such network for each noise level. An option `dtype` is that of the
-activations, and `size` the height and width at which denoised images are seen.
+is one such network for each noise level. `{'functions': (reference, ...)}` is
+what the user's own functions return, PyTorch modules or functions of NumPy
+images, see `models.hosted`: one for all levels, or one for each. An option
+`dtype` is that of the activations, and `size` the height and width at which
+denoised images are seen.
 """
 
 import hashlib
@@ -16,7 +19,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from dualrs_jax import denoising, diffusion, models, named
+from dualrs_jax import denoising, diffusion, host, models, named
 from dualrs_jax.pretrained import converted
 
 
@@ -37,7 +40,7 @@ def create(
 
   Returns:
     A Flax NNX module, in training mode if it has one; with 'experts' a tuple
-    of them, for inference.
+    of them, for inference; with 'functions' a host classifier, or a tuple.
 
   Raises:
     ValueError: a folder holds no converted model, a model has another number
@@ -49,6 +52,9 @@ def create(
   if side is not None:
     image_shape = (side, side, image_shape[-1])
   expected = {'num_classes': num_classes, 'image_shape': image_shape}
+  if 'functions' in options:
+    hosts = models.hosted.create(options, num_classes=num_classes)
+    return hosts if len(hosts) > 1 else hosts[0]
   if 'experts' in options:
     return tuple(
       _converted(folder, expected, options) for folder in options['experts']
@@ -66,7 +72,9 @@ def create(
 def inference_view(network: Any) -> Any:
   """`models.inference_view` of a network, or of each expert of a tuple."""
   if isinstance(network, tuple):
-    return tuple(map(models.inference_view, network))
+    return tuple(map(inference_view, network))
+  if isinstance(network, host.HostClassifier):
+    return network
   return models.inference_view(network)
 
 
@@ -119,12 +127,17 @@ def front(
 def identity(description: Mapping[str, Any]) -> dict[str, Any]:
   """A description that does not change when folders move.
 
+  Models that functions return are known by their weights.
+
   The file of a class of the user's own is known by its name without the folder;
   what it says is not compared, see `sources`. A folder is replaced by
   checksums of what its model was made of: the published weights, and the sizes
   with which they were read.
   """
   fields = dict(description)
+  if 'functions' in fields:
+    side = {name: fields.pop(name) for name in ('size',) if name in fields}
+    return models.hosted.identity(fields) | side
   if 'name' in fields:
     fields['name'] = named.short(fields['name'])
   if 'pretrained' in fields:
@@ -135,7 +148,7 @@ def identity(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sources(model: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
-  """Hashes of the files with classes of the user's own, see `named`.
+  """Hashes of the files with classes and functions of the user's own.
 
   Args:
     model: descriptions of networks by role.
@@ -144,11 +157,28 @@ def sources(model: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
     Hashes by the roles that have such a class. Empty for networks of this
     library, which its version says.
   """
-  return {
-    role: named.source_hash(description['name'])
-    for role, description in model.items()
-    if named.is_reference(description.get('name', ''))
-  }
+  found = {}
+  for role, description in model.items():
+    if 'functions' in description:
+      fields = {n: v for n, v in description.items() if n != 'size'}
+      found[role] = models.hosted.source_hash(fields)
+    elif named.is_reference(description.get('name', '')):
+      found[role] = named.source_hash(description['name'])
+  return found
+
+
+def untrained(description: Mapping[str, Any]) -> str:
+  """What a description says of networks that are taken as they are, or ''."""
+  return next((n for n in ('experts', 'functions') if n in description), '')
+
+
+def experts(description: Mapping[str, Any]) -> int:
+  """How many experts a description names, one per level; 0 for none."""
+  if 'experts' in description:
+    return len(description['experts'])
+  names = description.get('functions', '')
+  several = not isinstance(names, str) and len(names) > 1
+  return len(names) if several else 0
 
 
 def _origin(folder: str) -> str:

@@ -250,11 +250,11 @@ def certify(
     while len(under_way) < device.steps_ahead:
       network, demand = _busiest(active.values(), device)
       # Results that are on their way may fill the step with needed votes.
-      if demand < device.lanes and under_way:
+      if demand < device.lanes[network] and under_way:
         break
       before_step()
-      segments = _pack(active.values(), network, device.lanes)
-      lanes = _lanes(segments, device.lanes)
+      segments = _pack(active.values(), network, device.lanes[network])
+      lanes = _lanes(segments, device.lanes[network])
       under_way.append((segments, device.cast(network, lanes)))
     segments, classes = under_way.popleft()
     for image in _deliver(segments, np.asarray(classes)):

@@ -19,6 +19,17 @@ _MOST_VOTES = 2**30
 #: Devices take smaller numbers for 0.
 _LEAST_SIGMA = np.finfo(np.float32).tiny
 
+#: How far logits may move when their batch companions change: the rounding
+#: of kernels, relative to the largest logit.
+_COMPANION_TOLERANCE = 1e-5
+
+#: What is wrong where they move by more.
+COMPANIONS = (
+  'The votes of this classifier depend on their batch companions, so no bound'
+  ' on them would hold; put batch normalisation and dropout into inference mode'
+  ' (models.inference_view for Flax NNX, model.eval() in PyTorch).'
+)
+
 #: How images of some kinds become floating point in [0, 1].
 _TO_UNIT = {
   'uint8': 'scale 8-bit images with image / 255',
@@ -237,3 +248,22 @@ def check_sigmas(sigmas) -> None:
       f' {np.shape(sigmas)}.'
     )
   check_sigma(sigmas, 'sigmas')
+
+
+def same_logits(
+  before: Any, after: Any, tolerance: float = _COMPANION_TOLERANCE
+) -> bool:
+  """Whether logits of the same images, from two calls, are the same.
+
+  Args:
+    before: Those of one call, [batch, classes].
+    after: Those of the other.
+    tolerance: What rounding may move, relative to the largest logit.
+  """
+  before, after = np.asarray(before), np.asarray(after)
+  scale = max(1.0, np.abs(before[np.isfinite(before)]).max(initial=0.0))
+  with np.errstate(invalid='ignore'):  # of two infinities
+    same = np.abs(before - after) <= tolerance * scale
+  same |= before == after
+  same |= np.isnan(before) & np.isnan(after)
+  return bool(same.all())

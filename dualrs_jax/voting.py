@@ -11,13 +11,9 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import compilers, sharding
+from dualrs_jax import compilers, host, host_votes, sharding, validation
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import Classifier, Counts
-
-#: How far logits may move when their batch companions change: the rounding
-#: of kernels, relative to the largest logit.
-_COMPANION_TOLERANCE = 1e-5
 
 
 def _images_only(model, images, sigma):
@@ -55,6 +51,8 @@ def num_classes(
 ) -> int:
   """The width of the classifier's logits, found without computing them.
 
+  A host classifier says it, and is held to it when it is called.
+
   Args:
     classifier: The base classifier.
     image: One image, shape [*image].
@@ -65,6 +63,8 @@ def num_classes(
       not map a batch of them and of noise levels to real numbers in an array
       [batch, classes].
   """
+  if hosts := host.parts(classifier):
+    return hosts[-1].num_classes
   shape = (batch, *jnp.shape(image))
   try:
     logits = jax.eval_shape(
@@ -186,12 +186,14 @@ def count_votes(
     n0: Number of selection votes; may be 0.
     n: Number of estimation votes.
     chunk_size: Noisy copies per device and forward pass, at most; exactly so
-      many if the classifier takes no other batch, see `batch_of`. It moves no
+      many if the classifier takes no other batch, see `batch_of`, or is one of
+      a host. It moves no
       noise, and no vote either but for the rounding of kernels between
       batch shapes.
     noise: The sampler of noisy images.
     mesh: Spreads the votes over these devices, see `sharding.votes_mesh`. The
-      shape of a device's batch, and so its votes, are those of one device.
+      shape of a device's batch, and so its votes, are those of one device. A
+      host classifier has devices of its own.
 
   Returns:
     The valid votes per class in both splits, int32 arrays [classes].
@@ -200,10 +202,25 @@ def count_votes(
     ValueError: If the noise is not made for this image or level.
   """
   check_noise(noise, image, sigma)
+  image = jnp.asarray(image, jnp.float32)
+  sigma = jnp.asarray(sigma, jnp.float32)
+  if host.parts(classifier):
+    host.check_concrete((image, sigma, key))
+    return host_votes.count(
+      classifier,
+      functools.partial(
+        _finite_copies, image, sigma, key, noise=as_pytree(noise)
+      ),
+      np.asarray(sigma),
+      num_classes(classifier, image, batch=chunk_size),
+      n0=n0,
+      n=n,
+      chunk_size=chunk_size,
+    )
   return _count_votes(
     as_pytree(classifier),
-    jnp.asarray(image, jnp.float32),
-    jnp.asarray(sigma, jnp.float32),
+    image,
+    sigma,
     key,
     as_pytree(noise),
     n0=n0,
@@ -289,6 +306,13 @@ def noisy_copies(
   return jax.vmap(noise, in_axes=(0, None, None))(keys, image, sigma)
 
 
+@compilers.jit
+def _finite_copies(image, sigma, key, splits, votes, *, noise):
+  """Noisy copies, and which of them can be voted on."""
+  copies = noisy_copies(image, sigma, key, splits, votes, noise=noise)
+  return copies, jnp.isfinite(copies.reshape(len(copies), -1)).all(axis=1)
+
+
 def check_batch_independence(
   classifier: Classifier,
   image: Float[Array | np.ndarray, '*image'],
@@ -358,15 +382,5 @@ def check_companions(
   logits = lambda images: jnp.asarray(apply(images), jnp.float32)
   before = logits(jnp.concatenate([own, companions]))[:kept]
   after = logits(jnp.concatenate([strangers, own]))[others:]
-  scale = jnp.maximum(
-    1.0, jnp.max(jnp.abs(before), initial=0.0, where=jnp.isfinite(before))
-  )
-  same = jnp.abs(before - after) <= _COMPANION_TOLERANCE * scale
-  same |= before == after  # infinities
-  same |= jnp.isnan(before) & jnp.isnan(after)
-  if not bool(same.all()):
-    raise ValueError(
-      'The votes of this classifier depend on their batch companions, so no'
-      ' bound on them would hold; put batch normalisation and dropout into'
-      ' inference mode (models.inference_view for Flax NNX).'
-    )
+  if not validation.same_logits(before, after):
+    raise ValueError(validation.COMPANIONS)

@@ -1,5 +1,7 @@
 """The NumPy door gives the certificates of the JAX one."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,13 @@ import pytest
 from dualrs_jax import (
   ABSTAIN,
   agreement,
+  arrays,
   certify,
   certify_array,
   certify_dual,
   certify_images,
   check_batch_independence,
+  host_classifier,
   image_key,
   predict,
   predict_dual,
@@ -73,8 +77,8 @@ def test_the_model_sees_one_batch_shape(chunk_size):
     chunk_size=chunk_size,
     **STATISTICS,
   )
-  # Two for the check of independence; then 200 votes in chunks, of which the
-  # last is filled up.
+  # One for the number of classes, one more at the first votes for the check of
+  # independence; 200 votes in chunks, of which the last is filled up.
   assert shapes == [(chunk_size, 4, 4, 1)] * (2 + -(-200 // chunk_size))
   assert answer.counts.selection.tolist() == [[20, 0]]
   assert answer.counts.estimation.tolist() == [[180, 0]]
@@ -106,7 +110,7 @@ def test_a_traced_model_sees_one_batch_shape(chunk_size):
 def test_a_model_that_answers_at_random_is_refused_in_any_chunk():
   rng = np.random.default_rng(0)
   for chunk_size in (1, 30):
-    with pytest.raises(ValueError, match='batch companions'):
+    with pytest.raises(ValueError, match='differently when it is asked again'):
       certify_array(
         lambda images: rng.normal(size=(len(images), 2)),
         *(IMAGES, SIGMA, jax.random.key(0)),
@@ -141,20 +145,6 @@ def test_a_model_that_works_in_place_has_its_own_copies():
 
   with pytest.raises(ValueError, match='batch companions'):
     certify_array(centred, *arguments, **options)
-
-
-def test_votes_with_nan_are_in_no_class():
-  def half(images):
-    logits = np.zeros((len(images), 3))
-    logits[images[:, 0, 0, 0] > 0.5] = [0, np.nan, 9]
-    return logits
-
-  answer = certify_array(
-    half, IMAGES[:1], 0.5, jax.random.key(0), chunk_size=100, **STATISTICS
-  )
-  votes = answer.counts.estimation[0]
-  assert votes[1:].tolist() == [0, 0]
-  assert 40 < votes[0] < 140
 
 
 def test_images_are_float32_in_the_end():
@@ -195,30 +185,10 @@ def test_exact_noise_refuses_what_it_was_not_made_for():
     )
 
 
-def test_a_copy_that_is_not_finite_casts_no_vote():
-  """The logits of this model are finite whatever the pixels are."""
-
-  def blind(images):
-    return np.tile(np.float32([1, 0]), (len(images), 1))
-
-  broken = jax.tree_util.Partial(lambda key, image, sigma: image * jnp.nan)
-  answer = certify_array(
-    blind,
-    IMAGES,
-    0.5,
-    jax.random.key(0),
-    noise=broken,
-    chunk_size=50,
-    **STATISTICS,
-  )
-  assert (answer.prediction == -1).all()
-  assert not answer.counts.estimation.any()
-
-
 @pytest.mark.parametrize(
   ('answer', 'message'),
   [
-    (lambda logits: (logits, 1), 'What the model returns must be an array'),
+    (lambda logits: (logits, 1), 'What the model .* must be an array'),
     (lambda logits: logits.astype(str), 'an array of numbers, not a ndarray'),
     (lambda logits: logits + 1j, 'Logits are real'),
     (lambda logits: logits[:, 0], r'not to an array of shape \(5,\)'),
@@ -241,22 +211,6 @@ def test_what_is_no_logits_is_refused(answer, message):
     )
 
 
-@pytest.mark.parametrize('dtype', [bool, np.int8, np.float64, np.float16])
-def test_logits_of_any_real_kind_vote(dtype):
-  model = lambda images: np.tile(np.array([0, 1, 0], dtype), (len(images), 1))
-  found = certify_array(
-    model,
-    np.full((1, 4), 0.5, np.float32),
-    0.5,
-    jax.random.key(0),
-    n0=5,
-    n=20,
-    alpha=0.05,
-    chunk_size=5,
-  )
-  assert found.prediction.tolist() == [1]
-
-
 def test_whole_logits_do_not_wrap_where_companions_are_compared():
   """127 - (-1) is -128 in int8, whose absolute value is -128 again."""
   calls = []
@@ -266,7 +220,7 @@ def test_whole_logits_do_not_wrap_where_companions_are_compared():
     logits = np.array([127 if len(calls) % 2 else -1, 0], np.int8)
     return np.tile(logits, (len(images), 1))
 
-  with pytest.raises(ValueError, match='depend on their batch companions'):
+  with pytest.raises(ValueError, match='so no bound on'):
     certify_array(
       model,
       np.full((1, 4), 0.5, np.float32),
@@ -277,3 +231,111 @@ def test_whole_logits_do_not_wrap_where_companions_are_compared():
       alpha=0.05,
       chunk_size=5,
     )
+
+
+def first(images):
+  return images.reshape(len(images), -1)[:, :5]
+
+
+def chooser(images):
+  return images.reshape(len(images), -1)[:, -3:]
+
+
+CHOICE = {'estimator': chooser, 'estimator_sigma': 0.1}
+SIGMAS = (0.03, 0.06, 0.12)
+
+
+def test_several_levels_are_certify_dual_in_float64():
+  key, options = jax.random.key(3), {'chunk_size': 30} | STATISTICS
+  answer = certify_array(
+    [first, host_classifier(first, 5), first],  # experts, of any kind
+    *(IMAGES[:2], SIGMAS, key),
+    **options | CHOICE,
+    certificate=agreement,
+  )
+  assert answer.radius.dtype == np.float64
+  networks = host_classifier(chooser, 3), host_classifier(first, 5)
+  options['certificate'] = agreement
+  for index, image in enumerate(IMAGES[:2]):
+    levels = SIGMAS, 0.1, image_key(key, index)
+    one = certify_dual(*networks, image, *levels, **options)
+    for own, other in zip(
+      answer.classifier_counts, one.classifier_counts, strict=True
+    ):
+      np.testing.assert_array_equal(own[index], other)
+    assert answer.prediction[index] == one.prediction
+    assert answer.sigma_index[index] == one.sigma_index
+    assert float(one.radius) <= answer.radius[index]
+    assert answer.radius[index] == pytest.approx(float(one.radius), rel=1e-6)
+  assert np.any(answer.radius > 0)
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_the_adaptive_protocol_is_certify_images(several, capsys):
+  key = jax.random.key(3)
+  goal = {'goal': 'grid', 'radii': (0.0, 0.01, 0.02)}
+  options = {'chunk_size': 30} | STATISTICS | goal
+  choice = CHOICE | {'certificate': agreement} if several else {}
+  answer = certify_array(
+    *(first, IMAGES, SIGMAS if several else SIGMA, key),
+    **options | choice,
+    protocol='adaptive',
+    progress=True,
+  )
+  assert 'certify: 100%' in capsys.readouterr().err
+  levels = (SIGMAS, 0.1) if several else ([SIGMA], None)
+  estimator = host_classifier(chooser, 3) if several else None
+  found = certify_images(
+    *(estimator, host_classifier(first, 5), enumerate(IMAGES), *levels, key),
+    **options,
+    certificate=agreement,
+  )
+  for index, one in found:
+    assert answer.prediction[index] == one.prediction
+    assert answer.radius[index] == one.radius
+    np.testing.assert_array_equal(
+      answer.classifier_cast.estimation[index], one.classifier_cast.estimation
+    )
+  assert np.any(answer.prediction != ABSTAIN)
+
+
+def test_a_classifier_of_jax_is_taken_as_it_is():
+  answer = certify_array(
+    *(NETWORK, IMAGES, SIGMA, jax.random.key(3)), chunk_size=200, **STATISTICS
+  )
+  again = certify_array(
+    *(model, IMAGES, SIGMA, jax.random.key(3)), chunk_size=200, **STATISTICS
+  )
+  np.testing.assert_array_equal(
+    answer.counts.estimation, again.counts.estimation
+  )
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'sigma': SIGMAS}, 'takes estimator and estimator_sigma and certificate:'),
+    (
+      {'sigma': SIGMAS, **CHOICE, 'certificate': None},
+      'takes certificate: the',
+    ),
+    ({**CHOICE, 'sigma': SIGMA}, 'sigma is a single one: give a list of them'),
+    ({'protocol': 'open'}, "must be 'fixed' or 'adaptive', not 'open'"),
+    ({'radii': (0.5,)}, "goal and radii are for protocol='adaptive'"),
+    ({'goal': 'grid'}, "goal and radii are for protocol='adaptive'"),
+    ({'protocol': 'adaptive', 'goal': 'all'}, "one of .*'all'"),
+    ({'model': [first, None]}, 'of NumPy images, or a sequence .* a NoneType'),
+    ({'model': [first, first]}, '2 experts for 3 noise levels'),
+    ({'model': host_classifier(first, 4)}, '5 logits .* not the 4'),
+    ({'estimator': first}, '5 logits .* not the 3'),
+    ({'images': IMAGES[:0]}, 'at least one image'),
+  ],
+)
+def test_what_is_refused(changes, message):
+  several = {'model', 'estimator'} & {*changes}
+  options = {'model': first, 'images': IMAGES, 'sigma': SIGMA}
+  options |= {'key': jax.random.key(0), 'chunk_size': 30} | STATISTICS
+  if several:
+    options |= CHOICE | {'sigma': SIGMAS, 'certificate': agreement}
+  with pytest.raises(ValueError, match=message):
+    inspect.unwrap(arrays.certify_array)(**options | changes)

@@ -20,7 +20,6 @@ PACKAGE = ROOT / 'dualrs_jax'
 
 THEORY = {
   'adaptive',
-  'arrays',
   'base',
   'boundaries',
   'cascade',
@@ -37,6 +36,8 @@ THEORY = {
   'dual',
   'experts',
   'folders',
+  'host',
+  'host_votes',
   'lanes',
   'lattice',
   'lookups',
@@ -75,25 +76,27 @@ MAY_IMPORT = {
   'lattice': set(),
   'resizing': set(),
   'diffusion': set(),
-  'denoising': {'diffusion', 'resizing'},
+  'denoising': {'compilers', 'diffusion', 'host', 'resizing'},
   'sharding': {'base'},
   'xla_flags': set(),
-  'compilers': {'xla_flags'},
   'validation': {'base', 'confidence'},
-  'voting': {'base', 'compilers', 'noise', 'sharding', 'validation'},
+  'host': {'validation'},
+  'host_votes': {'base', 'host', 'noise'},
+  'compilers': {'host', 'xla_flags'},
+  'voting': {
+    'base',
+    'compilers',
+    'host',
+    'host_votes',
+    'noise',
+    'sharding',
+    'validation',
+  },
   'smoothing': {
     'base',
     'confidence',
     'noise',
     'sharding',
-    'validation',
-    'voting',
-  },
-  'arrays': {
-    'base',
-    'compilers',
-    'noise',
-    'smoothing',
     'validation',
     'voting',
   },
@@ -118,6 +121,8 @@ MAY_IMPORT = {
     'base',
     'compilers',
     'decisions',
+    'host',
+    'host_votes',
     'noise',
     'sharding',
     'voting',
@@ -191,17 +196,25 @@ MAY_IMPORT = {
   },
   # 2a
   'named': {'folders'},
-  'models': {'base', 'named'},
+  'models': {'base', 'host', 'named'},
   'data': {'base', 'folders', 'named'},
   'checkpoints': {'base', 'folders', 'runtime'},
   'runtime': {'base', 'folders'},
   # 2b
+  'arrays': THEORY | {'runtime'},
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
   'pretrained': THEORY | FOUNDATIONS,
   # checks what the others made, and shares no statistics with them
   'verify': {'folders', 'runtime'},
-  'networks': {'denoising', 'diffusion', 'models', 'named', 'pretrained'},
+  'networks': {
+    'denoising',
+    'diffusion',
+    'host',
+    'models',
+    'named',
+    'pretrained',
+  },
   # to look at, of what the loops leave
   'report': THEORY | FOUNDATIONS | {'evaluation', 'training'},
   # what the loops would do, and nothing of it done
@@ -213,7 +226,7 @@ MAY_IMPORT = {
   'train': {'programs'},
   'certify': {'programs'},
   # the door of the package opens on the theory alone
-  '': THEORY | {'xla_flags'},
+  '': THEORY | {'arrays', 'xla_flags'},
 }
 
 #: Level 3: these join stages and practice, and they alone receive `config`.

@@ -129,6 +129,11 @@ def _forward(architecture, sizes, image_shape):
 
 def _network(role, description, data, shape, width) -> Network:
   options = dict(description)
+  if 'functions' in options:
+    raise ValueError(
+      f'model.{role}.functions are models of other frameworks, whose cost is'
+      ' not known here'
+    )
   dtype = options.pop('dtype', 'float32')
   side = options.pop('size', None)
   if side is not None:

@@ -74,10 +74,27 @@ def check(config: Any, place: Place) -> None:
     raise ValueError(
       f'certify.seed must be -1 (a fresh one) or more, not {options.seed}'
     )
+  if 'functions' in config.model.classifier:
+    _check_functions(options)
   if options.chunk_size < 0:
     raise ValueError(
       'certify.chunk_size must be at least 1, or 0 to let the memory decide,'
       f' not {options.chunk_size}'
+    )
+
+
+def _check_functions(options: Any) -> None:
+  """Raises ValueError for what host classifiers do not do."""
+  if not options.chunk_size:
+    raise ValueError(
+      'model.classifier.functions are called with batches of one size, and'
+      ' nothing tells how much memory they take: certify.chunk_size must be at'
+      ' least 1'
+    )
+  if options.spread == 'votes':
+    raise ValueError(
+      'model.classifier.functions vote in one process: certify.spread ='
+      " 'images' shares the images out"
     )
 
 
@@ -288,7 +305,7 @@ def runs(config: Any) -> list[dict[str, Any]]:
       'stages': {'classifier': classifier, 'estimator': None},
       'model': {role: model[role] for role in ('denoiser', 'classifier')},
     }
-    | ({'expert': number} if 'experts' in model['classifier'] else {})
+    | ({'expert': number} if networks.experts(model['classifier']) else {})
     for number, sigma in levels
   ]
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import compilers, folders, sharding, voting
+from dualrs_jax import compilers, folders, host, sharding, voting
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
@@ -260,6 +260,7 @@ def _identity(
   estimator, classifier = booth.estimator, booth.classifier
   precision = jax.config.jax_default_matmul_precision  # pyright: ignore
   device = booth.mesh.local_devices[0]
+  hosts = [each.where for each in host.parts((estimator, classifier))]
   return {
     **settings,
     'seed': seed,
@@ -270,6 +271,8 @@ def _identity(
       'classifier': fingerprint(classifier),
       'estimator': None if estimator is None else fingerprint(estimator),
     },
+    # Recorded of host classifiers alone: their kernels round in their own way.
+    **({'hosts': hosts} if hosts else {}),
     'source': source.fingerprint(),
     # What published data sets do not have, so that runs of theirs can go on.
     **({'class_names': [*source.class_names]} if source.class_names else {}),
@@ -330,7 +333,10 @@ def _examples(
 
 
 def fingerprint(network: Classifier | tuple[Classifier, ...]) -> str:
-  """A text that changes with the weights of networks, and their constants."""
+  """A text that changes with the weights of networks, and their constants.
+
+  Of a host classifier it is what was said to stand for its weights.
+  """
   leaves, structure = jax.tree.flatten(network)
   description = re.sub(' at 0x[0-9a-f]+', '', str(structure))  # of functions
   digest = hashlib.sha256(description.encode())

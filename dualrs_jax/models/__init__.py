@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from flax import nnx
 
 from dualrs_jax import named
+from dualrs_jax.models import hosted as hosted
 from dualrs_jax.models import own
 from dualrs_jax.models.beit import BEiT as BEiT
 from dualrs_jax.models.cifar_resnet import CIFARResNet as CIFARResNet
@@ -15,6 +16,7 @@ from dualrs_jax.models.conditional_resnet import (
 )
 from dualrs_jax.models.diffusion_unet import DiffusionUNet as DiffusionUNet
 from dualrs_jax.models.resnet import ResNet as ResNet
+from dualrs_jax.models.torch_module import torch_function as torch_function
 from dualrs_jax.models.vit import ViT as ViT
 
 _ARCHITECTURES = {

@@ -34,12 +34,23 @@ def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
   settings.check_seed(config.seed)
   checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
-  experts = 'experts' in config.model.classifier
+  given = networks.untrained(config.model.classifier)
   trained = config.classifier.steps or config.finetune.steps
-  if experts and (trained or config.baselines):
+  if given and (trained or config.baselines):
     raise ValueError(
-      'experts are not trained: classifier.steps and finetune.steps must be 0,'
+      f'{given} are not trained: classifier.steps and finetune.steps must be 0,'
       ' and baselines empty'
+    )
+  experts = networks.experts(config.model.classifier)
+  if experts and experts != len(config.sigmas):
+    raise ValueError(
+      f'model.classifier.{given} names {experts} classifiers for'
+      f' {len(config.sigmas)} sigmas; name one per level'
+    )
+  if 'functions' in config.model.estimator:
+    raise ValueError(
+      'the estimator is trained here: model.estimator describes a network, and'
+      ' functions are for model.classifier'
     )
   if config.baselines and not trained:
     raise ValueError(

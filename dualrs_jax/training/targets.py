@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
-from dualrs_jax import base, compilers, confidence, data, sharding
+from dualrs_jax import base, compilers, confidence, data, host, sharding
 from dualrs_jax.data import loader
 from dualrs_jax.runtime import bars, files, preemption, processes
 from dualrs_jax.training import losses
@@ -57,7 +57,8 @@ def build(
     sigmas: the noise levels.
     votes: noisy copies per image and level. The noise is a function of the key
       and the image's dataset index, the same at all levels.
-    chunk_size: noisy copies per forward pass.
+    chunk_size: noisy copies per forward pass, at most; of a host classifier
+      exactly so many.
     shard_size: images per shard.
     workers: processes that read images from disk, see `loader.batches`.
     key: of the stage.
@@ -86,6 +87,7 @@ def build(
   missing = np.flatnonzero(~processes.agreed(np.array(there)))
   place = processes.here()
   mine = missing[place.index :: place.count].tolist()
+  hosted = bool(host.parts(classifier))
   mesh = sharding.votes_mesh(jax.local_devices())
   fixed = sharding.on_local_devices(
     (classifier, key, jnp.asarray(sigmas, jnp.float32)), mesh
@@ -122,12 +124,12 @@ def build(
           chosen = np.resize(indices[number][calls[call] :], rows)
           begins = not (turn or counts)
           with bars.compiling(bar) if begins else contextlib.nullcontext():
-            found = _count_spread(
+            found = (_count_by_host if hosted else _count_spread)(
               *fixed,
               *next(batches),
               jnp.asarray(chosen, jnp.uint32),
               votes=votes,
-              chunk_size=min(chunk_size, votes),
+              chunk_size=chunk_size if hosted else min(chunk_size, votes),
               mesh=mesh,
             )
             counts.append(np.asarray(found))
@@ -173,6 +175,34 @@ def _count_spread(
   )(classifier, key, sigmas, images, labels, indices)
 
 
+def _count_by_host(
+  classifier, key, sigmas, images, labels, indices, *, votes, chunk_size, mesh
+):
+  """The same with host classifiers, which devices do not share."""
+  del mesh
+  images, labels, indices = map(np.asarray, (images, labels, indices))
+  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
+  return count_votes(
+    classifier,
+    jnp.asarray(images),
+    jnp.asarray(labels),
+    keys,
+    sigmas,
+    votes=votes,
+    chunk_size=chunk_size,
+  )
+
+
+@functools.partial(compilers.jit, static_argnames=('votes', 'shape'))
+def _noise(key, *, votes, shape):
+  return jax.random.normal(key, (votes, *shape))
+
+
+@compilers.jit
+def _noisy(image, sigma, noise):
+  return data.to_unit(image)[None] + sigma * noise
+
+
 @functools.partial(compilers.jit, static_argnames=('votes', 'chunk_size'))
 def count_votes(
   classifier: base.Classifier | tuple[base.Classifier, ...],
@@ -193,19 +223,19 @@ def count_votes(
     keys: one per image.
     sigmas: the noise levels.
     votes: how many votes per image and level.
-    chunk_size: noisy copies per forward pass, at most `votes`.
+    chunk_size: noisy copies per forward pass.
   """
   chunks = -(-votes // chunk_size)
 
   def of_image(args):
     image, label, key = args
-    noise = jax.random.normal(key, (votes, *image.shape))
+    noise = _noise(key, votes=votes, shape=image.shape)
     filled = jnp.resize(noise, (chunks * chunk_size, *image.shape))
     noise = filled.reshape(chunks, chunk_size, *image.shape)
 
     def by_chunks(expert, sigma):
       def right(noise):
-        noisy = data.to_unit(image)[None] + sigma * noise
+        noisy = _noisy(image, sigma, noise)
         logits = expert(noisy, jnp.full(chunk_size, sigma))
         # argmax takes a NaN for the largest value: such a vote is invalid.
         return (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
