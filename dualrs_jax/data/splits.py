@@ -11,6 +11,7 @@ from dualrs_jax import folders
 
 logger = logging.getLogger(__name__)
 
+#: The splits that every data set has.
 SPLITS = ('train', 'validation', 'test')
 
 
