@@ -1,5 +1,7 @@
 """What a docstring says, as Markdown: its sections, its shapes in words."""
 
+import collections
+import functools
 import re
 import textwrap
 from collections.abc import Iterable
@@ -8,29 +10,34 @@ import griffe
 
 from docs.extensions import public, shapes
 
+#: Begins what stands in quotes in a signature and is no string there.
+PLAIN = '§'
 _GUARANTEE = re.compile(r'^Guarantee: (.*?)(?=\n\n|\Z)', re.M | re.S)
 
 
 def of_module(module: griffe.Module) -> str:
   """The part of a page that is about one module."""
-  told = [name for name in public.door().values() if _home(name) == module.path]
+  told = [path for path in public.door().values() if _home(path) == module.path]
+  # A program, `dualrs_jax.certify`, has the name of a function.
+  kind = 'currentmodule' if module.path in public.door() else 'module'
   parts = [
     f'## `{module.path.removeprefix("dualrs_jax.")}`',
-    f'```{{py:module}} {module.path}\n```',
+    f'```{{py:{kind}}} {module.path}\n```',
     _body(module),
   ]
   if told and module.path != public.PACKAGE:
-    names = ', '.join(f'`{name.rpartition(".")[2]}`' for name in told)
+    names = ', '.join(f'`{path.rpartition(".")[2]}`' for path in told)
     parts.append(f'On the page of [the library](library.md): {names}.')
-  parts += [_entry(found, found.path) for found in public.names(module)]
+  parts += map(_entry, public.names(module))
   return '\n\n'.join(parts) + '\n'
 
 
 def of_the_library(name: str) -> str:
   """The entry of a name that `import dualrs_jax` offers."""
-  path = f'{public.PACKAGE}.{name}'
-  home = public.door()[path].removeprefix(f'{public.PACKAGE}.')
-  return _entry(public.package()[home], path) + '\n'
+  path = public.door()[f'{public.PACKAGE}.{name}']
+  module = f'```{{py:currentmodule}} {public.PACKAGE}\n```\n\n'
+  entry = _entry(public.package()[path.removeprefix(f'{public.PACKAGE}.')])
+  return f'{module}{entry}\n'
 
 
 def attributes(of: griffe.Class) -> set[str]:
@@ -47,37 +54,34 @@ def _home(path: str) -> str:
   return path.rpartition('.')[0]
 
 
-def _entry(found: griffe.Object, path: str) -> str:
-  if found.is_function:
-    if 'property' in found.labels:
-      return _directive('py:property', path, _body(found))
-    return _directive('py:function', path + _signature(found), _body(found))
-  if found.is_class:
+def _entry(found: griffe.Object) -> str:
+  if isinstance(found, griffe.Function):
+    return _directive('py:function', _signed(found), _body(found))
+  if isinstance(found, griffe.Class):
     methods = [
-      _method(member, f'{path}.{member.name}')
+      _method(member)
       for member in public.members(found)
       if member.is_function or 'property' in member.labels
     ]
-    bases = ', '.join(str(base) for base in found.bases)
+    bases = ', '.join(f'`{base}`' for base in found.bases)
     kind = 'exception' if _is_error(found) else 'class'
-    body = '\n\n'.join(
-      [*([f'Bases: `{bases}`'] if bases else []), _body(found), *methods]
-    )
-    return _directive(f'py:{kind}', path, body)
+    parts = [*([f'Bases: {bases}'] if bases else []), _body(found), *methods]
+    return _directive(f'py:{kind}', found.name, '\n\n'.join(parts))
+  assert isinstance(found, griffe.Attribute)
   value = str(found.value)
   if len(value) > 60 or '\n' in value:
     value = '...'
-  return _directive('py:data', path, _body(found), value=value)
+  return _directive('py:data', found.name, _body(found), value=value)
 
 
-def _is_error(found: griffe.Object) -> bool:
+def _is_error(found: griffe.Class) -> bool:
   return any(str(base).endswith(('Error', 'Exception')) for base in found.bases)
 
 
-def _method(found: griffe.Object, path: str) -> str:
-  if found.is_attribute or 'property' in found.labels:
-    return _directive('py:property', path, _body(found))
-  return _directive('py:method', path + _signature(found), _body(found))
+def _method(found: griffe.Object) -> str:
+  if isinstance(found, griffe.Function):
+    return _directive('py:method', _signed(found), _body(found))
+  return _directive('py:property', found.name, _body(found))
 
 
 def _directive(kind: str, head: str, body: str, **options: str) -> str:
@@ -88,8 +92,8 @@ def _directive(kind: str, head: str, body: str, **options: str) -> str:
   return f'{fence}{{{kind}}} {head}\n{said}\n{body}\n{fence}'
 
 
-def _signature(of: griffe.Function) -> str:
-  """The arguments; their annotations too where no section describes them."""
+def _signed(of: griffe.Function) -> str:
+  """The name and the arguments; their annotations too where no section describes them."""
   described = any(
     section.kind.value == 'parameters'
     for section in (of.docstring.parsed if of.docstring else ())
@@ -112,13 +116,25 @@ def _signature(of: griffe.Function) -> str:
       said += f'={argument.default}'
     written.append(said)
   returned = f' -> {_quoted(str(of.returns))}' if of.returns else ''
-  return f'({", ".join(written)}){returned}'.replace('\n', ' ')
+  return f'{of.name}({", ".join(written)}){returned}'.replace('\n', ' ')
 
 
 def _quoted(annotation: str) -> str:
-  """Arrays in words, as one name, so that the signature can be parsed."""
+  """An annotation that can be parsed: in quotes where it is words.
+
+  So are names that several modules have: Sphinx would take the first of them.
+  """
   said = shapes.words(annotation)
-  return repr(said) if said != annotation else annotation
+  several = set(re.findall(r'\w+', annotation)) & _ambiguous()
+  return repr(PLAIN + said) if said != annotation or several else annotation
+
+
+@functools.cache
+def _ambiguous() -> set[str]:
+  counts = collections.Counter(
+    path.rpartition('.')[2] for path in public.every()
+  )
+  return {name for name, count in counts.items() if count > 1}
 
 
 def _body(of: griffe.Object) -> str:

@@ -12,6 +12,7 @@ as Sphinx knows of both.
 
 import re
 
+from sphinx import addnodes
 from sphinx.util import logging
 
 from docs.extensions import docstrings, public
@@ -74,7 +75,17 @@ def _check(app, env):
     logger.warning('%s is public and has no documentation', name)
 
 
+def _without_quotes(app, doctree):
+  """Shows words in a signature as words; they were quoted to be parsed."""
+  for node in doctree.findall(addnodes.desc_sig_literal_string):
+    text = node.astext().strip('\'"')
+    if text.startswith(docstrings.PLAIN):
+      words = text.removeprefix(docstrings.PLAIN)
+      node.replace_self(addnodes.desc_sig_name('', words))
+
+
 def setup(app):
+  app.connect('doctree-read', _without_quotes)
   app.connect('source-read', _read)
   app.connect('env-get-outdated', _changed)
   app.connect('env-check-consistency', _check)
