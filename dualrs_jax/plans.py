@@ -23,6 +23,7 @@ from dualrs_jax.lookups import OpenLookup
 #: are, or the radius that all n votes give.
 GOALS = ('radius', 'grid', 'full')
 
+#: Bounds for a fixed number of votes, or for any number.
 AnyLookup = Lookup | OpenLookup
 
 #: The stage of the estimator; the classifier at level k is stage k.

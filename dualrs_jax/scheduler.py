@@ -28,6 +28,7 @@ from dualrs_jax import validation, voting
 from dualrs_jax.decisions import Request, Votes
 from dualrs_jax.lanes import Device, Lanes
 
+#: An image and its number.
 Example = tuple[int, Float[Array | np.ndarray, '*image']]
 
 #: Asks for votes, is sent their counts, returns a certificate.

@@ -15,6 +15,7 @@ from dualrs_jax.runtime import settings as settings_lib
 
 #: Names in the `meta` of a checkpoint.
 STAGE = 'stage'
+#: The settings of its training, in the same place.
 SETTINGS = 'settings'
 
 

@@ -18,6 +18,7 @@ from dualrs_jax.cost import operations
 from dualrs_jax.models import beit, cifar_resnet, diffusion_unet, resnet, vit
 from dualrs_jax.pretrained import converted, matching
 
+#: The name of an architecture, and the sizes that its published files state.
 Published = tuple[str, Mapping[str, Any]]
 
 #: Networks of the published set-ups, by data set and role.

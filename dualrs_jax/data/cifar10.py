@@ -12,10 +12,15 @@ from jaxtyping import Int, UInt8
 from dualrs_jax.data import decoding, prepared, splits
 from dualrs_jax.data.source import Source
 
+#: The name of the data set at tensorflow-datasets.
 NAME = 'cifar10'
+#: The file that its makers publish.
 ARCHIVE = 'cifar-10-binary.tar.gz'
+#: Where that file is.
 URL = f'https://www.cs.toronto.edu/~kriz/{ARCHIVE}'
+#: How many classes there are.
 NUM_CLASSES = 10
+#: The shape of an image.
 SHAPE = (32, 32, 3)
 
 #: Of each split: the published set, its size, and its files in the archive.

@@ -13,7 +13,9 @@ from sklearn import datasets
 
 from dualrs_jax.data.source import Source
 
+#: How many classes there are.
 NUM_CLASSES = 10
+#: How many images each split has.
 SPLIT_SIZES = {'train': 1097, 'validation': 200, 'test': 500}
 
 _WHITE = 16  # the largest value in scikit-learn's digits

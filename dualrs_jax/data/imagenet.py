@@ -13,7 +13,9 @@ from dualrs_jax.data import prepared, record_index, splits
 from dualrs_jax.data.jpeg_images import JpegImages
 from dualrs_jax.data.source import Source
 
+#: The name of the data set at tensorflow-datasets.
 NAME = 'imagenet2012'
+#: How many classes there are.
 NUM_CLASSES = 1000
 #: The published set of each split, and its size.
 PUBLISHED = {

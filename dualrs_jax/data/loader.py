@@ -31,7 +31,12 @@ class Request(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Images and their classes, on the device."""
+  """Images and their classes, on the device.
+
+  Attributes:
+    images: As they are stored, shape [batch, height, width, channels].
+    labels: The class of each, shape [batch].
+  """
 
   images: UInt8[Array, 'batch height width channels']
   labels: Int[Array, ' batch']

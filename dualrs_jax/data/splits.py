@@ -15,6 +15,7 @@ from dualrs_jax.data import hashing
 
 logger = logging.getLogger(__name__)
 
+#: The splits that every data set has.
 SPLITS = ('train', 'validation', 'test')
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 #: The range of areas, as shares of the image, and of ratios of width to
 #: height of `random_view`.
 AREAS = (0.08, 1.0)
+#: The range of ratios of width to height, likewise.
 RATIOS = (3 / 4, 4 / 3)
 
 _ATTEMPTS = 10

@@ -34,6 +34,7 @@ from dualrs_jax.evaluation.verdicts import Ballots
 #: The samplers of noise by their names in configurations and settings.
 NOISES = ('gaussian', 'lattice', 'published')
 
+#: An image and its number.
 Example = tuple[int, Float[np.ndarray, '*image']]
 
 _NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})

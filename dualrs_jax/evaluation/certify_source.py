@@ -39,7 +39,9 @@ from dualrs_jax.runtime.processes import Place
 
 #: Folder of a working directory with one folder for each certification.
 FOLDER = 'certify'
+#: Name of the file of rows in it.
 ROWS = workers.ROWS
+#: Name of the file of settings in it.
 SETTINGS = marks.SETTINGS
 
 _ALONE = Place()

@@ -22,6 +22,7 @@ STATUSES = ('certified', 'predicted', *verdicts.CAUSES)
 #: How much radii of other versions of SciPy may differ.
 _VERSIONS_TOLERANCE = 1e-9
 
+#: Votes by class, or by level.
 Votes = tuple[int, ...]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dualrs_jax.evaluation import marks, workers
 from dualrs_jax.runtime import settings
 
+#: Name of the file of the seed, beside the rows.
 FILE = 'seed.json'
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
 
+#: The colour of what is read.
 INK = '#1A1A1A'
+#: The colour of what stands back.
 QUIET = '#5F5F5F'
 #: Inches that a title and its subtitle take.
 TITLE_HEIGHT = 0.62

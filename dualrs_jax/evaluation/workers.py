@@ -30,6 +30,7 @@ from dualrs_jax.runtime.shards import Shard
 #: The rows of a run, by the name of their file.
 Files = Mapping[str, Sequence[Record]]
 
+#: Name of the file of all rows of a run.
 ROWS = 'rows.tsv'
 _SHARD = re.compile(r'rows-\d+-of-(\d+)\.tsv')
 _LOCK = 'merge.lock'

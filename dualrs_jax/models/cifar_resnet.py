@@ -19,6 +19,7 @@ from dualrs_jax.models import pixels
 
 #: Mean and standard deviation of the CIFAR-10 training images, per channel.
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+#: The standard deviation of the same images.
 CIFAR10_DEVIATION = (0.2023, 0.1994, 0.2010)
 
 #: Sizes of ResNet-110 for CIFAR-10: 1,730,714 parameters.

@@ -21,6 +21,7 @@ from dualrs_jax.models.cifar_resnet import batch_norm, convolution
 
 #: Mean and standard deviation of the ImageNet training images, per channel.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+#: The standard deviation of the same images.
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 #: Sizes of ResNet-50 for ImageNet: 25,557,032 parameters.

@@ -9,8 +9,10 @@ from dualrs_jax import folders
 from dualrs_jax.pretrained.huggingface_config import read_json
 from dualrs_jax.pretrained.matching import ImportFailure
 
+#: How the names of files end that list those of a model.
 ENDING = '.index.json'
 
+#: Reads one file: its arrays by their names.
 Reader = Callable[[pathlib.Path], Mapping[str, Any]]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dualrs_jax.pretrained.matching import Target
 
+#: Where a parameter is in a network: the keys on the way to it.
 Path = tuple[str | int, ...]
 
 

@@ -23,6 +23,7 @@ USUAL = (
   'params',
   'weights',
 )
+#: Names of what holds moving averages of the weights.
 AVERAGED = (
   'ema',
   'ema_model',

@@ -23,6 +23,7 @@ from dualrs_jax.training import recorder
 
 logger = logging.getLogger(__name__)
 
+#: Name of the file of a page.
 NAME = 'report.html'
 _METRICS = 'metrics'
 #: A page of a run under way is written this seldom, in seconds, and so that it

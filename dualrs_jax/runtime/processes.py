@@ -43,7 +43,12 @@ _barriers = itertools.count()
 
 
 class Place(NamedTuple):
-  """Which one of how many processes this is; the first one speaks for all."""
+  """Which one of how many processes this is; the first one speaks for all.
+
+  Attributes:
+    index: Its number, from 0.
+    count: How many there are.
+  """
 
   index: int = 0
   count: int = 1

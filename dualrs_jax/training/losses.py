@@ -27,9 +27,13 @@ from dualrs_jax.training.utility import Utility
 #: mere clipping no gradient.
 _LEAST_PROBABILITY = 1e-3
 
+#: Of the noisy copies of the images of a batch.
 Logits = Float[Array, 'copies batch classes']
+#: A value for each image of a batch.
 PerImage = Float[Array, ' batch']
+#: A value for each image of a batch and noise level.
 PerLevel = Float[Array, 'batch levels']
+#: A value for each noise level.
 Levels = Float[Array, ' levels']
 
 #: The loss of the estimator, per image, from the logits of the noisy copies
@@ -248,5 +252,7 @@ def _z_scores(logits: Logits) -> Float[Array, 'batch classes']:
   return special.ndtri(mixed)
 
 
+#: The losses of the estimator by their names in configurations.
 ESTIMATOR_LOSSES = {'paper': paper_loss, 'certificate': certificate_loss}
+#: Which of the levels that copies of an image choose counts, by its name.
 REACHES = {'strong': jnp.max, 'weak': jnp.min}

@@ -14,6 +14,7 @@ from tensorboardX.record_writer import RecordWriter
 from dualrs_jax import folders
 from dualrs_jax.runtime import files
 
+#: Name of the file of metrics, one JSON object a line.
 LINES = 'metrics.jsonl'
 
 

@@ -258,7 +258,9 @@ def _thirds(factor: float):
   return schedule
 
 
+#: The optimisers by their names in configurations.
 OPTIMIZERS = {'adamw': _adamw, 'sgd': _sgd}
+#: The schedules of the learning rate, likewise.
 SCHEDULES = {
   'cosine': optax.cosine_decay_schedule,
   'halving': _thirds(0.5),

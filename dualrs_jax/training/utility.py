@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+#: What certified radii are worth: an array in, one of its shape out.
 Utility = Callable[[Array], Array]
 
 #: In `balanced`, radii that fewer images reach count as if so many did: a few
@@ -146,4 +147,5 @@ def gain_of_choice(
   return float(worth.max(axis=-1).mean() / single - 1) if single > 0 else 0.0
 
 
+#: The utilities by their names in configurations.
 UTILITIES = {'radius': radius_utility, 'report': report_utility}

@@ -9,6 +9,7 @@ import numpy as np
 from dualrs_jax.verify import bounds, looks, rules
 from dualrs_jax.verify.rows import Row
 
+#: The prediction of a row without an answer.
 ABSTAIN = -1
 #: Of a classifier's part of alpha, what bounds the strongest competitor when
 #: votes are looked at in between.
@@ -18,7 +19,16 @@ AT_THE_END = {'full': 0.75, 'grid': 0.5, 'radius': 0.5}
 
 
 class Claim(NamedTuple):
-  """What a row should say, apart from its votes; names are its columns'."""
+  """What a row should say, apart from its votes; names are its columns'.
+
+  Attributes:
+    predict: The class, or `ABSTAIN`.
+    radius_full: The certified radius in pixel units, not rounded.
+    sigma_index: The selected noise level, from 0.
+    estimator_radius: Within it the estimator keeps that level.
+    classifier_radius: Within it the classifier there keeps its class.
+    status: How the row was decided, or why it was given up.
+  """
 
   predict: int
   radius_full: float

@@ -45,7 +45,16 @@ class Votes(NamedTuple):
 
 
 class Stated(NamedTuple):
-  """What a row says."""
+  """What a row says.
+
+  Attributes:
+    idx: The number of the image.
+    label: Its class.
+    predict: The answer, or -1.
+    radius_full: The certified radius in pixel units.
+    correct: 1 where the answer is the class, else 0.
+    time: Seconds that the row took.
+  """
 
   idx: int
   label: int

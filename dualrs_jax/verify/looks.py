@@ -59,6 +59,10 @@ class Table(NamedTuple):
   Where a hypothesis is rejected, or not, by less than a computation can tell,
   another one may decide otherwise, with one failure more or less. The two are
   apart there, and equal elsewhere.
+
+  Attributes:
+    least: A lower bound of each number, an array for each look.
+    most: An upper bound of it, likewise.
   """
 
   least: list[np.ndarray]

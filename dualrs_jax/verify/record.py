@@ -10,6 +10,7 @@ import scipy
 from dualrs_jax.verify import bounds
 from dualrs_jax.verify.claims import ABSTAIN
 
+#: What the record of a verification says of its own form.
 FORMAT = 'dualrs_jax verification, version 1'
 
 #: Where certified accuracy is stated, unless the run asked for radii.

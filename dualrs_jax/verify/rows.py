@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+#: Votes by class, or by level.
 Votes = tuple[int, ...]
 
 _FIRST = ('idx', 'label', 'predict', 'radius', 'correct', 'time')
@@ -33,6 +34,26 @@ class Row(NamedTuple):
 
   Votes of an estimator are by level, those of a classifier by class for each
   level that was sampled; what was cast is a pair, selection and estimation.
+
+  Attributes:
+    idx: The number of the image.
+    label: Its class.
+    predict: The answer, or -1.
+    correct: 1 where the answer is the class, else 0.
+    time: Seconds that the row took.
+    sigma: The selected noise level, in pixel units.
+    sigma_index: Its number, from 0.
+    estimator_estimation: Votes that bound the estimator.
+    estimator_cast: How many votes the estimator cast.
+    classifier_estimation: Votes that bound the classifier.
+    classifier_cast: How many votes it cast at each level.
+    status: How the row was decided, or why it was given up.
+    radius: The certified radius, rounded down as it is printed.
+    radius_full: The same, not rounded.
+    estimator_radius: Within it the estimator keeps its level.
+    classifier_radius: Within it the classifier there keeps its class.
+    estimator_selection: Votes that choose the level.
+    classifier_selection: Votes that choose the class.
   """
 
   idx: int
@@ -129,6 +150,7 @@ READERS: Mapping[Any, Any] = {
   Votes: votes,
   Mapping[int, Votes]: _by_level,
 }
+#: What a column should hold, in words, by its name or its type.
 WORDS: Mapping[Any, str] = {
   'time': 'time in seconds or as h:mm:ss',
   int: 'whole number',

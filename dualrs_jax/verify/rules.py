@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+#: The radius of what was not sampled, from the least to the most.
 NOTHING = np.full(2, -np.inf)
 
 
@@ -35,6 +36,7 @@ class Shares(NamedTuple):
   agrees: float = 0.0
 
 
+#: The shares of alpha of each rule, by its name.
 RULES: Mapping[str, Shares] = {
   'paper': Shares(keeps=1 / 2, selected=1 / 2),
   'minimum': Shares(keeps=1, selected=1),
@@ -43,7 +45,13 @@ RULES: Mapping[str, Shares] = {
 
 
 class Stages(NamedTuple):
-  """Radii in pixel units, each from the least to the most; shape [2]."""
+  """Radii in pixel units, each from the least to the most; shape [2].
+
+  Attributes:
+    radius: What is certified.
+    estimator: Within it the estimator keeps its level.
+    classifier: Within it the classifier there keeps its class.
+  """
 
   radius: np.ndarray
   estimator: np.ndarray

@@ -1,0 +1,63 @@
+"""Links that the pages do not spell out.
+
+A name of the library in code, such as `certify` or `models.create`, leads to
+its place in the reference. A link to a folder of the repository is its text:
+the site has no page of it.
+"""
+
+import pathlib
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.nodes import make_refnode
+
+from docs.extensions import public
+
+_NO_LINK = (nodes.reference, nodes.title, addnodes.pending_xref)
+
+
+class Names(SphinxPostTransform):
+  """Makes references of the names of the library."""
+
+  default_priority = 5
+  formats = ('html',)
+
+  def run(self, **_):
+    known = self.env.get_domain('py').objects  # pyright: ignore
+    for literal in list(self.document.findall(nodes.literal)):
+      text = literal.astext().removeprefix('drs.').removesuffix('()')
+      path = f'{public.PACKAGE}.{text.removeprefix(f"{public.PACKAGE}.")}'
+      found = known.get(path)
+      if found is None or found.objtype == 'module' or _is_linked(literal):
+        continue
+      link = make_refnode(
+        self.app.builder,
+        self.env.docname,
+        found.docname,
+        found.node_id,
+        literal.deepcopy(),
+        path,
+      )
+      literal.replace_self(link)
+
+
+def _is_linked(node: nodes.Node | None) -> bool:
+  while node is not None:
+    if isinstance(node, _NO_LINK):
+      return True
+    node = node.parent
+  return False
+
+
+def _folder(app, env, node, content):
+  target = pathlib.Path(app.srcdir, node.get('refdoc', '')).parent
+  if (target / node['reftarget']).is_dir():
+    return content
+  return None
+
+
+def setup(app):
+  app.add_post_transform(Names)
+  app.connect('missing-reference', _folder)
+  return {'parallel_read_safe': True, 'parallel_write_safe': True}
