@@ -133,9 +133,8 @@ def largest_chunk(
       return size
   raise ValueError(
     'Not even one noisy copy at a time fits on the device: casting a vote takes'
-    f' {need(1):,} bytes with all weights, and {memory:,} may be used; compute'
-    ' in bfloat16, use a device with more memory, or set chunk_size = 1 to try'
-    ' all the same.'
+    f' {need(1):,} bytes with all weights, and {max(0, memory):,} may be used;'
+    ' use a device with more memory, or set chunk_size = 1 to try all the same.'
   )
 
 
@@ -178,14 +177,18 @@ def check_images(
 ) -> None:
   """Raises ValueError where not even the images of a chunk fit.
 
+  A chunk of a single copy is always let through.
+
   Args:
     mesh: The devices that cast the votes.
     pixels: Of an image, its channels included.
     settings: Those of the run.
     chunk_size: Noisy copies per device and forward pass.
   """
+  if chunk_size == 1:  # whoever asks for it tries all the same
+    return
   least = 4 * pixels * _images(mesh, settings, chunk_size)
-  memory = available(mesh.local_devices, 0)
+  memory = max(0, available(mesh.local_devices, 0))
   if least > memory:
     raise ValueError(
       f'chunk_size = {chunk_size} takes {least:,} bytes on each device for'

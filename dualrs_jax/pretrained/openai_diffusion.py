@@ -137,7 +137,7 @@ def published_sizes(
       return sizes
   raise ImportFailure(
     f'{source} is none of the published models {", ".join(PUBLISHED)}: its'
-    f' {name} has shape {shape}; give the sizes of the model'
+    f' {name} has shape {shape}; give all sizes of the model (--sizes)'
   )
 
 

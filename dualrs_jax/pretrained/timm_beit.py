@@ -128,7 +128,8 @@ def _described(
   name = settings.get('architecture', _NAME)
   if name != _NAME and not sizes:
     raise ImportFailure(
-      f'{folder} holds the model {name!r}, not {_NAME!r}: give its sizes'
+      f'{folder} holds the model {name!r}, not {_NAME!r}: give'
+      ' the sizes that differ (--sizes)'
     )
   found: dict[str, Any] = {}
   try:

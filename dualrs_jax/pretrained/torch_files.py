@@ -13,6 +13,7 @@ import pathlib
 import re
 import warnings
 import zipfile
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,9 @@ _SCALARS = '?bhilqBHILQefd'
 #: What a file of the older kind begins with, behind its protocol.
 _MAGIC = bytes.fromhex('6cfc9c46f9206aa85019')
 _MAGIC_TEXT = b'L119547037146038801333356L'
+
+#: How much of a record is in memory while its checksum is computed.
+_CHECKED_BYTES = 2**22
 
 
 class TorchFile(NamedTuple):
@@ -55,9 +59,9 @@ def read_torch(path: str | os.PathLike, *, key: str | None = None) -> TorchFile:
       `wrappers.unwrap`.
 
   Raises:
-    ImportFailure: the file is something else, cut short, holds objects other
-      than tensors and plain containers, or PyTorch is not installed; or
-      several entries would do.
+    ImportFailure: the file is something else, cut short, damaged where it has
+      checksums, holds objects other than tensors and plain containers, or
+      PyTorch is not installed; or several entries would do.
   """
   path = folders.expand(path)
   refuse_other_files(path)
@@ -104,6 +108,7 @@ def _load(path: pathlib.Path) -> Any:
       f'{path} is a file of PyTorch, which reading needs once:'
       " pip install 'dualrs-jax[torch]'"
     ) from None
+  _check_checksums(path)
   try:
     with warnings.catch_warnings(), _allowed(torch):
       warnings.simplefilter('ignore')  # on pickles of unusual protocols
@@ -111,6 +116,41 @@ def _load(path: pathlib.Path) -> Any:
   except Exception as error:  # the kinds differ with format, damage, version
     reason = str(error)
   raise ImportFailure(f'{path} {_fault(path, reason)}')
+
+
+def _check_checksums(path: pathlib.Path) -> None:
+  """Compares the checksums of a zipped file, which PyTorch does not.
+
+  A file of the older kind has none, nor has one that was saved after
+  `torch.serialization.set_crc32_options(False)`, where they are 0.
+
+  Raises:
+    ImportFailure: one of its records is not what was saved.
+  """
+  with path.open('rb') as file:
+    if file.read(2) != b'PK':
+      return
+  try:
+    archive = zipfile.ZipFile(path)
+  except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    return  # PyTorch does not read it either
+  with archive:
+    for member in archive.infolist():
+      if not member.CRC:
+        continue
+      try:
+        with archive.open(member) as record:
+          while record.read(_CHECKED_BYTES):
+            pass
+      except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        reason = ' '.join(f'{error}'.split()) or type(error).__name__
+      except (NotImplementedError, RuntimeError):  # no compression of PyTorch's
+        return
+      else:
+        continue
+      raise ImportFailure(
+        f'{path} is damaged ({reason}): copy or download it again'
+      )
 
 
 def _fault(path: pathlib.Path, reason: str) -> str:

@@ -149,7 +149,10 @@ def _detected() -> Place:
     )
   )
   if count is None or index is None:
-    raise ValueError(f'{_NO_CLUSTER}: give num_processes and process_id')
+    raise ValueError(
+      f'{_NO_CLUSTER}: leave it out, or give num_processes and process_id in'
+      ' its place, and coordinator_address where processes compute together'
+    )
   if devices:
     visible = ','.join(map(str, devices))
     jax.config.update('jax_cuda_visible_devices', visible)
@@ -204,7 +207,8 @@ def _check_free(port: int) -> None:
       probe.bind(('', port))
     except OSError as error:
       raise ConnectionError(
-        f'the coordinator cannot listen on port {port}: {error.strerror}'
+        f'the coordinator cannot listen on port {port}: {error.strerror};'
+        ' choose another one in coordinator_address, the same for all processes'
       ) from None
 
 

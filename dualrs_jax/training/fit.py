@@ -2,7 +2,7 @@
 
 A step is a function of its number alone: batch and noise derive from the
 stage's key and the step. A stage that is interrupted anywhere and run again
-therefore ends in the same weights, bit for bit on a CPU.
+therefore ends in the same weights, bit for bit on a CPU of as many cores.
 """
 
 import contextlib

@@ -256,9 +256,22 @@ def test_a_fixed_run_casts_no_more_than_its_votes(run, settings, tmp_path):
 
 def test_too_little_memory_leaves_nothing_behind(run, tmp_path, monkeypatch):
   monkeypatch.setattr(memory, 'available', lambda *_: 1000)
-  with pytest.raises(ValueError, match='Not even one noisy copy'):
+  with pytest.raises(
+    ValueError, match='set chunk_size = 1 to try all the same'
+  ):
     run()
   assert not list(tmp_path.iterdir())
+  # As is advised; other programs may have taken more than the share of a run.
+  monkeypatch.setattr(memory, 'available', lambda *_: -5)
+  assert len(run(chunk_size=1)) == 4
+
+
+def test_a_single_copy_is_tried_whatever_the_memory(settings, monkeypatch):
+  mesh = sharding.votes_mesh(jax.local_devices()[:1])
+  monkeypatch.setattr(memory, 'available', lambda *_: -5)
+  with pytest.raises(ValueError, match='and 0 may be used; choose a smaller'):
+    memory.check_images(mesh, 3072, settings, 2)
+  memory.check_images(mesh, 3072, settings, 1)
 
 
 def test_a_negative_chunk_is_refused(run, tmp_path):

@@ -1,6 +1,7 @@
 """Files of PyTorch: read without running them; what is not one is told."""
 
 import argparse
+import io
 import os
 import pickle
 import sys
@@ -92,6 +93,41 @@ def test_a_file_cut_short_is_told(tmp_path, path, kept):
   short = tmp_path / path.name
   short.write_bytes(content[: int(kept * len(content))])
   assert 'is cut short or damaged' in failure(short)
+
+
+def changed(content, name):
+  """A zipped file, the last byte of one of its records changed."""
+  with zipfile.ZipFile(io.BytesIO(content)) as file:
+    member = file.getinfo(name)
+  at = member.header_offset  # what stands before a record is told there
+  lengths = np.frombuffer(content, '<u2', 2, at + 26)
+  at += 30 + int(lengths.sum()) + member.file_size - 1
+  return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures('torch')
+def test_one_changed_bit_is_told(tmp_path):
+  content = ZIPPED.read_bytes()
+  path = tmp_path / 'model.pt'
+  with zipfile.ZipFile(ZIPPED) as file:
+    names = [i.filename for i in file.infolist() if i.file_size]
+  for name in (n for n in names if n.endswith(('.pkl', '/data/0', '/data/9'))):
+    path.write_bytes(changed(content, name))
+    told = failure(path)
+    assert f"Bad CRC-32 for file '{name}'" in told
+    assert told.endswith(': copy or download it again')
+
+
+@pytest.mark.torch
+def test_a_file_without_checksums_is_read(torch, tmp_path):
+  path = tmp_path / 'model.pt'
+  torch.serialization.set_crc32_options(False)
+  try:
+    torch.save({'a': torch.ones(2)}, path)
+  finally:
+    torch.serialization.set_crc32_options(True)
+  np.testing.assert_array_equal(torch_files.read_torch(path).arrays['a'], 1)
 
 
 @pytest.mark.torch

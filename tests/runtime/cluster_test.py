@@ -123,6 +123,17 @@ def test_a_cluster_that_is_none():
     cluster.start('auto')
 
 
+def test_in_place_of_a_cluster_that_is_none():
+  with pytest.raises(
+    ValueError, match=', or give num_processes and process_id'
+  ):
+    cluster.locate('auto')
+  given = {'num_processes': 2, 'process_id': 1}
+  with pytest.raises(ValueError, match="'auto' and takes no num_processes"):
+    cluster.locate('auto', **given)
+  assert cluster.locate('', **given) == Place(1, 2)
+
+
 def test_nobody_listens():
   address = programs.free_address()
   with pytest.raises(
