@@ -9,7 +9,7 @@ is scaled, the second refused and the third carried out.
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 #: What shows an image as it was taken, by the orientation that EXIF notes.
 _UPRIGHT = {
@@ -60,6 +60,8 @@ def decode(
     fault = _fault(image, deep)
     if not fault:
       image = (_in_eight_bits(image) if deep else image).convert(mode)
+  except UnidentifiedImageError as error:
+    raise ValueError(f'{where} is no image of a known kind') from error
   except Exception as error:  # each decoder of Pillow has kinds of its own
     reason = str(error).partition('\n')[0]
     raise ValueError(f'{where} is no image, or damaged ({reason})') from error

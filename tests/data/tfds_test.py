@@ -76,6 +76,9 @@ def test_names_of_features_and_splits(folder):
   assert len(load(folder, 'plain', 'test', **swapped)) == 40
   train = load(folder, 'plain', 'train', validation_share=0.2, **swapped)
   assert len(train) < 12
+  # What serves for another split is no test set as well.
+  rest = load(folder, 'plain', 'test', validation_split='test')
+  assert 'of 40 images' in rest.provenance
 
 
 def test_on_the_disk_they_are_the_same_images(folder, monkeypatch):
