@@ -140,9 +140,15 @@ def make_plan(goal):
     n=config.certify.n,
     alpha=config.certify.alpha,
     certificate=RULE,
-    bounds=lookups.open_ended if 'open' in goal else lookups.planned,
+    bounds=_bounds(goal),
     tolerance=float(words[-1][:-1]) / 100 if 'within' in words else 0.0,
   )
+
+
+def _bounds(goal):
+  if goal == 'predict':
+    return lookups.deciding
+  return lookups.open_ended if 'open' in goal else lookups.planned
 
 
 def replay_image(votes, classes, orders, seed):
