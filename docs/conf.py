@@ -4,9 +4,10 @@ python -m sphinx -W --keep-going -c docs . build/site
 
 Sources are the whole repository, so that links between pages and to files are
 those that one follows in a clone. Nothing is fetched, neither now nor when
-the pages are read: mathematics is MathML, fonts are those of the reader.
+the pages are read: mathematics is MathML, its font is a file of the site.
 """
 
+import importlib.resources
 import pathlib
 import sys
 
@@ -48,7 +49,12 @@ toc_object_entries_show_parents = 'hide'
 html_theme = 'furo'
 html_title = f'{project} {version}'
 html_math_renderer = 'mathml'
-html_static_path = ['static']
+html_static_path = [
+  'static',
+  str(
+    importlib.resources.files('ziamath') / 'fonts' / 'STIXTwoMath-Regular.ttf'
+  ),
+]
 html_css_files = ['site.css']
 templates_path = ['templates']
 html_additional_pages = {'index': 'first.html'}
