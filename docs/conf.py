@@ -4,9 +4,16 @@ python -m sphinx -W --keep-going -c docs . build/site
 
 Sources are the whole repository, so that links between pages and to files are
 those that one follows in a clone. Nothing is fetched, neither now nor when
-the pages are read: mathematics is MathML, fonts are those of the reader.
+the pages are read: mathematics is MathML, its font is a file of the site.
+
+Sphinx, because a broken link, a page in no table of contents and a name on two
+pages are warnings of it already, and because it is kept: MkDocs has had no
+release since August 2024, and what is to follow it, Zensical, is at 0.1. The
+reference is made from what `griffe` reads, as annotations are wanted as they
+are written; `math-core` knows most of TeX and says what it does not know.
 """
 
+import importlib.resources
 import pathlib
 import sys
 
@@ -45,10 +52,17 @@ add_module_names = False
 maximum_signature_line_length = 72
 toc_object_entries_show_parents = 'hide'
 
+smartquotes = False  # messages are searched as they are printed
+
 html_theme = 'furo'
 html_title = f'{project} {version}'
 html_math_renderer = 'mathml'
-html_static_path = ['static']
+html_static_path = [
+  'static',
+  str(
+    importlib.resources.files('ziamath') / 'fonts' / 'STIXTwoMath-Regular.ttf'
+  ),
+]
 html_css_files = ['site.css']
 templates_path = ['templates']
 html_additional_pages = {'index': 'first.html'}

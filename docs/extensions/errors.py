@@ -41,14 +41,10 @@ class Sentence(NamedTuple):
 @functools.cache
 def sentences() -> tuple[Sentence, ...]:
   """All of them, by module and in the order of the source."""
-  trees = {
-    path: ast.parse(path.read_text())
-    for path in sorted((public.ROOT / public.PACKAGE).rglob('*.py'))
-  }
-  kinds = {name for tree in trees.values() for name in _exceptions(tree)}
+  kinds = {name for tree in _trees().values() for name in _exceptions(tree)}
   return tuple(
-    Sentence(_module(path), line, text)
-    for path, tree in trees.items()
+    Sentence(module, line, text)
+    for module, tree in _trees().items()
     for line, text in _of_module(tree, kinds)
   )
 
@@ -61,6 +57,25 @@ def markdown() -> str:
     lines = dict.fromkeys(_escaped(sentence.text) for sentence in found)
     parts.append(f'### `{name}`\n\n' + '\n'.join(f'* {t}' for t in lines))
   return '\n\n'.join(parts)
+
+
+@functools.cache
+def _trees() -> dict[str, ast.Module]:
+  paths = sorted((public.ROOT / public.PACKAGE).rglob('*.py'))
+  return {_module(path): ast.parse(path.read_text()) for path in paths}
+
+
+@functools.cache
+def _constants() -> dict[str, list[str]]:
+  """The texts that modules keep under a name."""
+  return {
+    ast.unparse(node.targets[0]): [node.value.value]
+    for tree in _trees().values()
+    for node in tree.body
+    if isinstance(node, ast.Assign)
+    and isinstance(node.value, ast.Constant)
+    and isinstance(node.value.value, str)
+  }
 
 
 def _module(path: pathlib.Path) -> str:
@@ -126,6 +141,8 @@ def texts(node: ast.AST, function: ast.AST) -> list[str]:
       return _joined([left, right], function)
     case ast.IfExp(body=body, orelse=orelse):
       return [*texts(body, function), *texts(orelse, function)]
+    case ast.Name(id=name) | ast.Attribute(attr=name) if name.isupper():
+      return _constants().get(name, [f'‹{name}›'])
     case ast.Name(id=name):
       return _assigned(name, function) or [f'‹{name}›']
   return [f'‹{_short(node)}›']

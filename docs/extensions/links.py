@@ -24,7 +24,9 @@ class Names(SphinxPostTransform):
   formats = ('html',)
 
   def run(self, **_):
-    known = self.env.get_domain('py').objects  # pyright: ignore
+    known = dict(self.env.get_domain('py').objects)  # pyright: ignore
+    for name, home in public.door().items():
+      known[home] = known.get(name)
     for literal in list(self.document.findall(nodes.literal)):
       text = literal.astext().removeprefix('drs.').removesuffix('()')
       path = f'{public.PACKAGE}.{text.removeprefix(f"{public.PACKAGE}.")}'
@@ -50,14 +52,20 @@ def _is_linked(node: nodes.Node | None) -> bool:
   return False
 
 
-def _folder(app, env, node, content):
-  target = pathlib.Path(app.srcdir, node.get('refdoc', '')).parent
-  if (target / node['reftarget']).is_dir():
-    return content
-  return None
+class Folders(SphinxPostTransform):
+  """Leaves the text of a link to a folder."""
+
+  default_priority = 5
+
+  def run(self, **_):
+    here = pathlib.Path(self.app.srcdir, self.env.docname).parent
+    for link in list(self.document.findall(addnodes.pending_xref)):
+      target = link.get('reftarget', '')
+      if link.get('reftype') == 'myst' and (here / target).is_dir():
+        link.replace_self(link.children)
 
 
 def setup(app):
   app.add_post_transform(Names)
-  app.connect('missing-reference', _folder)
+  app.add_post_transform(Folders)
   return {'parallel_read_safe': True, 'parallel_write_safe': True}

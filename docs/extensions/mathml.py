@@ -1,7 +1,7 @@
 """Typesets the mathematics of the pages when they are built.
 
-A browser shows MathML without a script or a font of the page. What is not
-understood is a warning, and so fails a strict build.
+A browser shows MathML without a script. What is not understood is a
+warning, and so fails a strict build.
 """
 
 import math_core
@@ -10,6 +10,11 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+#: Lines under and over letters: browsers put the combining ones beside them.
+_LINES = {
+  '\u0332</mo></munder>': '_</mo></munder>',
+  '\u0332</mo></mover>': '\u00af</mo></mover>',
+}
 _CONVERTER = math_core.LatexToMathML(fancy_error=False)
 
 
@@ -21,7 +26,10 @@ def markup(formula: str, *, block: bool) -> str:
   """
   if r'\tag' in formula:
     formula = rf'\begin{{equation}}{formula}\end{{equation}}'
-  return _CONVERTER.convert_with_local_state(formula, displaystyle=block)
+  text = _CONVERTER.convert_with_local_state(formula, displaystyle=block)
+  for combining, plain in _LINES.items():
+    text = text.replace(combining, plain)
+  return text
 
 
 def _write(self, node, *, block: bool):
@@ -30,7 +38,9 @@ def _write(self, node, *, block: bool):
   except math_core.LatexError as error:
     logger.warning('formula %r: %s', node.astext(), error, location=node)
     text = ''
-  self.body.append(f'<div class="formula">{text}</div>' if block else text)
+  # The word joiner keeps a full stop from a line of its own.
+  text = f'<div class="formula">{text}</div>' if block else f'{text}&#8288;'
+  self.body.append(text)
   raise nodes.SkipNode
 
 

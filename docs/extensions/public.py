@@ -54,8 +54,7 @@ def door() -> dict[str, str]:
   [names] = [
     ast.literal_eval(node.value)
     for node in tree.body
-    if isinstance(node, ast.Assign)
-    and ast.unparse(node.targets[0]) == '_NAMES'
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_NAMES'
   ]
   return {
     f'{PACKAGE}.{name}': f'{PACKAGE}.{home}.{name}'
@@ -72,9 +71,7 @@ def members(of: griffe.Module | griffe.Class) -> Iterator[griffe.Object]:
       and not member.is_module
       and not member.name.startswith('_')
       and member.name != 'logger'
-      and not (
-        member.is_attribute and str(member.value).startswith('TypeVar(')
-      )
+      and not (member.is_attribute and str(member.value).startswith('TypeVar('))
     ):
       yield member
 

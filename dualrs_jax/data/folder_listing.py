@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dualrs_jax.data import splits
 
+#: How the names of image files end.
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
 
 #: Names of folders of splits.

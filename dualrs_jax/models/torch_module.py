@@ -18,7 +18,14 @@ def is_module(thing: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TorchFunction:
-  """A PyTorch module, called with NumPy images; see `torch_function`."""
+  """A PyTorch module, called with NumPy images; see `torch_function`.
+
+  Attributes:
+    module: The module, in inference mode.
+    mean: What is subtracted from images, per channel.
+    deviation: What they are divided by, per channel.
+    place: A tensor on the device of the module.
+  """
 
   module: Any
   mean: Any
