@@ -222,7 +222,7 @@ def host_classifier(
     (0, True)
   """
   several = isinstance(function, list | tuple)
-  functions = tuple(function) if several else (function,)
+  functions: tuple[Any, ...] = tuple(function) if several else (function,)
   wrong = [each for each in functions if not callable(each)]
   if wrong or not functions:
     what = f'a {type(wrong[0]).__name__}' if wrong else 'an empty list'

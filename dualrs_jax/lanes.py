@@ -195,7 +195,7 @@ class Device:
     """Starts a step; its result, as an array, can be waited for later."""
     if self._hosted[network]:
       divides = len(lanes.slot) % self._mesh.size == 0
-      drawn = _draw(
+      copies, finite = _draw(
         self._images,
         self._key,
         self._noise,
@@ -203,8 +203,13 @@ class Device:
         mesh=self._mesh,
         divides=divides,
       )
-      classes = self.widths[network]
-      return _ByHost(self._nets[network], *drawn, lanes.sigma, classes)
+      return _ByHost(
+        self._nets[network],
+        copies,
+        finite,
+        lanes.sigma,
+        self.widths[network],
+      )
     return _cast(
       self._nets[network],
       self._images,

@@ -54,7 +54,8 @@ def create(
   expected = {'num_classes': num_classes, 'image_shape': image_shape}
   if 'functions' in options:
     hosts = models.hosted.create(options, num_classes=num_classes)
-    return hosts if len(hosts) > 1 else hosts[0]
+    first, *others = hosts
+    return hosts if others else first
   if 'experts' in options:
     return tuple(
       _converted(folder, expected, options) for folder in options['experts']

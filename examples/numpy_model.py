@@ -6,6 +6,8 @@ come from any framework. The data are the 8x8 digits of scikit-learn.
   python examples/numpy_model.py
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 from sklearn.datasets import load_digits
@@ -18,7 +20,7 @@ NUM_TRAIN = 1_500
 NUM_TEST = 20
 
 
-def main() -> tuple[drs.Certificate, np.ndarray]:
+def main() -> tuple[Any, np.ndarray]:
   """Prints certified accuracies; returns certificates and labels."""
   pixels, classes = load_digits(return_X_y=True)
   images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / 16  # in [0, 1]

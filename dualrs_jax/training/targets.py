@@ -11,6 +11,7 @@ import logging
 import pathlib
 import zipfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,7 @@ def build(
     ahead=1,
     sharding=NamedSharding(mesh, PartitionSpec(sharding.VOTES)),
   )
+  count_votes: Callable[..., Any] = _count_by_host if hosted else _count_spread
   with (
     contextlib.closing(batches),
     bars.bar(
@@ -124,7 +126,7 @@ def build(
           chosen = np.resize(indices[number][calls[call] :], rows)
           begins = not (turn or counts)
           with bars.compiling(bar) if begins else contextlib.nullcontext():
-            found = (_count_by_host if hosted else _count_spread)(
+            found = count_votes(
               *fixed,
               *next(batches),
               jnp.asarray(chosen, jnp.uint32),
