@@ -103,7 +103,10 @@ def refuse_occupied(directory: str | os.PathLike) -> None:
   if not checkpoints.steps(directory):
     return
   if (folders.expand(directory) / _DESCRIPTION).exists():
-    raise FileExistsError(f'{directory} holds a model already')
+    raise FileExistsError(
+      f'{directory} holds a model already: give a new folder, or remove the'
+      ' folder'
+    )
   raise FileExistsError(
     f'{directory} holds a conversion that was interrupted: remove the folder'
   )
