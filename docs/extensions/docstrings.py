@@ -5,6 +5,7 @@ import functools
 import re
 import textwrap
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import griffe
 
@@ -93,7 +94,10 @@ def _directive(kind: str, head: str, body: str, **options: str) -> str:
 
 
 def _signed(of: griffe.Function) -> str:
-  """The name and the arguments; their annotations too where no section describes them."""
+  """The name and the arguments.
+
+  They have their annotations where no section of the docstring describes them.
+  """
   described = any(
     section.kind.value == 'parameters'
     for section in (of.docstring.parsed if of.docstring else ())
@@ -107,12 +111,14 @@ def _signed(of: griffe.Function) -> str:
     if argument.kind is kinds.keyword_only and not starred:
       written.append('*')
       starred = True
-    stars = {kinds.var_positional: '*', kinds.var_keyword: '**'}
-    said = stars.get(argument.kind, '') + argument.name
-    starred = starred or argument.kind is kinds.var_positional
+    stars = {'variadic positional': '*', 'variadic keyword': '**'}.get(
+      argument.kind.value if argument.kind else '', ''
+    )
+    said = stars + argument.name
+    starred = starred or stars == '*'
     if argument.annotation is not None and not described:
       said += f': {_quoted(str(argument.annotation))}'
-    if argument.default is not None and not stars.get(argument.kind):
+    if argument.default is not None and not stars:
       said += f'={argument.default}'
     written.append(said)
   returned = f' -> {_quoted(str(of.returns))}' if of.returns else ''
@@ -181,12 +187,17 @@ def _listed(of: griffe.Object, items: Iterable) -> str:
   written = []
   for item in items:
     annotation = item.annotation
-    if annotation is None and of.is_class and item.name in of.members:
-      annotation = of.members[item.name].annotation
+    if annotation is None and isinstance(of, griffe.Class):
+      field = of.members.get(item.name)
+      annotation = field.annotation if _is_field(field) else None
     said = f' {shapes.words(str(annotation))}' if annotation else ''
     said = said.replace('*', r'\*').replace('[', r'\[')
     written.append(f'`{item.name}`{said}\n{_indented(item.description)}\n')
   return '\n'.join(written)
+
+
+def _is_field(found: object) -> TypeGuard[griffe.Attribute]:
+  return isinstance(found, griffe.Attribute)
 
 
 def _indented(text: str) -> str:

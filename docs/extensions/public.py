@@ -14,11 +14,11 @@ import griffe
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = 'dualrs_jax'
-_STYLE = {
-  'returns_named_value': False,
-  'returns_multiple_items': False,
-  'warn_missing_types': False,
-}
+_STYLE = griffe.GoogleOptions(
+  returns_named_value=False,
+  returns_multiple_items=False,
+  warn_missing_types=False,
+)
 
 
 @functools.cache
@@ -67,13 +67,18 @@ def members(of: griffe.Module | griffe.Class) -> Iterator[griffe.Object]:
   """What a module or a class defines, in the order of its source."""
   for member in of.members.values():
     if (
-      not member.is_alias
-      and not member.is_module
+      isinstance(member, griffe.Object)
+      and not isinstance(member, griffe.Module)
       and not member.name.startswith('_')
       and member.name != 'logger'
-      and not (member.is_attribute and str(member.value).startswith('TypeVar('))
+      and not _is_type_variable(member)
     ):
       yield member
+
+
+def _is_type_variable(of: griffe.Object) -> bool:
+  value = of.value if isinstance(of, griffe.Attribute) else ''
+  return str(value).startswith('TypeVar(')
 
 
 def names(module: griffe.Module) -> list[griffe.Object]:
@@ -89,6 +94,7 @@ def every() -> set[str]:
 
 def comment(attribute: griffe.Object) -> str:
   """What the lines `#: ...` above an attribute say of it."""
+  assert isinstance(attribute.filepath, pathlib.Path)
   lines = attribute.filepath.read_text().splitlines()
   said: list[str] = []
   for line in reversed(lines[: (attribute.lineno or 1) - 1]):

@@ -12,6 +12,7 @@ as Sphinx knows of both.
 
 import re
 
+import griffe
 from sphinx import addnodes
 from sphinx.util import logging
 
@@ -46,7 +47,7 @@ def undocumented() -> list[str]:
     for found in public.members(module):
       if not public.text(found):
         missing.append(found.path)
-      if found.is_class:
+      if isinstance(found, griffe.Class):
         told = docstrings.attributes(found)
         missing += [f'{found.path}.{f}' for f in public.fields(found) - told]
         missing += [

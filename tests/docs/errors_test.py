@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import dualrs_jax as drs
+from docs.extensions import errors
 from dualrs_jax import data, validation
 from dualrs_jax.models import create
-from docs.extensions import errors
 
 CLASSIFIER = drs.ignore_sigma(lambda x: x.reshape(len(x), -1)[:, :2])
 OPTIONS = {'n0': 10, 'n': 100, 'alpha': 0.001, 'chunk_size': 10}

@@ -1,4 +1,4 @@
-"""What the reference is made of; that each name is there once, the build says."""
+"""What the reference is made of; that a name is there once, the build says."""
 
 import math_core
 import pytest
