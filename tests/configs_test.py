@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-import train
 from configs import cifar10, digits, imagenet
 from dualrs_jax.evaluation import asked
+from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import recipe
 

@@ -8,7 +8,6 @@ import jax
 import pytest
 from flax import nnx
 
-import train
 from configs import cifar10, imagenet
 from dualrs_jax import checkpoints, models, sharding
 from dualrs_jax.evaluation import (
@@ -18,6 +17,7 @@ from dualrs_jax.evaluation import (
   records,
 )
 from dualrs_jax.pretrained import converted
+from dualrs_jax.programs import train
 from dualrs_jax.runtime import processes, settings
 from dualrs_jax.training import loop, recipe, recorder
 from tests.data.conftest import DRAWINGS

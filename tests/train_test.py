@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-import train
+from dualrs_jax.programs import train
 from dualrs_jax.runtime import preemption, processes
 from dualrs_jax.training import recipe
 from tests import programs

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-import train
 from dualrs_jax import checkpoints, models, sharding
 from dualrs_jax.evaluation import casting, preparation
+from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
 from tests.training import tiny
