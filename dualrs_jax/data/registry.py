@@ -155,11 +155,13 @@ def identity(options: Mapping[str, Any]) -> dict[str, Any]:
   """
   found = _find(options['name'])
   taken = chosen(options)
-  usual = {
-    name: option.default
-    for name, option in found.options.items()
-    if option.default is not option.empty
-  }
+  usual = {}
+  if not is_published(options['name']):  # whose runs never recorded them
+    usual = {
+      name: option.default
+      for name, option in found.options.items()
+      if option.default is not option.empty
+    }
   known = {**usual, **taken}
   if found.own is not None:  # the folder of its file may move
     known['name'] = named.short(found.own).removesuffix(f':{_FUNCTION}')
