@@ -3,11 +3,12 @@
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 
 from configs import cifar10, digits
-from dualrs_jax import distance_levels
+from dualrs_jax import distance_levels, noise
 from dualrs_jax.evaluation import (
   asked,
   certify_dataset,
@@ -103,6 +104,19 @@ def test_rows(classifier, source, training, settings, tmp_path, monkeypatch):
     assert (row.predict, row.radius) == (again.prediction, again.radius)
     assert row.classifier_cast == {0: (20, 100)}
   assert 'estimator' not in tsv.file_header(recorded)
+  direct = distance_levels.certify_distance_level(
+    classifier,
+    source.images[7] / np.float32(255),
+    training.images / np.float32(255),
+    distances.level(settings),
+    noise.image_key(jax.random.key(1), 107),
+    n0=20,
+    n=100,
+    alpha=0.01,
+    chunk_size=40,
+  )
+  assert rows[7].classifier_estimation[0] == tuple(direct.counts.estimation)
+  assert rows[7].radius == direct.radius
 
 
 def test_another_level_is_no_row(
