@@ -15,6 +15,7 @@ not count; where PyTorch computes on an accelerator, of the clock.
 """
 
 import argparse
+import functools
 import pathlib
 import statistics
 import time
@@ -104,9 +105,9 @@ def measure(
   seconds: dict[str, list[float]] = {'network': [], 'loop': [], 'host': []}
   for number in range(-1, rounds):
     for kind, run in (
-      ('network', lambda: bare(False)),
-      ('loop', lambda: bare(True)),
-      ('host', lambda: host(number + 1)),
+      ('network', functools.partial(bare, False)),
+      ('loop', functools.partial(bare, True)),
+      ('host', functools.partial(host, number + 1)),
     ):
       before = clock()
       run()

@@ -135,16 +135,17 @@ class HostClassifier:
       np.concatenate([1 - images[kept:], images[:kept]]),
       np.concatenate([sigma[kept:], sigma[:kept]]),
     )[others:]
-    if not validation.same_logits(logits[:kept], again):
+    try:
+      validation.check_companions(logits[:kept], again)
+    except ValueError as error:
       repeated = self._ask(number, images, sigma)
-      if not validation.same_logits(logits, repeated):
-        raise ValueError(
-          f'{self._title} answers the same images differently when it is'
-          ' asked again, so no bound on its votes would hold: put it into'
-          ' inference mode (dropout off; model.eval() in PyTorch), or seed what'
-          ' it draws.'
-        )
-      raise ValueError(f'{self._title}: {validation.COMPANIONS}')
+      if validation.same_logits(logits, repeated):
+        raise ValueError(f'{self._title}: {error}') from None
+      raise ValueError(
+        f'{self._title} answers the same images differently when it is asked'
+        ' again, so no bound on its votes would hold: put it into inference'
+        ' mode (dropout off; model.eval() in PyTorch), or seed what it draws.'
+      ) from None
 
   def _check_devices(self, images, sigma, logits) -> None:
     """Raises ValueError unless the model is the same on all devices."""

@@ -23,13 +23,6 @@ _LEAST_SIGMA = np.finfo(np.float32).tiny
 #: of kernels, relative to the largest logit.
 _COMPANION_TOLERANCE = 1e-5
 
-#: What is wrong where they move by more.
-COMPANIONS = (
-  'The votes of this classifier depend on their batch companions, so no bound'
-  ' on them would hold; put batch normalisation and dropout into inference mode'
-  ' (models.inference_view for Flax NNX, model.eval() in PyTorch).'
-)
-
 #: How images of some kinds become floating point in [0, 1].
 _TO_UNIT = {
   'uint8': 'scale 8-bit images with image / 255',
@@ -267,3 +260,14 @@ def same_logits(
   same |= before == after
   same |= np.isnan(before) & np.isnan(after)
   return bool(same.all())
+
+
+def check_companions(before: Any, after: Any) -> None:
+  """Raises ValueError where logits changed with their batch companions."""
+  if not same_logits(before, after):
+    raise ValueError(
+      'The votes of this classifier depend on their batch companions, so no'
+      ' bound on them would hold; put batch normalisation and dropout into'
+      ' inference mode (models.inference_view for Flax NNX, model.eval() in'
+      ' PyTorch).'
+    )

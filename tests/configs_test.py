@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from configs import cifar10, digits, imagenet
+from configs import cifar10, digits, imagenet, own
 from dualrs_jax.evaluation import asked
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ALL = [
   (digits, ''),
   (digits, 'full'),
+  (own, ''),
   *((module, arg) for module in (cifar10, imagenet) for arg in module.VARIANTS),
 ]
 
@@ -23,7 +24,7 @@ ALL = [
 def test_a_configuration_is_valid_and_locked(module, arg):
   config = module.get_config(arg)
   recipe.check(config)
-  if not {'experts', 'pretrained'} & set(config.model.classifier):
+  if not {'experts', 'functions', 'pretrained'} & set(config.model.classifier):
     for variant in train.certifications(config):
       asked.check(variant, Place())
   assert config.is_locked
@@ -115,6 +116,7 @@ def test_the_quick_one_is_quick():
   ('module', 'message'),
   [
     (digits, "'full' or none, not 'ful'"),
+    (own, "own.py has no argument such as 'ful'"),
     (cifar10, "one of denoised, resnet, experts, small, not 'ful'"),
     (imagenet, "one of denoised, resnet, experts, not 'ful'"),
   ],

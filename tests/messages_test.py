@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from configs import cifar10, digits, imagenet
+from configs import cifar10, digits, imagenet, own
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = [
@@ -15,6 +15,7 @@ FILES = [
 ]
 CONFIGS = [
   digits.get_config(),
+  own.get_config(),
   *(m.get_config(v) for m in (cifar10, imagenet) for v in m.VARIANTS),
 ]
 GROUPS = [name for name in CONFIGS[0] if hasattr(CONFIGS[0][name], 'keys')]

@@ -34,14 +34,15 @@ def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
   settings.check_seed(config.seed)
   checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
-  given = networks.untrained(config.model.classifier.to_dict())
+  classifier = config.model.classifier.to_dict()
+  given = networks.untrained(classifier)
   trained = config.classifier.steps or config.finetune.steps
   if given and (trained or config.baselines):
     raise ValueError(
       f'{given} are not trained: classifier.steps and finetune.steps must be 0,'
       ' and baselines empty'
     )
-  experts = networks.experts(config.model.classifier.to_dict())
+  experts = networks.experts(classifier)
   if experts and experts != len(config.sigmas):
     raise ValueError(
       f'model.classifier.{given} names {experts} classifiers for'

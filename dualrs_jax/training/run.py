@@ -188,6 +188,8 @@ def _tell_of_pixels(
   pixels = train.gather(some)[0] / 255
   mean, deviation = float(pixels.mean()), float(pixels.std())
   for role, description in model.items():
+    if 'functions' in description:  # normalise as their training did
+      continue
     told = [description.get(f'image_{of}', 0) for of in ('mean', 'deviation')]
     if not told[1] or not processes.here().first:
       continue
