@@ -67,4 +67,5 @@ html_css_files = ['site.css']
 templates_path = ['templates']
 html_additional_pages = {'index': 'first.html'}
 html_copy_source = False
+html_show_search_summary = False  # would be fetched, which files may not
 html_show_copyright = False
