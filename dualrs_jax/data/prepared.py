@@ -1,5 +1,6 @@
 """Data sets as tensorflow-datasets prepared them, read without TensorFlow."""
 
+import codecs
 import dataclasses
 import json
 import os
@@ -197,11 +198,14 @@ def described(folder: pathlib.Path) -> Any:
         f'{path} is missing: copy or prepare it again'
       )
     try:
-      described = json.loads(path.read_bytes())
+      content = path.read_bytes()
+      described = json.loads(content)
     except ValueError as error:
       raise _unreadable(path, error) from error
     if not isinstance(described, dict):
       raise _unreadable(path, ValueError('no JSON object'))
+    if content.startswith(codecs.BOM_UTF8):  # of an editor's
+      raise _unreadable(path, ValueError('a byte-order mark before its text'))
   try:
     return tfds.builder_from_directory(folder).info
   except Exception as error:  # also of the parser of protocol buffers

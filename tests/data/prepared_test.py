@@ -46,6 +46,15 @@ def test_a_damaged_description_is_told(version, name, content):
   assert message.endswith('prepare it again')
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_a_byte_order_mark_is_told(version, name):
+  path = version / name
+  path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+  assert f'{path} is not what tensorflow-datasets reads (a byte-' in failure(
+    version
+  )
+
+
 def test_the_features_of_another_version_are_told(version):
   path = version / 'features.json'
   used = {'cifar10': 'id', 'imagenet2012': 'file_name'}[version.parent.name]
