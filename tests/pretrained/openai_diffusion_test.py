@@ -94,7 +94,7 @@ def test_half_precision_files_become_float32():
 
 
 def test_sizes_are_found_for_published_files_only():
-  with pytest.raises(ImportFailure, match='give the sizes'):
+  with pytest.raises(ImportFailure, match='give all sizes'):
     parity_unets.build(parity_unets.weights(NAME))
   with pytest.raises(ImportFailure, match="no diffusion model of OpenAI's"):
     parity_unets.build({'fc.weight': np.zeros(3)})
