@@ -123,7 +123,11 @@ def certify_array(
     classifier = ask(model)
   if estimator is not None:
     estimator = ask(estimator, num_classes=len(levels))
-  options = {'n0': n0, 'n': n, 'alpha': alpha}
+  options: dict[str, Any] = {
+    'n0': validation.as_votes('n0', n0),
+    'n': validation.as_votes('n', n),
+    'alpha': validation.as_alpha(alpha),
+  }
   options |= {'chunk_size': chunk_size, 'noise': noise}
   if protocol == 'adaptive':
     options |= {'goal': goal, 'radii': radii}
