@@ -7,7 +7,7 @@ import pytest
 
 import train
 from configs import cifar10, digits, imagenet
-from dualrs_jax.evaluation import asked
+from dualrs_jax.evaluation import refused
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import recipe
 
@@ -25,7 +25,7 @@ def test_a_configuration_is_valid_and_locked(module, arg):
   recipe.check(config)
   if not {'experts', 'pretrained'} & set(config.model.classifier):
     for variant in train.certifications(config):
-      asked.check(variant, Place())
+      refused.check(variant, Place())
   assert config.is_locked
   with pytest.raises(AttributeError, match='Did you mean "seed"'):
     config.seeed = 1
