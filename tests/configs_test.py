@@ -6,7 +6,7 @@ import re
 import pytest
 
 from configs import cifar10, digits, imagenet, own
-from dualrs_jax.evaluation import asked
+from dualrs_jax.evaluation import refused
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import recipe
@@ -26,7 +26,7 @@ def test_a_configuration_is_valid_and_locked(module, arg):
   recipe.check(config)
   if not {'experts', 'functions', 'pretrained'} & set(config.model.classifier):
     for variant in train.certifications(config):
-      asked.check(variant, Place())
+      refused.check(variant, Place())
   assert config.is_locked
   with pytest.raises(AttributeError, match='Did you mean "seed"'):
     config.seeed = 1

@@ -15,7 +15,7 @@ from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.data import cifar10, digits, imagenet
-from dualrs_jax.evaluation import asked
+from dualrs_jax.evaluation import asked, refused
 from dualrs_jax.training import checks, recipe
 
 #: Votes per validation image on an estimator in training, as in its loop.
@@ -81,7 +81,7 @@ def make(config: Any) -> Plan:
       size of a data set or a network.
   """
   recipe.check(config)
-  asked.check_choices(config)
+  refused.check_choices(config)
   found = _images(config)
   networks = sizes.of_models(
     config.model.to_dict(),

@@ -21,6 +21,7 @@ from dualrs_jax.evaluation import (
   distances,
   marks,
   preparation,
+  refused,
   report,
   seeds,
   verdicts,
@@ -136,7 +137,7 @@ def prepare(
   Raises:
     ValueError: If an option is invalid, in one sentence.
   """
-  asked.check(config, place)
+  refused.check(config, place)
   source = load_source(config) if source is None else source
   positions = asked.positions(config, source)
   options, runs = config.certify, []
@@ -239,7 +240,7 @@ def merge_dataset(
     FileNotFoundError: If rows are to be merged partly, and nothing of this was
       ever begun.
   """
-  asked.check(config, Place())
+  refused.check(config, Place())
   source = load_source(config)
   images = source.indices[asked.positions(config, source)].tolist()
   missing, folder = {}, folders.expand(workdir) / certify_source.FOLDER
@@ -337,7 +338,7 @@ def load_training(config: Any) -> Source | None:
   """The training images, if levels follow from the distance to them."""
   if config.certify.smoothing != 'distance':
     return None
-  return data.load(split='train', **config.data)
+  return data.load(split='train', **data.chosen(config.data.to_dict()))
 
 
 def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from dualrs_jax import checkpoints
-from dualrs_jax.evaluation import asked, certify_dataset
+from dualrs_jax.evaluation import asked, certify_dataset, refused
 from dualrs_jax.evaluation.report import report
 from dualrs_jax.programs import command_line, reports
 from dualrs_jax.runtime import cluster, output, processes
@@ -56,8 +56,8 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
 def check(config: Any, place: Place) -> None:
   """Says before the training what would end the certification after it."""
   recipe.check(config)
-  asked.check_baselines(config)
-  asked.check_choices(config)
+  refused.check_baselines(config)
+  refused.check_choices(config)
   source = certify_dataset.load_source(config)
   for variant in certifications(config):
     prepared = certify_dataset.prepare(variant, place, source)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from configs import digits
-from dualrs_jax.evaluation import asked, certify_source, summary, tsv
+from dualrs_jax.evaluation import (
+  asked,
+  certify_source,
+  refused,
+  summary,
+  tsv,
+)
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.verify import settings as verify_settings
@@ -97,7 +103,7 @@ def test_the_largest_radius_is_that_of_the_largest_level(settings):
 )
 def test_labels(changes, label):
   config = configured(changes)
-  asked.check(config, Place(0, 1))
+  refused.check(config, Place(0, 1))
   [run] = asked.runs(config)
   assert asked.label(config, run) == label
   assert run['estimator_sigma'] is None
@@ -115,11 +121,11 @@ def test_labels(changes, label):
 )
 def test_what_a_cascade_does_not_have_is_refused(changes, message):
   with pytest.raises(ValueError, match=message):
-    asked.check(configured(changes), Place(0, 1))
+    refused.check(configured(changes), Place(0, 1))
 
 
 def test_a_tolerance_that_says_nothing_is_no_matter():
-  asked.check(configured({'goal': 'grid', 'tolerance': 0.02}), Place(0, 1))
+  refused.check(configured({'goal': 'grid', 'tolerance': 0.02}), Place(0, 1))
 
 
 def test_verification_refuses_a_cascade(classifier, source, settings, tmp_path):

@@ -14,6 +14,7 @@ from dualrs_jax.evaluation import (
   certify_dataset,
   certify_source,
   distances,
+  refused,
   tsv,
   verdicts,
 )
@@ -193,7 +194,7 @@ def test_labels():
     ({'task': 'predict'}, 'predict-distance'),
   ):
     config = configured(changes)
-    asked.check(config, Place(0, 1))
+    refused.check(config, Place(0, 1))
     [run] = asked.runs(config)
     assert asked.label(config, run) == label
     assert run['sigmas'] == [0.5]
@@ -214,7 +215,7 @@ def test_labels():
 )
 def test_what_such_a_level_does_not_have_is_refused(changes, message):
   with pytest.raises(ValueError, match=message):
-    asked.check(configured(changes), Place(0, 1))
+    refused.check(configured(changes), Place(0, 1))
 
 
 def test_refused_with_experts_and_where_processes_share_votes():
@@ -222,9 +223,9 @@ def test_refused_with_experts_and_where_processes_share_votes():
   with config.unlocked():
     config.certify.update({'smoothing': 'distance', 'protocol': 'fixed'})
   with pytest.raises(ValueError, match="choose certify.smoothing = 'single'"):
-    asked.check(config, Place(0, 1))
+    refused.check(config, Place(0, 1))
   with pytest.raises(ValueError, match="choose certify.spread = 'images'"):
-    asked.check(configured({'spread': 'votes'}), Place(0, 2))
+    refused.check(configured({'spread': 'votes'}), Place(0, 2))
 
 
 def test_verification_refuses(classifier, source, training, settings, tmp_path):
