@@ -129,14 +129,14 @@ class HostClassifier:
         ' zero, overflow, or take other images than those in [0, 1] with noise.'
       )
     kept = max(1, len(images) // 2)
-    others = len(images) - kept
-    again = self._ask(
-      number,
-      np.concatenate([1 - images[kept:], images[:kept]]),
-      np.concatenate([sigma[kept:], sigma[:kept]]),
-    )[others:]
+    order = np.random.default_rng(0).permutation(len(images))
+    others = np.where(order < kept, 0, 1).reshape(-1, *[1] * (images.ndim - 1))
+    again = np.empty_like(logits)
+    again[order] = self._ask(
+      number, np.where(others, 1 - images[order], images[order]), sigma[order]
+    )
     try:
-      validation.check_companions(logits[:kept], again)
+      validation.check_companions(logits[:kept], again[:kept])
     except ValueError as error:
       repeated = self._ask(number, images, sigma)
       if validation.same_logits(logits, repeated):

@@ -16,7 +16,7 @@ from tests import oracles
 SIGMAS = (0.03, 0.06, 0.12)
 IMAGES = np.stack([oracles.image(4, 4, 1, seed=seed) for seed in range(2)])
 KEY = jax.random.key(3)
-VOTES = {'n': 180, 'alpha': 0.05, 'chunk_size': 50}
+VOTES = {'n': 180, 'alpha': 0.05, 'chunk_size': 60}
 BOTH = VOTES | {'n0': 20}
 NETWORK = oracles.integer_network(16, 5, seed=1)
 CHOOSER = oracles.integer_network(16, 3, seed=2)
@@ -126,11 +126,11 @@ def test_a_host_is_called_in_the_thread_of_the_caller_with_one_batch_shape():
   here = len(calls)
   many(drs.certify_cascade_images, classifier, goal='full')
   assert 4 < here < len(calls)
-  assert set(calls) == {(threading.main_thread(), (50, 4, 4, 1))}
+  assert set(calls) == {(threading.main_thread(), (60, 4, 4, 1))}
 
 
 def test_devices_share_the_copies_each_in_its_own_thread():
-  """Three devices of 50 copies each give the counts of one."""
+  """Three devices of 60 copies each give the counts of one."""
   threads = [set() for _ in range(3)]
   barrier = threading.Barrier(3, timeout=20)
 
@@ -138,7 +138,7 @@ def test_devices_share_the_copies_each_in_its_own_thread():
 
   def on(device):
     def model(images, sigma):
-      assert len(images) == 50
+      assert len(images) == 60
       threads[device].add(threading.current_thread())
       if meet.is_set():
         barrier.wait()  # all of them at the same time
@@ -189,7 +189,7 @@ def test_a_denoiser_stands_before_a_host():
   front = denoising.Front(denoising.Denoiser(network, schedule), (8, 8))
 
   def model(images):
-    assert images.shape == (50, 8, 8, 1)
+    assert images.shape == (60, 8, 8, 1)
     return np.stack([0.5 - images[:, 3, 3, 0], images[:, 3, 3, 0] - 0.5], -1)
 
   def same(images, sigma):
@@ -221,11 +221,11 @@ def test_an_invalid_vote_is_in_no_class():
     drs.host_classifier(model, 3), IMAGES[0], 0.06, KEY, **BOTH
   )
   assert np.asarray(found.counts.selection).tolist() == [0, 20, 0]
-  assert np.asarray(found.counts.estimation).tolist() == [0, 105, 0]
+  assert np.asarray(found.counts.estimation).tolist() == [0, 110, 0]
 
 
 def test_a_copy_that_is_not_finite_casts_no_vote():
-  blind = drs.host_classifier(lambda images: np.tile([1, 0], (50, 1)), 2)
+  blind = drs.host_classifier(lambda images: np.tile([1, 0], (60, 1)), 2)
   broken = jax.tree_util.Partial(
     lambda key, image, sigma: jnp.where(key_bit(key), jnp.nan, image)
   )
@@ -269,15 +269,15 @@ WRONG = {
   'raises': (
     raises,
     r'raises raised RuntimeError in .*host_test.py, line \d+: no weights today'
-    r' \(given images of shape \(50, 4, 4, 1\)\)',
+    r' \(given images of shape \(60, 4, 4, 1\)\)',
   ),
   'no array': (gives(lambda x: (x, 1)), 'What the model .* must be an array'),
   'texts': (gives(lambda x: x.astype(str)), 'must be an array of numbers'),
   'complex': (gives(lambda x: x + 1j), 'Logits are real'),
-  'flat': (gives(lambda x: x[:, 0]), r'not to an array of shape \(50,\)'),
+  'flat': (gives(lambda x: x[:, 0]), r'not to an array of shape \(60,\)'),
   'one row': (gives(lambda x: x[:1]), r'not to an array of shape \(1, 5\)'),
   'width': (gives(lambda x: x[:, :4]), 'returns 4 logits .* not the 5'),
-  'nan': (gives(lambda x: np.sqrt(x - 2)), 'returns NaN for 50 of 50'),
+  'nan': (gives(lambda x: np.sqrt(x - 2)), 'returns NaN for 60 of 60'),
   'dropout': (
     gives(lambda x: x * np.random.default_rng().integers(0, 2, x.shape)),
     r'answers the same images differently when it is asked again, .*eval\(\)',
