@@ -236,6 +236,7 @@ LOOPS = {
   'training.loop': {'networks'},
   'evaluation.asked': {'networks', 'training'},
   'evaluation.certify_dataset': {'networks', 'training'},
+  'evaluation.refused': {'networks', 'training'},
   'cost.plan': set(),
 }
 
