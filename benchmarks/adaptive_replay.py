@@ -29,10 +29,10 @@ from dualrs_jax import (
   composition,
   decisions,
   folders,
-  lanes,
   lookups,
   noise,
   plans,
+  vote_batches,
 )
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
@@ -94,7 +94,7 @@ def record(source, estimator, classifier, config, path, fingerprints):
   options = config.certify
   votes = options.n0 + options.n
   key = jax.random.key(0)
-  cast = jax.jit(lanes.cast_lanes)
+  cast = jax.jit(vote_batches.cast_batch)
   stages = [(estimator, config.estimator_sigma)]
   stages += [(classifier, sigma) for sigma in config.sigmas]
   table = np.empty((len(source), len(stages), votes), np.int8)
@@ -104,7 +104,7 @@ def record(source, estimator, classifier, config, path, fingerprints):
     for stage, (network, sigma) in enumerate(stages):
       start = time.perf_counter()
       for first in range(0, votes, _STEP):
-        step = lanes.Lanes(
+        step = vote_batches.VoteBatch(
           slot=jnp.zeros(_STEP, jnp.int32),
           index=jnp.full(_STEP, source.indices[position], jnp.uint32),
           split=jnp.full(_STEP, noise.ESTIMATION),

@@ -22,10 +22,10 @@ from dualrs_jax import (
   composition,
   dual,
   folders,
-  lanes,
   lattice,
   noise,
   sharding,
+  vote_batches,
 )
 from dualrs_jax.data import to_unit
 from dualrs_jax.evaluation import certify_dataset
@@ -87,7 +87,7 @@ class Steps:
   def __init__(self):
     self.count = 0
     self.last: Any = None
-    self._cast = lanes._cast  # pyright: ignore[reportPrivateUsage]
+    self._cast = vote_batches._cast  # pyright: ignore[reportPrivateUsage]
 
   def __call__(self, *arguments, **options):
     self.count += 1
@@ -131,7 +131,7 @@ def main():
   levels = [*config.sigmas, config.estimator_sigma]
   exact = lattice.lattice_noise(levels)
   steps = Steps()
-  lanes._cast = steps  # pyright: ignore[reportPrivateUsage]
+  vote_batches._cast = steps  # pyright: ignore[reportPrivateUsage]
   methods = {
     'fixed n': lambda: fixed(networks, images, config),
     'adaptive': lambda: adaptively(networks, images, config, noise.gaussian),
@@ -161,7 +161,7 @@ def main():
   each = times['adaptive, lattice'] / steps_taken
   print(
     f'\n{len(images)} images. The last run took {steps_taken} steps of'
-    f' {config.certify.chunk_size} lanes, {1e3 * each:.2f} ms each; a bare step'
+    f' {config.certify.chunk_size} votes, {1e3 * each:.2f} ms each; a bare step'
     f' takes {1e3 * bare:.2f} ms, so the scheduler adds'
     f' {1e3 * (each - bare):.2f} ms ({each / bare - 1:.1%}).'
   )

@@ -38,8 +38,8 @@ def answers(found, alpha, radii):
   """Of each method, its answers to all images."""
   return {
     method: [
-      method.answer(found, ballot, alpha, tuple(radii))
-      for ballot in found.ballots
+      method.answer(found, recorded, alpha, tuple(radii))
+      for recorded in found.images
     ]
     for method in compared_rules.methods(found)
   }
@@ -47,7 +47,7 @@ def answers(found, alpha, radii):
 
 def shares(found, answered, radii):
   """Certified accuracy at each radius; a radius of 0 counts as it is."""
-  labels = np.array([ballot.label for ballot in found.ballots])
+  labels = np.array([recorded.label for recorded in found.images])
   right = np.array([a.predict for a in answered]) == labels
   radius = np.array([a.radius for a in answered])
   return (right & (radius >= np.asarray(radii)[:, None])).mean(axis=1)
@@ -58,7 +58,7 @@ def markdown(found, results, radii, alpha):
   weight = found.seconds[0] / found.seconds[1]
   standard = found.n0 + found.n
   lines = [
-    f'{len(found.ballots)} images, n0 = {found.n0}, n = {found.n:,}, alpha ='
+    f'{len(found.images)} images, n0 = {found.n0}, n = {found.n:,}, alpha ='
     f' {alpha:g}. Costs in units of {standard:,} votes of the classifier; one'
     f' of the estimator counts {weight:.2f}.',
     '',
@@ -79,8 +79,8 @@ def markdown(found, results, radii, alpha):
       envelope = np.maximum(envelope, accuracy)
     right = [
       a.radius
-      for a, ballot in zip(answered, found.ballots, strict=True)
-      if a.predict == ballot.label
+      for a, recorded in zip(answered, found.images, strict=True)
+      if a.predict == recorded.label
     ]
     fixed = np.mean([a.classifier + weight * a.estimator for a in answered])
     adaptive = [a.adaptive for a in answered]

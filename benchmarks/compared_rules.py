@@ -1,6 +1,6 @@
 """What each method makes of the same votes: a class, a radius, a cost.
 
-A method is a function of a recording and a ballot. Costs are votes of the
+A method is a function of a recording and a recorded. Costs are votes of the
 classifier and of the estimator, as a fixed number of them, and as adaptive
 certification of a grid of radii would cast them, where there is one.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from benchmarks.compared_votes import Ballot, Recording
+from benchmarks.compared_votes import RecordedImage, Recording
 from dualrs_jax import (
   cascade_plans,
   composition,
@@ -53,7 +53,7 @@ class Method(NamedTuple):
     name: How it is called.
     kind: 'certificate'; 'hindsight', which no classifier has; or 'not
       established', where a proof is missing.
-    answer: From a recording, a ballot, alpha and a grid of radii.
+    answer: From a recording, a recorded, alpha and a grid of radii.
   """
 
   name: str
@@ -61,13 +61,18 @@ class Method(NamedTuple):
   answer: Callable[..., Answer]
 
 
-def single(found: Recording, ballot: Ballot, alpha, grid, *, level) -> Answer:
+def single(
+  found: Recording, recorded: RecordedImage, alpha, grid, *, level
+) -> Answer:
   """Plain smoothing at one level."""
   answer = smoothing.certificate_of_counts(
-    found.counts(ballot, 1 + level), found.sigmas[level], n=found.n, alpha=alpha
+    found.counts(recorded, 1 + level),
+    found.sigmas[level],
+    n=found.n,
+    alpha=alpha,
   )
   plan = _plan((found.sigmas[level],), 1.0, grid, found.n0, found.n, alpha, 1)
-  cost = _replay(decisions.certification(plan), found, ballot, shift=level)
+  cost = _replay(decisions.certification(plan), found, recorded, shift=level)
   return Answer(
     int(answer.prediction),
     float(answer.radius),
@@ -76,23 +81,23 @@ def single(found: Recording, ballot: Ballot, alpha, grid, *, level) -> Answer:
   )
 
 
-def oracle(found, ballot, alpha, grid) -> Answer:
+def oracle(found, recorded, alpha, grid) -> Answer:
   """The level that turns out best for the label: no certificate."""
   answers = [
-    single(found, ballot, alpha, grid, level=level)
+    single(found, recorded, alpha, grid, level=level)
     for level in range(len(found.sigmas))
   ]
-  best = max(answers, key=lambda a: (a.predict == ballot.label, a.radius))
+  best = max(answers, key=lambda a: (a.predict == recorded.label, a.radius))
   return best._replace(
     classifier=sum(a.classifier for a in answers), adaptive=None
   )
 
 
-def dual(found, ballot, alpha, grid, *, rule) -> Answer:
+def dual(found, recorded, alpha, grid, *, rule) -> Answer:
   """A composition rule on the estimator and all levels."""
   answer = rule(
-    found.counts(ballot, 0),
-    found.levels(ballot),
+    found.counts(recorded, 0),
+    found.levels(recorded),
     found.sigmas,
     found.estimator_sigma,
     n=found.n,
@@ -110,18 +115,18 @@ def dual(found, ballot, alpha, grid, *, rule) -> Answer:
     alpha,
     index.index(rule),
   )
-  cost = _replay(decisions.certification(plan), found, ballot)
+  cost = _replay(decisions.certification(plan), found, recorded)
   predict, radius = int(answer.prediction), float(answer.radius)
   return Answer(predict, radius, levels * votes, votes, cost)
 
 
-def cascade(found, ballot, alpha, grid) -> Answer:
+def cascade(found, recorded, alpha, grid) -> Answer:
   """The cascade with selection votes of its own and exact bounds."""
   answer = majorities.certificate_of_counts(
-    found.levels(ballot), found.sigmas, n0=found.n0, n=found.n, alpha=alpha
+    found.levels(recorded), found.sigmas, n0=found.n0, n=found.n, alpha=alpha
   )
   plan = _cascade_plan(found.sigmas, grid, found.n0, found.n, alpha)
-  cost = _replay(cascade_plans.certification(plan), found, ballot)
+  cost = _replay(cascade_plans.certification(plan), found, recorded)
   return Answer(
     int(answer.prediction),
     float(answer.radius),
@@ -130,11 +135,11 @@ def cascade(found, ballot, alpha, grid) -> Answer:
   )
 
 
-def published_cascade(found, ballot, alpha, grid) -> Answer:
+def published_cascade(found, recorded, alpha, grid) -> Answer:
   """Goodman's intervals, alpha over the levels visited, on the same votes."""
   del grid
   order = np.argsort(majorities.visits(found.sigmas))
-  counts = found.levels(ballot).estimation
+  counts = found.levels(recorded).estimation
   for visited, level in enumerate(order, start=1):
     low, high = _goodman(counts[level], found.n, alpha / visited)
     cost = visited * found.n
@@ -162,12 +167,12 @@ def _goodman(counts, n, alpha):
   )
 
 
-def varying_level(found, ballot, alpha, grid) -> Answer:
+def varying_level(found, recorded, alpha, grid) -> Answer:
   """Smoothing at the level of each image."""
   del grid
   answer = distance_levels.certificate_of_counts(
-    found.counts(ballot, len(found.sigmas) + 1),
-    ballot.distance,
+    found.counts(recorded, len(found.sigmas) + 1),
+    recorded.distance,
     found.level,
     n=found.n,
     alpha=alpha,
@@ -176,7 +181,7 @@ def varying_level(found, ballot, alpha, grid) -> Answer:
   return Answer(answer.prediction, answer.radius, found.n0 + found.n)
 
 
-def two_experts(found, ballot, alpha, grid) -> Answer:
+def two_experts(found, recorded, alpha, grid) -> Answer:
   """The middle level is certified, or the smallest answers with radius 0.
 
   The estimator's votes for the smallest level are those for the second
@@ -185,16 +190,16 @@ def two_experts(found, ballot, alpha, grid) -> Answer:
   del grid
   order = np.argsort(found.sigmas)
   small, middle = order[0], order[len(order) // 2]
-  votes = found.counts(ballot, 0)
+  votes = found.counts(recorded, 0)
   selects = votes.selection.sum() - votes.selection[small]
   cost = found.n0 + found.n
   if 2 * selects <= votes.selection.sum():
-    there = found.counts(ballot, 1 + small).selection
+    there = found.counts(recorded, 1 + small).selection
     return Answer(int(np.argmax(there)), 0.0, found.n0, cost)
   table = confidence.lower_z(found.n, alpha)
   keeps = table[votes.estimation.sum() - votes.estimation[small]]
   alone = smoothing.certificate_of_counts(
-    found.counts(ballot, 1 + middle),
+    found.counts(recorded, 1 + middle),
     found.sigmas[middle],
     n=found.n,
     alpha=alpha,
@@ -226,7 +231,7 @@ def _cascade_plan(sigmas, grid, n0, n, alpha):
   )
 
 
-def _replay(image, found, ballot, shift=0) -> tuple[int, int]:
+def _replay(image, found, recorded, shift=0) -> tuple[int, int]:
   """Votes of classifier and estimator that a coroutine asks for."""
   asked = {}
   request = next(image)
@@ -236,7 +241,7 @@ def _replay(image, found, ballot, shift=0) -> tuple[int, int]:
     start = found.n0 if split == noise.ESTIMATION else 0
     row = 0 if stage == decisions.ESTIMATOR else 1 + stage + shift
     width = found.classes if row else len(found.sigmas)
-    cast = ballot.votes[row, start : start + votes]
+    cast = recorded.votes[row, start : start + votes]
     try:
       request = image.send(np.bincount(cast, minlength=width + 1)[:width])
     except StopIteration:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrs_jax import compilers, data, distance_levels, lanes, noise
+from dualrs_jax import compilers, data, distance_levels, noise, vote_batches
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.distance_levels import DistanceLevel
@@ -28,7 +28,7 @@ NEIGHBOURS, RATE = 20, 0.02
 _STEP = 500
 
 
-class Ballot(NamedTuple):
+class RecordedImage(NamedTuple):
   """The class of every vote on one image, in order.
 
   Attributes:
@@ -48,7 +48,7 @@ class Recording:
   """The votes on images, and what they were cast with.
 
   Attributes:
-    ballots: One for each image.
+    images: One for each image.
     n0: Selection votes of a stage, which come first.
     n: Estimation votes of a stage.
     sigmas: The noise levels.
@@ -59,7 +59,7 @@ class Recording:
     seconds: Seconds of processor time of a vote: estimator, classifier.
   """
 
-  ballots: list[Ballot]
+  images: list[RecordedImage]
   n0: int
   n: int
   sigmas: tuple[float, ...]
@@ -69,16 +69,16 @@ class Recording:
   level: DistanceLevel
   seconds: tuple[float, float]
 
-  def counts(self, ballot: Ballot, stage: int) -> Counts:
+  def counts(self, recorded: RecordedImage, stage: int) -> Counts:
     """Votes of a stage: 0 is the estimator, then the levels."""
     width = self.classes if stage else len(self.sigmas)
-    parts = np.split(ballot.votes[stage], [self.n0])
+    parts = np.split(recorded.votes[stage], [self.n0])
     return Counts(*(np.bincount(p, minlength=width + 1)[:width] for p in parts))
 
-  def levels(self, ballot: Ballot) -> Counts:
+  def levels(self, recorded: RecordedImage) -> Counts:
     """Votes of the classifier at all levels, [K, classes]."""
     stages = range(1, 1 + len(self.sigmas))
-    rows = [self.counts(ballot, stage) for stage in stages]
+    rows = [self.counts(recorded, stage) for stage in stages]
     return Counts(*map(np.stack, zip(*rows, strict=True)))
 
 
@@ -107,7 +107,7 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
   if path.exists() and path.read_text() != text:
     raise SystemExit(f'{folder} has votes of another kind; move it away.')
   files_lib.write_atomic(path, text)
-  ballots, seconds = [], []
+  recorded, seconds = [], []
   for position, distance in zip(positions, distances, strict=True):
     file = folder / f'{source.indices[position]}.npz'
     if not file.exists():
@@ -115,10 +115,12 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
         source, position, networks, config, n, level, distance, file
       )
     found = np.load(file)
-    ballots.append(Ballot(int(found['label']), distance, found['votes']))
+    recorded.append(
+      RecordedImage(int(found['label']), distance, found['votes'])
+    )
     seconds.append(found['seconds'])
   return Recording(
-    ballots,
+    recorded,
     config.certify.n0,
     n,
     tuple(config.sigmas),
@@ -150,14 +152,14 @@ def _level(config, source, positions, training):
 def _cast(network, image, key, index, sigma, first, *, n0):
   votes = first + jnp.arange(_STEP)
   selects = votes < n0
-  step = lanes.Lanes(
+  step = vote_batches.VoteBatch(
     slot=jnp.zeros(_STEP, jnp.int32),
     index=jnp.full(_STEP, index, jnp.int32),
     split=jnp.where(selects, noise.SELECTION, noise.ESTIMATION),
     vote=jnp.where(selects, votes, votes - n0),
     sigma=jnp.full(_STEP, sigma, jnp.float32),
   )
-  return lanes.cast_lanes(network, image, key, noise.gaussian, step)
+  return vote_batches.cast_batch(network, image, key, noise.gaussian, step)
 
 
 def _record_image(source, position, networks, config, n, level, distance, file):

@@ -5,9 +5,9 @@
 Each row is a process of its own, with so many virtual devices on as many cores,
 as far as there are any: more devices than cores cannot be much faster. Training
 is that of a ResNet-20 on noisy images; certification casts the votes of
-`certify_images`, on 256 lanes that the devices share. The last column is a step
-that computes next to nothing, of images of one pixel: what the host does for
-every step, the choice of a batch, dispatch, metrics and progress included.
+`certify_images`, 256 in a step that the devices share. The last column is a
+step that computes next to nothing, of images of one pixel: what the host does
+for every step, the choice of a batch, dispatch, metrics and progress included.
 """
 
 import argparse

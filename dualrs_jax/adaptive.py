@@ -26,8 +26,8 @@ from dualrs_jax import (
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.composition import CompositionRule
-from dualrs_jax.lanes import Device
 from dualrs_jax.scheduler import Example
+from dualrs_jax.vote_batches import Device
 
 _NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
 
@@ -78,7 +78,7 @@ def certify_images(
     n: The largest number of estimation votes of a stage.
     alpha: Failure probability for each image.
     certificate: The composition rule: `paper`, `minimum` or `agreement`.
-    chunk_size: Lanes per device and step.
+    chunk_size: VoteBatch per device and step.
     bounds: `planned` for the tightest bounds, which end at n, or `open_ended`
       for bounds to which votes can be added later, however often and for any
       reason (docs/sequential.md, section 8).
@@ -88,7 +88,7 @@ def certify_images(
     tolerance: With the goal 'full', stop where what n votes are likely to add
       is below this share of the radius.
     noise: The sampler of noisy images.
-    mesh: Spreads the lanes over its devices; all local ones by default. Over
+    mesh: Spreads the votes over its devices; all local ones by default. Over
       devices of several processes, all of them make the same call, on the
       same examples, and all get all certificates.
     before_step: Is called before each step of the devices. What it raises ends

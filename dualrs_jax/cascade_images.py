@@ -18,8 +18,8 @@ from dualrs_jax import (
 )
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import CascadeCertificate, Classifier
-from dualrs_jax.lanes import Device
 from dualrs_jax.scheduler import Example
+from dualrs_jax.vote_batches import Device
 
 
 def certify_cascade_images(
@@ -58,9 +58,9 @@ def certify_cascade_images(
     n0: The largest number of selection votes of a level.
     n: The largest number of estimation votes of a level.
     alpha: Failure probability for each image.
-    chunk_size: Lanes per device and step.
+    chunk_size: VoteBatch per device and step.
     noise: The sampler of noisy images.
-    mesh: Spreads the lanes over its devices; all local ones by default.
+    mesh: Spreads the votes over its devices; all local ones by default.
     before_step: Is called before each step of the devices. What it raises ends
       the iteration.
 

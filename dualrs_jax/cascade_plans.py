@@ -132,7 +132,7 @@ def certification(
     counts = yield Request(stage, noise.ESTIMATION, votes)
     image.estimation[stage] = np.asarray(counts)
     image.cast[stage][noise.ESTIMATION] = votes
-  return certificate_of_counts(*image.ballots(), plan)
+  return certificate_of_counts(*image.votes(), plan)
 
 
 class _Image(decisions.Pursuit):
@@ -140,7 +140,7 @@ class _Image(decisions.Pursuit):
 
   def choose(self) -> float:
     """Chooses level and class; returns the radius that they promise."""
-    counts, cast = self.ballots()
+    counts, cast = self.votes()
     likely = majorities.likely_z(counts.selection, cast.selection)
     plan = self._plan
     found = majorities.choose(likely, plan.sigmas, plan.enough)
@@ -165,7 +165,7 @@ class _Image(decisions.Pursuit):
     bound = decisions.read(self._plan.bounds, cast, failures, sure)
     return math.nextafter(self._plan.sigmas[level] * bound, -math.inf)
 
-  def ballots(self) -> tuple[Counts, Cast]:
+  def votes(self) -> tuple[Counts, Cast]:
     """The votes at all levels, and how many were cast."""
     levels = range(len(self._plan.sigmas))
     classes = len(next(iter(self.selection.values())))

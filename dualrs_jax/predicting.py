@@ -55,11 +55,11 @@ def predict_images(
     alpha: Failure probability for each image.
     certificate: The composition rule. With `agreement` the level need not be
       decided where the classifier answers the same at another.
-    chunk_size: Lanes per device and step.
+    chunk_size: VoteBatch per device and step.
     bounds: `lookups.deciding`, with early looks, or another, see
       `certify_images`.
     noise: The sampler of noisy images.
-    mesh: Spreads the lanes over its devices; all local ones by default.
+    mesh: Spreads the votes over its devices; all local ones by default.
     before_step: Is called before each step of the devices.
 
   Returns:

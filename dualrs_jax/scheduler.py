@@ -1,11 +1,11 @@
 """Many images under certification at once, the devices kept busy.
 
 Each image is a coroutine that asks for votes. A step of the device casts one
-fixed number of them (`lanes`). The host packs lanes, tallies their classes, and
-wakes the images whose counts are complete, while the device works on the next
-step. Lanes left over cast votes ahead of their turn: they count when the image
-asks for them, and not before. What a certification asks for and why is no
-concern of this module.
+fixed number of them (`vote_batches`). The host packs them, tallies their
+classes, and wakes the images whose counts are complete, while the device works
+on the next step. The rest of a step is votes ahead of their turn: they count
+when the image asks for them, and not before. What a certification asks for and
+why is no concern of this module.
 """
 
 import collections
@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from dualrs_jax import noise as noise_lib
 from dualrs_jax import validation, voting
 from dualrs_jax.decisions import Request, Votes
-from dualrs_jax.lanes import Device, Lanes
+from dualrs_jax.vote_batches import Device, VoteBatch
 
 #: An image and its number.
 Example = tuple[int, Float[Array | np.ndarray, '*image']]
@@ -168,7 +168,7 @@ class _Image:
 
   @property
   def missing(self) -> int:
-    """How many lanes the request still takes."""
+    """How many votes the request still takes."""
     return max(0, self.request.votes - self.tally.issued)
 
   def issue(self, looks_ahead: int, room: int) -> '_Segment | None':
@@ -205,7 +205,7 @@ class _Image:
 
 
 class _Segment(NamedTuple):
-  """Neighbouring lanes of a step: consecutive votes between two looks."""
+  """Neighbouring votes of a batch: consecutive votes between two looks."""
 
   image: _Image
   tally: _Tally
@@ -251,12 +251,12 @@ def certify(
     while len(under_way) < device.steps_ahead:
       network, demand = _busiest(active.values(), device)
       # Results that are on their way may fill the step with needed votes.
-      if demand < device.lanes[network] and under_way:
+      if demand < device.batch_sizes[network] and under_way:
         break
       before_step()
-      segments = _pack(active.values(), network, device.lanes[network])
-      lanes = _lanes(segments, device.lanes[network])
-      under_way.append((segments, device.cast(network, lanes)))
+      segments = _pack(active.values(), network, device.batch_sizes[network])
+      batch = _batch(segments, device.batch_sizes[network])
+      under_way.append((segments, device.cast(network, batch)))
     segments, classes = under_way.popleft()
     for image in _deliver(segments, np.asarray(classes)):
       if active.get(image.slot) is image:  # not decided while it waited
@@ -268,7 +268,7 @@ def certify(
 
 
 def _busiest(images: Iterable[_Image], device: Device) -> tuple[int, int]:
-  """The network that most lanes wait for, and how many these are."""
+  """The network that most votes wait for, and how many these are."""
   demand = [0] * len(device.widths)
   for image in images:
     demand[image.network] += image.missing
@@ -276,43 +276,43 @@ def _busiest(images: Iterable[_Image], device: Device) -> tuple[int, int]:
   return network, demand[network]
 
 
-def _pack(images: Iterable[_Image], network: int, lanes: int) -> list[_Segment]:
+def _pack(images: Iterable[_Image], network: int, votes: int) -> list[_Segment]:
   """Fills a step: with votes that are asked for, then with those ahead."""
   here = [image for image in images if image.network == network]
   segments = []
   for looks_ahead in range(max(len(image.tally.looks) for image in here)):
     for image in here:
-      while lanes and (segment := image.issue(looks_ahead, lanes)) is not None:
+      while votes and (segment := image.issue(looks_ahead, votes)) is not None:
         segments.append(segment)
-        lanes -= segment.count
-    if not lanes:
+        votes -= segment.count
+    if not votes:
       break
   return segments
 
 
-def _lanes(segments: Sequence[_Segment], lanes: int) -> Lanes:
-  """The lanes of a step; those left over cast votes that nobody counts."""
+def _batch(segments: Sequence[_Segment], votes: int) -> VoteBatch:
+  """The votes of a step; nobody counts those that are left over."""
   counts = np.array([segment.count for segment in segments])
-  counts[-1] += lanes - counts.sum()
+  counts[-1] += votes - counts.sum()
 
   def repeat(values, dtype):
     return np.repeat(np.array(values, dtype), counts)
 
-  votes = [
+  numbers = [
     segment.first + np.arange(n)
     for segment, n in zip(segments, counts, strict=True)
   ]
-  return Lanes(
+  return VoteBatch(
     slot=repeat([segment.image.slot for segment in segments], np.int32),
     index=repeat([segment.image.index for segment in segments], np.int32),
     split=repeat([segment.split for segment in segments], np.int32),
-    vote=np.concatenate(votes, dtype=np.int32),
+    vote=np.concatenate(numbers, dtype=np.int32),
     sigma=repeat([segment.sigma for segment in segments], np.float32),
   )
 
 
 def _deliver(
-  segments: Sequence[_Segment], classes: Int[np.ndarray, ' lanes']
+  segments: Sequence[_Segment], classes: Int[np.ndarray, ' votes']
 ) -> list[_Image]:
   """Tallies the votes of a step; returns the images they belong to."""
   start = 0

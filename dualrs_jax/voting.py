@@ -258,11 +258,11 @@ def _count_votes(
         noise=noise,
       )
       cast = cast_votes(classifier, noisy, jnp.broadcast_to(sigma, (chunk,)))
-      ballots = jax.nn.one_hot(cast, classes, dtype=bool) & valid
+      chosen = jax.nn.one_hot(cast, classes, dtype=bool) & valid
       estimates = ~selects & (votes < total)
       splits = jnp.stack([selects, estimates])
       return counts + jnp.sum(
-        splits[:, :, None] & ballots[None], axis=1, dtype=jnp.int32
+        splits[:, :, None] & chosen[None], axis=1, dtype=jnp.int32
       )
 
     start = jnp.zeros((2, classes), jnp.int32)

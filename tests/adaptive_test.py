@@ -18,12 +18,12 @@ from dualrs_jax import (
   adaptive,
   agreement,
   decisions,
-  lanes,
   lattice_noise,
   minimum,
   noise,
   paper,
   plans,
+  vote_batches,
   votes_mesh,
   voting,
 )
@@ -269,7 +269,7 @@ def test_nothing_is_compiled_twice(caplog):
       )
     )
     assert 'Compiling' not in caplog.text
-    lanes._store(jnp.zeros((2, 7)), np.int32(0), np.zeros(7, np.float32))
+    vote_batches._store(jnp.zeros((2, 7)), np.int32(0), np.zeros(7, np.float32))
     assert 'Compiling jit(_store)' in caplog.text
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compare_certificates, compared_rules
-from benchmarks.compared_votes import Ballot, Recording
+from benchmarks.compared_votes import RecordedImage, Recording
 from dualrs_jax import smoothing
 from dualrs_jax.distance_levels import DistanceLevel
 
@@ -16,17 +16,17 @@ GRID = (0.0, 0.25, 0.5)
 def found():
   """Nine images, the classifier surer at small levels."""
   rng = np.random.default_rng(0)
-  ballots = []
+  images = []
   for image in range(9):
     label = image % 3
     rows = [rng.choice(3, N0 + N, p=[0.9, 0.07, 0.03])]
     for chance in (0.99, 0.9, 0.4 + 0.05 * image, 0.9):
       wrong = rng.integers(0, 4, N0 + N)  # 3 is invalid
       rows.append(np.where(rng.random(N0 + N) < chance, label, wrong))
-    ballots.append(Ballot(label, 2.0 + image / 10, np.array(rows)))
+    images.append(RecordedImage(label, 2.0 + image / 10, np.array(rows)))
   level = DistanceLevel(0.5, 0.05, 2.4, 5)
   return Recording(
-    ballots, N0, N, (0.25, 0.5, 1.0), 0.5, 3, 100, level, (1e-5, 2e-5)
+    images, N0, N, (0.25, 0.5, 1.0), 0.5, 3, 100, level, (1e-5, 2e-5)
   )
 
 
@@ -39,9 +39,9 @@ def test_every_method_answers(found):
     for answer in answers:
       assert answer.radius >= 0
       assert (answer.predict >= 0) or not answer.radius
-  for image, ballot in enumerate(found.ballots):
+  for image, recorded in enumerate(found.images):
     plain = smoothing.certificate_of_counts(
-      found.counts(ballot, 2), 0.5, n=N, alpha=ALPHA
+      found.counts(recorded, 2), 0.5, n=N, alpha=ALPHA
     )
     assert by_name['level 0.5'][image].radius == plain.radius
     published = by_name['dual, `paper`'][image]
@@ -54,21 +54,21 @@ def test_every_method_answers(found):
 
 
 def test_votes_are_split_as_they_were_cast(found):
-  ballot = found.ballots[0]
-  counts = found.counts(ballot, 1)
+  recorded = found.images[0]
+  counts = found.counts(recorded, 1)
   assert counts.selection.sum() <= N0
   assert counts.estimation.sum() <= N
-  assert counts.selection[0] == np.sum(ballot.votes[1][:N0] == 0)
-  assert found.levels(ballot).estimation.shape == (3, 3)
+  assert counts.selection[0] == np.sum(recorded.votes[1][:N0] == 0)
+  assert found.levels(recorded).estimation.shape == (3, 3)
 
 
 def test_costs(found):
-  ballot = found.ballots[0]
-  answer = compared_rules.cascade(found, ballot, ALPHA, GRID)
+  recorded = found.images[0]
+  answer = compared_rules.cascade(found, recorded, ALPHA, GRID)
   assert answer.classifier in [3 * N0 + visited * N for visited in (1, 2, 3)]
   assert answer.estimator == 0
   assert sum(answer.adaptive) <= answer.classifier
-  lone = compared_rules.single(found, ballot, ALPHA, GRID, level=0)
+  lone = compared_rules.single(found, recorded, ALPHA, GRID, level=0)
   assert 0 < lone.adaptive[0] < N0 + N
   assert lone.adaptive[1] == 0
 

@@ -22,7 +22,7 @@ PROGRAM = """
 import json, os, sys
 import jax, jax.numpy as jnp, numpy as np
 import dualrs_jax as drs
-from dualrs_jax import compilers, lanes, voting
+from dualrs_jax import compilers, vote_batches, voting
 
 device = jax.devices()[0]
 known = compilers.canary(device, {})
@@ -48,15 +48,16 @@ image, key = np.full(3, 0.5, np.float32), jax.random.key(0)
 votes = {'n0': 100, 'n': 39_900, 'alpha': 0.001, 'chunk_size': 40_000}
 found = [drs.certify(f, image, 0.2, key, **votes) for f in (classifier, exact)]
 result['counts'] = [f.counts.estimation.tolist() for f in found]
-step = lanes.Lanes(
+step = vote_batches.VoteBatch(
   *(np.zeros(40_000, np.int32),) * 3,
   vote=np.arange(40_000, dtype=np.int32),
   sigma=np.full(40_000, 0.2, np.float32),
 )
 mesh = drs.votes_mesh([device])
 classes = [
-  lanes.Device([(voting.as_pytree(f), 2)], image, key, drs.gaussian, mesh,
-               40_000).cast(0, step)
+  vote_batches.Device(
+    [(voting.as_pytree(f), 2)], image, key, drs.gaussian, mesh, 40_000
+  ).cast(0, step)
   for f in (classifier, exact)
 ]
 result['moved'] = int(np.sum(np.asarray(classes[0]) != np.asarray(classes[1])))

@@ -297,10 +297,10 @@ def test_control_estimation_inside_the_pilot_of_another_stage():
 def test_control_fixed_bound_at_a_stopping_time():
   """Looking at 40, 60, 80 and 100 votes, and stopping when it certifies."""
   generator = np.random.default_rng(12)
-  ballots = generator.random((TRIALS, N)) < 0.5
+  throws = generator.random((TRIALS, N)) < 0.5
   wrong = np.zeros(TRIALS, bool)
   for n in (40, 60, 80, 100):
-    votes = two_way(ballots[:, :n].sum(axis=1), n)
+    votes = two_way(throws[:, :n].sum(axis=1), n)
     found = smoothing.certificate_of_counts(
       decided(votes), 1.0, n=n, alpha=ALPHA
     )

@@ -19,12 +19,12 @@ from dualrs_jax import (
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
 from dualrs_jax.decisions import ESTIMATOR
-from tests.ballots import (
+from tests.random_votes import (
   GRID,
   LEVELS,
   RULES,
   make_plan,
-  random_ballots,
+  random_counts,
 )
 
 
@@ -43,9 +43,9 @@ def test_the_planner_knows_what_is_certified(rule, levels):
   plan = make_plan(rule, 'full', sigmas=LEVELS[:levels], level_sigma=0.7)
   positive = 0
   for _ in range(100):
-    ballots = random_ballots(generator, plan)
-    found = plans.certificate_of_counts(*ballots, plan)
-    of_estimator, of_levels, estimator_cast, level_cast = ballots
+    drawn = random_counts(generator, plan)
+    found = plans.certificate_of_counts(*drawn, plan)
+    of_estimator, of_levels, estimator_cast, level_cast = drawn
     image = decisions._Image(plan)
     image.level = found.sigma_index
     image.label = int(np.argmax(of_levels.selection[image.level]))

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 import dualrs_jax as drs
-from dualrs_jax import compilers, denoising, diffusion, host, lanes, voting
+from dualrs_jax import (
+  compilers,
+  denoising,
+  diffusion,
+  host,
+  vote_batches,
+  voting,
+)
 from tests import oracles
 
 SIGMAS = (0.03, 0.06, 0.12)
@@ -166,7 +173,7 @@ def test_devices_share_the_copies_each_in_its_own_thread():
 def test_a_step_of_a_host_is_drawn_before_the_one_before_is_cast():
   """So that a device draws noise while the host computes."""
   order = []
-  draw = lanes._draw
+  draw = vote_batches._draw
 
   def model(images, sigma):
     order.append('cast')
@@ -174,7 +181,9 @@ def test_a_step_of_a_host_is_drawn_before_the_one_before_is_cast():
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(
-      lanes, '_draw', lambda *a, **o: (order.append('draw'), draw(*a, **o))[1]
+      vote_batches,
+      '_draw',
+      lambda *a, **o: (order.append('draw'), draw(*a, **o))[1],
     )
     examples = enumerate(np.concatenate([IMAGES] * 4))
     options = BOTH | {'goal': 'full'}

@@ -5,7 +5,7 @@ import pytest
 
 from dualrs_jax import ABSTAIN, decisions, lookups, mixture, noise, plans
 from dualrs_jax.composition import agreement, minimum
-from tests.ballots import GRID, LEVELS, RULES, make_plan, random_ballots
+from tests.random_votes import GRID, LEVELS, RULES, make_plan, random_counts
 
 OPEN = {'bounds': lookups.open_ended}
 
@@ -61,13 +61,11 @@ def test_open_bounds_certify_less_than_planned_ones_at_their_end(rule):
   plan = make_plan(rule, 'full')
   positive = 0
   for _ in range(60):
-    ballots = random_ballots(generator, plan)
-    planned = plans.certificate_of_counts(*ballots, plan)
-    found = plans.certificate_of_counts(
-      *ballots, make_plan(rule, 'full', **OPEN)
-    )
+    drawn = random_counts(generator, plan)
+    planned = plans.certificate_of_counts(*drawn, plan)
+    found = plans.certificate_of_counts(*drawn, make_plan(rule, 'full', **OPEN))
     positive += found.radius > 0
-    cast = [ballots[2].estimation, *ballots[3].estimation]
+    cast = [drawn[2].estimation, *drawn[3].estimation]
     if set(cast) == {plan.n}:
       assert found.radius <= planned.radius
   assert 5 < positive < 55

@@ -11,10 +11,10 @@ from PIL import Image
 from dualrs_jax import checkpoints, data
 from dualrs_jax.data import splits
 from dualrs_jax.evaluation import (
-  asked,
   certify_dataset,
   certify_source,
   file_names,
+  run_settings,
   summary,
 )
 from dualrs_jax.evaluation import report as report_lib
@@ -139,11 +139,11 @@ def test_many_classes_are_not_in_the_table(patterns, tmp_path):
 def test_a_subset_of_few_classes_is_told(caplog):
   source = data.load('digits', 'test')
   order = np.argsort(source.labels, kind='stable')
-  asked.warn_of_classes(source.take(order), np.arange(0, 500, 10))
-  asked.warn_of_classes(source.take(order), np.arange(3))
+  run_settings.warn_of_classes(source.take(order), np.arange(0, 500, 10))
+  run_settings.warn_of_classes(source.take(order), np.arange(3))
   assert not caplog.records
   with caplog.at_level(logging.WARNING):
-    asked.warn_of_classes(source.take(order), np.arange(60))
+    run_settings.warn_of_classes(source.take(order), np.arange(60))
   assert 'the 60 images asked for are of 2 of the 10 classes' in caplog.text
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from configs import own
 from dualrs_jax import data, named
 from dualrs_jax.data import splits
-from dualrs_jax.evaluation import asked, certify_dataset, report
+from dualrs_jax.evaluation import certify_dataset, report, run_settings
 from dualrs_jax.programs import train
 from dualrs_jax.runtime import settings
 from dualrs_jax.runtime.processes import Place
@@ -104,8 +104,8 @@ def test_from_functions_to_rows(config, tmp_path):
   for protocol in ('adaptive', 'fixed'):
     config.certify.protocol = protocol
     rows = certify_dataset.certify_dataset(config, workdir)
-    [run] = asked.runs(config)
-    folder = workdir / 'certify' / asked.label(config, run)
+    [run] = run_settings.runs(config)
+    folder = workdir / 'certify' / run_settings.label(config, run)
     found = json.loads((folder / 'settings.json').read_text())
     assert len(rows) == 3
     assert found['model']['classifier']['functions'] == [

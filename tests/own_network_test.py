@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from dualrs_jax.evaluation import asked, certify_dataset
+from dualrs_jax.evaluation import certify_dataset, run_settings
 from dualrs_jax.runtime import settings
 from dualrs_jax.training import claim, loop
 from dualrs_jax.verify import verify
@@ -47,19 +47,19 @@ def config(file):
 
 
 def test_rows_of_two_versions_of_a_network_are_kept_apart(config, file):
-  [before] = asked.runs(config)
+  [before] = run_settings.runs(config)
   assert before['model']['classifier'] == {'name': 'net.py:Net', 'width': 6}
   assert {*before['sources']} == {'classifier', 'estimator'}
   file.write_text(NET + '# changed')
-  [after] = asked.runs(config)
+  [after] = run_settings.runs(config)
   different = {name for name, _ in settings.differences(before, after)}
   assert different == {'sources.classifier', 'sources.estimator'}
   config.certify.smoothing = 'single'
-  assert {*asked.runs(config)[0]['sources']} == {'classifier'}
+  assert {*run_settings.runs(config)[0]['sources']} == {'classifier'}
 
 
 def test_networks_of_the_library_have_no_source_of_their_own():
-  assert 'sources' not in asked.runs(tiny.get_config())[0]
+  assert 'sources' not in run_settings.runs(tiny.get_config())[0]
 
 
 def test_a_training_goes_on_and_tells_that_the_source_changed(tmp_path, caplog):

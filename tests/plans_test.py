@@ -12,12 +12,12 @@ import pytest
 from dualrs_jax import ABSTAIN, Counts, lookups, plans, sequential
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
-from tests.ballots import (
+from tests.random_votes import (
   GRID,
   LEVELS,
   RULES,
   make_plan,
-  random_ballots,
+  random_counts,
 )
 
 
@@ -28,9 +28,9 @@ def _own_cache(tmp_path_factory):
     yield
 
 
-def reference(plan, rule, alpha, share, ballots):
+def reference(plan, rule, alpha, share, drawn):
   """R, the smallest A_k, B_i, the level i and the class y, as defined."""
-  of_estimator, of_levels, estimator_cast, level_cast = ballots
+  of_estimator, of_levels, estimator_cast, level_cast = drawn
   looks = sequential.default_looks(plan.n)
 
   def bound(part, failures, cast):
@@ -86,9 +86,9 @@ def test_certificates_are_their_definition(rule, levels):
   grid = make_plan(rule, 'grid', GRID, **options)
   certified, without_majority = [], 0
   for row in range(120):
-    ballots = random_ballots(generator, full, classes=1 + row % 4)
-    *radii, level, label = reference(full, rule, 0.01, 0.75, ballots)
-    found = plans.certificate_of_counts(*ballots, full)
+    drawn = random_counts(generator, full, classes=1 + row % 4)
+    *radii, level, label = reference(full, rule, 0.01, 0.75, drawn)
+    found = plans.certificate_of_counts(*drawn, full)
     assert found.sigma_index == level
     assert found.prediction == (label if radii[0] > 0 else ABSTAIN)
     stages = (found.radius, found.estimator_radius, found.classifier_radius)
@@ -96,12 +96,12 @@ def test_certificates_are_their_definition(rule, levels):
       assert own <= expected
       assert own == pytest.approx(expected, rel=1e-12)
     certified.append(found.radius > 0)
-    wins, cast = ballots[1].estimation[level, label], ballots[3].estimation
+    wins, cast = drawn[1].estimation[level, label], drawn[3].estimation
     without_majority += found.classifier_radius > 0 and 2 * wins < cast[level]
 
-    radius, *_ = reference(grid, rule, 0.01, 0.5, ballots)
+    radius, *_ = reference(grid, rule, 0.01, 0.5, drawn)
     passed = [r for r in GRID if radius > 0 and r <= radius]
-    found = plans.certificate_of_counts(*ballots, grid)
+    found = plans.certificate_of_counts(*drawn, grid)
     assert found.prediction == (label if passed else ABSTAIN)
     assert found.radius == (passed[-1] if passed else 0)
   assert 0.1 < np.mean(certified) < 0.9
@@ -128,11 +128,11 @@ def test_invalid_votes_count_for_every_competitor():
 
 
 def test_votes_between_looks_are_no_certificate():
-  ballots = random_ballots(np.random.default_rng(0), make_plan(paper, 'full'))
-  moved = ballots[2]._replace(estimation=150)
+  drawn = random_counts(np.random.default_rng(0), make_plan(paper, 'full'))
+  moved = drawn[2]._replace(estimation=150)
   with pytest.raises(ValueError, match='150 votes are not one of the looks'):
     plans.certificate_of_counts(
-      *ballots[:2], moved, ballots[3], make_plan(paper, 'full')
+      *drawn[:2], moved, drawn[3], make_plan(paper, 'full')
     )
 
 

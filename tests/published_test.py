@@ -11,10 +11,10 @@ from flax import nnx
 from configs import cifar10, imagenet
 from dualrs_jax import checkpoints, models, sharding
 from dualrs_jax.evaluation import (
-  asked,
   certify_dataset,
   certify_source,
   records,
+  run_settings,
 )
 from dualrs_jax.pretrained import converted
 from dualrs_jax.programs import train
@@ -165,7 +165,7 @@ def certify_otherwise(config, workdir, variant):
     other = config.copy_and_resolve_references()
     other.certify.update(count=1, **changed)
     [row] = certify_dataset.certify_dataset(other, workdir)
-    label = asked.label(other, asked.runs(other)[0])
+    label = run_settings.label(other, run_settings.runs(other)[0])
     path = workdir / certify_source.FOLDER / label / 'settings.json'
     found = settings.read(path)
     assert found['noise'] == changed.get('noise', 'lattice')

@@ -14,7 +14,7 @@ from PIL import Image
 
 import dualrs_jax
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import records, tsv, verdicts
+from dualrs_jax.evaluation import methods, records, tsv
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
@@ -168,8 +168,8 @@ def test_the_picture_is_drawn_from_rows(tmp_path):
     estimator = Counts(votes.selection[0], votes.estimation[0])
     levels = len(own['sigmas'])
     classifier = Counts(votes.selection[:levels], votes.estimation[:levels])
-    ballots = verdicts.fixed_ballots(estimator, classifier, own)
-    row = records.of_votes(ballots, own, idx=0, label=0, time=1.0)
+    votes = methods.fixed_votes(estimator, classifier, own)
+    row = records.of_votes(votes, own, idx=0, label=0, time=1.0)
     assert row.radius > 0
     folder = tmp_path / 'certify' / name
     folder.mkdir(parents=True)

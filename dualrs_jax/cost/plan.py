@@ -15,7 +15,7 @@ from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.data import cifar10, digits, imagenet
-from dualrs_jax.evaluation import asked, refused
+from dualrs_jax.evaluation import refused, run_settings
 from dualrs_jax.training import checks, recipe
 
 #: Votes per validation image on an estimator in training, as in its loop.
@@ -126,7 +126,7 @@ def _images(config: Any) -> Images:
     classes = sources['train'].num_classes
   options = config.certify
   checks.choice('certify.split', options.split, published)
-  chosen = asked.subset(
+  chosen = run_settings.subset(
     published[options.split],
     start=options.start,
     stride=options.stride,

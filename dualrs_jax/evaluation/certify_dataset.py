@@ -16,15 +16,15 @@ from dualrs_jax.checkpoints import origin
 from dualrs_jax.data import Source
 from dualrs_jax.denoising import Denoiser
 from dualrs_jax.evaluation import (
-  asked,
   certify_source,
   distances,
   marks,
+  methods,
   preparation,
   refused,
   report,
+  run_settings,
   seeds,
-  verdicts,
   workers,
 )
 from dualrs_jax.evaluation.records import Record
@@ -139,11 +139,11 @@ def prepare(
   """
   refused.check(config, place)
   source = load_source(config) if source is None else source
-  positions = asked.positions(config, source)
+  positions = run_settings.positions(config, source)
   options, runs = config.certify, []
   training = load_training(config)
   mesh = sharding.votes_mesh(_devices(config))
-  for run in asked.runs(config):
+  for run in run_settings.runs(config):
     try:
       if training is not None:
         distances.check(run, training)
@@ -176,23 +176,23 @@ def _certify(
 ) -> list[Record]:
   """Certifies, under options that have been checked."""
   options = config.certify
-  wanted = asked.runs(config)
+  wanted = run_settings.runs(config)
   _claimed(config, workdir)
   source, positions = prepared.source, prepared.positions
   estimator, classifier = load_networks(config, workdir, source)
   seed = options.seed
   folder = workdir / certify_source.FOLDER
   if seed == -1:
-    labels = [asked.label(config, run) for run in wanted]
+    labels = [run_settings.label(config, run) for run in wanted]
     try:
       seed = seeds.drawn(folder, labels)
     except settings.SettingsMismatch as error:
       raise _with_advice(error) from error
   if place.first:
-    asked.warn_of_radius_cap(config, prepared.runs[0])
-    asked.warn_of_classes(source, positions)
+    run_settings.warn_of_radius_cap(config, prepared.runs[0])
+    run_settings.warn_of_classes(source, positions)
   rows = []
-  for run in asked.runs(config):
+  for run in run_settings.runs(config):
     if 'expert' in run and isinstance(classifier, tuple):
       expert = classifier[run['expert']]
     else:
@@ -202,12 +202,12 @@ def _certify(
         estimator,
         expert,
         source,
-        folder / asked.label(config, run),
+        folder / run_settings.label(config, run),
         settings=run,
         seed=seed,
         chunk_size=options.chunk_size,
         positions=positions,
-        report_radii=asked.shown_radii(config),
+        report_radii=run_settings.shown_radii(config),
         devices=_devices(config),
         place=Place() if options.spread == 'votes' else place,
         training=prepared.training,
@@ -242,16 +242,16 @@ def merge_dataset(
   """
   refused.check(config, Place())
   source = load_source(config)
-  images = source.indices[asked.positions(config, source)].tolist()
+  images = source.indices[run_settings.positions(config, source)].tolist()
   missing, folder = {}, folders.expand(workdir) / certify_source.FOLDER
-  for run in asked.runs(config):
-    name = asked.label(config, run)
+  for run in run_settings.runs(config):
+    name = run_settings.label(config, run)
     path = folder / name / certify_source.SETTINGS
     missing[name] = images
     if path.exists() or workers.hold_rows(path.parent):
       try:
         recorded = marks.read(path.parent)
-        settings.verify(path, verdicts.identity(run))
+        settings.verify(path, methods.identity(run))
       except settings.SettingsMismatch as error:
         raise _with_advice(error) from error
       missing[name] = workers.merge(
@@ -290,7 +290,7 @@ def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
   """
   return report.report(
     workdir,
-    [asked.label(config, run) for run in asked.runs(config)],
+    [run_settings.label(config, run) for run in run_settings.runs(config)],
     radii=config.certify.radii,
     source=load_source(config),
   )
@@ -307,7 +307,7 @@ def load_networks(
   model = config.model
   denoiser = networks.denoiser(model.denoiser.to_dict())
   stage = stages.origin(
-    asked.classifier_stage(config),
+    run_settings.classifier_stage(config),
     classifier_steps=config.classifier.steps,
     finetune_steps=config.finetune.steps,
   )
@@ -320,7 +320,7 @@ def load_networks(
   if config.certify.smoothing != 'dual':
     return None, classifier
   estimator = load(
-    asked.estimator_stage(config),
+    run_settings.estimator_stage(config),
     model.estimator.to_dict(),
     num_classes=len(config.sigmas),
   )

@@ -18,21 +18,21 @@ from dualrs_jax import compilers, folders, host, sharding, voting
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
-  casting,
   continuing,
   distances,
   file_names,
   marks,
   memory,
+  methods,
   preparation,
   records,
+  sampling,
   tsv,
-  verdicts,
   workers,
 )
-from dualrs_jax.evaluation.casting import Booth
 from dualrs_jax.evaluation.progress import Progress
 from dualrs_jax.evaluation.records import Record
+from dualrs_jax.evaluation.sampling import SmoothedNetworks
 from dualrs_jax.runtime import environment, preemption, processes, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
@@ -78,7 +78,7 @@ def certify_source(
     classifier: The base classifier, or one expert per level as a tuple.
     source: The images.
     directory: Where the rows and the settings of this run are.
-    settings: What identifies the run: the statistics that `verdicts.verdict`
+    settings: What identifies the run: the statistics that `methods.result`
       names, `noise`, and anything else worth comparing. This function adds the
       alpha that the noise takes, the number of classes, fingerprints of the
       networks and of the source, the environment, the chunk and the seed,
@@ -134,15 +134,17 @@ def certify_source(
   path = directory / SETTINGS
   chunk_size = chunk_size or _recorded_chunk_size(path)
   estimator, classifier = _everywhere((estimator, classifier), mesh)
-  booth = Booth(estimator, classifier, prepared.noise, chunk_size or 1, mesh)
+  smoothed = SmoothedNetworks(
+    estimator, classifier, prepared.noise, chunk_size or 1, mesh
+  )
   example = np.asarray(to_unit(source.gather(positions[:1])[0])[0])
-  casting.check_networks(booth, example, settings)
+  sampling.check_networks(smoothed, example, settings)
   chosen = {}
   if not chunk_size:
-    chosen['chunk_size'] = memory.choose_chunk_size(booth, example, settings)
-    booth = booth._replace(**chosen)
-  complete = _identity(booth, example, settings, source, seed)
-  identity = verdicts.identity(complete)
+    chosen['chunk_size'] = memory.choose_chunk_size(smoothed, example, settings)
+    smoothed = smoothed._replace(**chosen)
+  complete = _identity(smoothed, example, settings, source, seed)
+  identity = methods.identity(complete)
   asked = {n: v for n, v in complete.items() if n not in identity}
   identity = {n: v for n, v in identity.items() if n not in chosen}
   mark = {settings_lib.FINGERPRINT: marks.of(identity | chosen)}
@@ -153,7 +155,7 @@ def certify_source(
     marks.check(settings_lib.read(path), path)
   else:
     workers.check_adoption(directory, identity | chosen | asked | mark)
-  casting.check_independence(_here(booth), example, settings)
+  sampling.check_independence(_here(smoothed), example, settings)
   indices = source.indices[positions].tolist()
   asked |= {'images': len(indices), 'asked': ' '.join(map(str, indices))}
   claimed = settings_lib.claim(
@@ -161,9 +163,9 @@ def certify_source(
   )
   marks.check(claimed, path)
   claimed |= asked
-  if claimed['chunk_size'] != booth.chunk_size:  # another process was faster
-    booth = booth._replace(chunk_size=claimed['chunk_size'])
-    casting.check_independence(_here(booth), example, settings)
+  if claimed['chunk_size'] != smoothed.chunk_size:  # another process was faster
+    smoothed = smoothed._replace(chunk_size=claimed['chunk_size'])
+    sampling.check_independence(_here(smoothed), example, settings)
   together = mesh.is_multi_process
   with contextlib.ExitStack() as opened:
     shard = None
@@ -200,7 +202,7 @@ def certify_source(
     if training is not None:
       levels = distances.measure(source, positions[todo], training, claimed)
     for row in _certify(
-      booth, source, positions[todo], claimed, before_step, begun, levels
+      smoothed, source, positions[todo], claimed, before_step, begun, levels
     ):
       if row.idx in rows:
         row = row._replace(time=row.time + rows[row.idx].time)
@@ -241,33 +243,35 @@ def _everywhere(networks: Any, mesh: Mesh) -> Any:
   return structure.unflatten([placed[id(leaf)] for leaf in leaves])
 
 
-def _here(booth: Booth) -> Booth:
-  """A booth on the devices of this process, for what it does by itself."""
-  if not booth.mesh.is_multi_process:
-    return booth
-  mesh = sharding.votes_mesh(booth.mesh.local_devices)
-  networks = booth.estimator, booth.classifier
+def _here(smoothed: SmoothedNetworks) -> SmoothedNetworks:
+  """A smoothed on the devices of this process, for what it does by itself."""
+  if not smoothed.mesh.is_multi_process:
+    return smoothed
+  mesh = sharding.votes_mesh(smoothed.mesh.local_devices)
+  networks = smoothed.estimator, smoothed.classifier
   estimator, classifier = sharding.on_local_devices(networks, mesh)
-  return booth._replace(estimator=estimator, classifier=classifier, mesh=mesh)
+  return smoothed._replace(
+    estimator=estimator, classifier=classifier, mesh=mesh
+  )
 
 
 def _identity(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   example: Float[np.ndarray, '*image'],
   settings: Mapping[str, Any],
   source: Source,
   seed: int,
 ) -> dict[str, Any]:
   """What the results depend on."""
-  estimator, classifier = booth.estimator, booth.classifier
+  estimator, classifier = smoothed.estimator, smoothed.classifier
   precision = jax.config.jax_default_matmul_precision  # pyright: ignore
-  device = booth.mesh.local_devices[0]
+  device = smoothed.mesh.local_devices[0]
   hosts = [each.where for each in host.parts((estimator, classifier))]
   return {
     **settings,
     'seed': seed,
     'num_classes': voting.num_classes(
-      casting.experts(classifier)[0], example, batch=booth.chunk_size
+      sampling.experts(classifier)[0], example, batch=smoothed.chunk_size
     ),
     'weights': {
       'classifier': fingerprint(classifier),
@@ -279,7 +283,7 @@ def _identity(
     # What published data sets do not have, so that runs of theirs can go on.
     **({'class_names': [*source.class_names]} if source.class_names else {}),
     **({'provenance': source.provenance} if source.provenance else {}),
-    'chunk_size': booth.chunk_size,
+    'chunk_size': smoothed.chunk_size,
     'dtype': str(example.dtype),
     'matmul_precision': precision,
     'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
@@ -291,7 +295,7 @@ def _identity(
 
 
 def _certify(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   source: Source,
   positions: Int[np.ndarray, ' images'],
   settings: Mapping[str, Any],
@@ -309,8 +313,8 @@ def _certify(
   )
   key = jax.random.key(settings['seed'])
   before = time.monotonic()
-  for idx, ballots in casting.cast(
-    booth,
+  for idx, votes in sampling.cast(
+    smoothed,
     _examples(source, positions),
     settings,
     key,
@@ -320,7 +324,7 @@ def _certify(
   ):
     now = time.monotonic()
     yield records.of_votes(
-      ballots, settings, idx=idx, label=labels[idx], time=now - before
+      votes, settings, idx=idx, label=labels[idx], time=now - before
     )
     before = now
 

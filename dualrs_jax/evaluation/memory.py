@@ -18,9 +18,9 @@ import numpy as np
 from jax.sharding import Mesh, SingleDeviceSharding
 from jaxtyping import Float
 
-from dualrs_jax import compilers, lanes, sharding
-from dualrs_jax.evaluation import casting
-from dualrs_jax.evaluation.casting import Booth
+from dualrs_jax import compilers, sharding, vote_batches
+from dualrs_jax.evaluation import sampling
+from dualrs_jax.evaluation.sampling import SmoothedNetworks
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +43,17 @@ _BUFFERS = 4
 
 
 def choose_chunk_size(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   example: Float[np.ndarray, '*image'],
   settings: Mapping[str, Any],
 ) -> int:
-  """The chunk size that the devices of a booth have the memory for.
+  """The chunk size that the devices of a smoothed have the memory for.
 
   Args:
-    booth: With what votes are cast; its networks are on its devices already,
+    smoothed: With what votes are cast; its networks are on its devices already,
       and its `chunk_size` is not looked at.
     example: An image of the run.
-    settings: Those of the run, see `casting.cast`.
+    settings: Those of the run, see `sampling.cast`.
 
   Returns:
     Noisy copies per device and forward pass: a power of two, or as many as an
@@ -62,12 +62,12 @@ def choose_chunk_size(
   Raises:
     ValueError: If the memory does not even hold one copy at a time.
   """
-  devices = booth.mesh.local_devices
+  devices = smoothed.mesh.local_devices
   most = _MOST_ON_CPU if devices[0].platform == 'cpu' else _MOST
   if settings['goal'] is None:
     most = min(most, (settings['n0'] or 0) + settings['n'])
-  need = functools.partial(needed, booth, example, settings)
-  found = available(devices, _weights(booth))
+  need = functools.partial(needed, smoothed, example, settings)
+  found = available(devices, _weights(smoothed))
   chunk_size = largest_chunk(need, memory=found, most=most)
   logger.info(
     'chunk_size = %d is chosen for the %d bytes that may be used on %s',
@@ -139,7 +139,7 @@ def largest_chunk(
 
 
 def needed(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   example: Float[np.ndarray, '*image'],
   settings: Mapping[str, Any],
   chunk_size: int,
@@ -147,10 +147,10 @@ def needed(
   """Bytes that casting votes takes on each device, all weights included.
 
   Args:
-    booth: With what; of its networks and its noise, shapes are enough
+    smoothed: With what; of its networks and its noise, shapes are enough
       (`jax.ShapeDtypeStruct`). Its `chunk_size` is not looked at.
     example: An image of the run.
-    settings: Those of the run, see `casting.cast`.
+    settings: Those of the run, see `sampling.cast`.
     chunk_size: Noisy copies per device and forward pass.
 
   Returns:
@@ -158,18 +158,18 @@ def needed(
     the programs works in; and images. Infinite where a compiler refuses for
     lack of memory, at more than one copy at a time.
   """
-  booth = booth._replace(chunk_size=chunk_size)
-  images = _images(booth.mesh, settings, chunk_size)
+  smoothed = smoothed._replace(chunk_size=chunk_size)
+  images = _images(smoothed.mesh, settings, chunk_size)
   try:
     with compilers.guarded():  # nothing runs
-      programs = _programs(booth, example, settings)
-    options = compilers.options(booth.mesh.local_devices[0])
+      programs = _programs(smoothed, example, settings)
+    options = compilers.options(smoothed.mesh.local_devices[0])
     working = max(_working(program, options) for program in programs)
   except jax.errors.JaxRuntimeError as error:
     if chunk_size > 1 and 'RESOURCE_EXHAUSTED' in str(error):
       return math.inf
     raise
-  return _weights(booth) + working + images * 4 * example.size
+  return _weights(smoothed) + working + images * 4 * example.size
 
 
 def check_images(
@@ -207,16 +207,16 @@ def _images(mesh: Mesh, settings: Mapping[str, Any], chunk_size: int) -> int:
 
 def _slots(mesh: Mesh, chunk_size: int) -> int:
   """How many images the buffer of adaptive certification holds, at most."""
-  return lanes.slots(chunk_size * sharding.votes_devices(mesh))
+  return vote_batches.slots(chunk_size * sharding.votes_devices(mesh))
 
 
 def _programs(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   example: Float[np.ndarray, '*image'],
   settings: Mapping[str, Any],
 ) -> list[jax.stages.Lowered]:
   """The programs that cast votes on one of the devices, to be compiled."""
-  device = booth.mesh.local_devices[0]
+  device = smoothed.mesh.local_devices[0]
   there = SingleDeviceSharding(device)
 
   def shapes(tree):
@@ -226,30 +226,32 @@ def _programs(
     )
 
   estimator, classifier, sampler, image, key = shapes(
-    (*booth[:3], example, jax.eval_shape(lambda: jax.random.key(0)))
+    (*smoothed[:3], example, jax.eval_shape(lambda: jax.random.key(0)))
   )
   if settings['goal'] is None:
     alone = sharding.votes_mesh([device])
 
     def fixed(estimator, classifier, sampler, image, key):
-      here = Booth(estimator, classifier, sampler, booth.chunk_size, alone)
-      return casting.cast_fixed(here, settings, image, key)
+      here = SmoothedNetworks(
+        estimator, classifier, sampler, smoothed.chunk_size, alone
+      )
+      return sampling.cast_fixed(here, settings, image, key)
 
     arguments = estimator, classifier, sampler, image, key
     return [jax.jit(fixed).lower(*arguments)]
   images = np.broadcast_to(
-    example, (_slots(booth.mesh, booth.chunk_size), *example.shape)
+    example, (_slots(smoothed.mesh, smoothed.chunk_size), *example.shape)
   )
-  whole = np.zeros(booth.chunk_size, np.int32)
-  sigma = np.zeros(booth.chunk_size, np.float32)
-  step = lanes.Lanes(whole, whole, whole, whole, sigma)
+  whole = np.zeros(smoothed.chunk_size, np.int32)
+  sigma = np.zeros(smoothed.chunk_size, np.float32)
+  step = vote_batches.VoteBatch(whole, whole, whole, whole, sigma)
   images, step = shapes((images, step))
   networks = [
-    *casting.experts(classifier),
+    *sampling.experts(classifier),
     *([] if estimator is None else [estimator]),
   ]
   programs = [
-    jax.jit(lanes.cast_lanes).lower(network, images, key, sampler, step)
+    jax.jit(vote_batches.cast_batch).lower(network, images, key, sampler, step)
     for network in networks
   ]
   # Experts of one architecture are one program.
@@ -272,8 +274,10 @@ def _working(lowered: Any, options: Mapping[str, str]) -> int:
   )
 
 
-def _weights(booth: Booth) -> int:
+def _weights(smoothed: SmoothedNetworks) -> int:
   """Bytes of networks and noise on each device; a shared array counts once."""
-  leaves = jax.tree.leaves((booth.estimator, booth.classifier, booth.noise))
+  leaves = jax.tree.leaves(
+    (smoothed.estimator, smoothed.classifier, smoothed.noise)
+  )
   shared = {id(leaf): leaf for leaf in leaves}
   return sum(leaf.size * leaf.dtype.itemsize for leaf in shared.values())

@@ -19,13 +19,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dualrs_jax import (
   compilers,
   confidence,
-  lanes,
   smoothing,
   validation,
+  vote_batches,
   voting,
 )
-from dualrs_jax.evaluation import casting, memory, verdicts
-from dualrs_jax.evaluation.casting import Booth
+from dualrs_jax.evaluation import memory, methods, sampling
+from dualrs_jax.evaluation.sampling import SmoothedNetworks
 from dualrs_jax.plans import NeverCertifies
 from dualrs_jax.runtime import settings as settings_lib
 
@@ -55,7 +55,7 @@ def prepare(
   """Makes noise, bounds and key of a run; its tables are then in memory.
 
   Args:
-    settings: Those of the run, see `verdicts.verdict`, without `noise_alpha`.
+    settings: Those of the run, see `methods.result`, without `noise_alpha`.
     image_shape: The shape of its images.
     seed: Of all noise.
     chunk_size: Noisy copies per device and forward pass; 0 if it is not known.
@@ -70,11 +70,11 @@ def prepare(
   validation.check_levels(
     settings['sigmas'], settings['estimator_sigma'] or settings['sigmas'][0]
   )
-  sampler = casting.make_noise(settings)
+  sampler = sampling.make_noise(settings)
   blank = np.zeros(image_shape, np.float32)
-  voting.check_noise(sampler, blank, casting.levels(settings))
+  voting.check_noise(sampler, blank, sampling.levels(settings))
   _check_numbers(settings)
-  taken = casting.noise_alpha(sampler, settings, math.prod(image_shape))
+  taken = sampling.noise_alpha(sampler, settings, math.prod(image_shape))
   if taken >= settings['alpha']:
     raise ValueError(
       f'alpha = {settings["alpha"]!r} leaves nothing for the bounds, as exact'
@@ -107,17 +107,19 @@ def rehearse(
   estimator = None
   if settings['smoothing'] == 'dual':
     estimator = _silent(len(settings['sigmas']))
-  booth = Booth(estimator, _silent(classes), prepared.noise, 1, mesh)
+  smoothed = SmoothedNetworks(
+    estimator, _silent(classes), prepared.noise, 1, mesh
+  )
   if settings['goal'] is None:
-    fixed = functools.partial(casting.cast_fixed, booth, settings)
+    fixed = functools.partial(sampling.cast_fixed, smoothed, settings)
     with compilers.guarded():  # nothing runs
       jax.eval_shape(fixed, image, prepared.key)
     return
   whole, sigma = np.zeros(1, np.int32), np.zeros(1, np.float32)
-  step = lanes.Lanes(whole, whole, whole, whole, sigma)
+  step = vote_batches.VoteBatch(whole, whole, whole, whole, sigma)
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   arguments = _silent(classes), images, prepared.key, prepared.noise, step
-  jax.eval_shape(lanes.cast_lanes, *arguments)
+  jax.eval_shape(vote_batches.cast_batch, *arguments)
 
 
 def _silent(width: int) -> Any:
@@ -155,14 +157,14 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
     smoothing.check_prediction_possible(n, alpha, share=share, taken=taken)
   elif settings['goal'] is not None:
     try:
-      verdicts.any_plan(settings)
+      methods.any_plan(settings)
     except NeverCertifies as error:
       fewest = _fewest_votes(settings, error.fewest)
       raise error.of(alpha, taken, fewest) from error
   elif settings['smoothing'] != 'dual':
     confidence.check_possible(n, alpha, taken=taken)
   else:
-    share = verdicts.RULES[settings['certificate']].smallest_share(levels)
+    share = methods.RULES[settings['certificate']].smallest_share(levels)
     confidence.check_possible(n, alpha, share=share, taken=taken)
 
 
@@ -181,7 +183,7 @@ def _fewest_votes(
     if taken >= settings['alpha']:
       return None
     try:
-      verdicts.any_plan({**settings, 'n': fewest, 'noise_alpha': taken})
+      methods.any_plan({**settings, 'n': fewest, 'noise_alpha': taken})
     except NeverCertifies as error:
       fewest = error.fewest
     else:

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from dualrs_jax.base import ABSTAIN, Cast, Counts
-from dualrs_jax.evaluation import verdicts
-from dualrs_jax.evaluation.verdicts import Ballots
+from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation.methods import VoteCounts
 
 #: What a row says about itself, see `Record.status`.
-STATUSES = ('certified', 'predicted', *verdicts.CAUSES)
+STATUSES = ('certified', 'predicted', *methods.CAUSES)
 
 #: How much radii of other versions of SciPy may differ.
 _VERSIONS_TOLERANCE = 1e-9
@@ -84,7 +84,7 @@ class Record(NamedTuple):
 
 
 def of_votes(
-  ballots: Ballots,
+  votes: VoteCounts,
   settings: Mapping[str, Any],
   *,
   idx: int,
@@ -94,9 +94,9 @@ def of_votes(
   """Makes a row of votes.
 
   Args:
-    ballots: The votes on the image. Those of an estimator are not looked at in
+    votes: The votes on the image. Those of an estimator are not looked at in
       plain smoothing, nor those that select in a prediction.
-    settings: Those of the run, see `verdicts.verdict`.
+    settings: Those of the run, see `methods.result`.
     idx: Dataset index of the image.
     label: Its class.
     time: Seconds spent on it.
@@ -104,37 +104,37 @@ def of_votes(
   Returns:
     The row. Its radius carries the guarantee of the method of the run.
   """
-  ballots = jax.tree.map(np.asarray, ballots)
-  sampled = np.flatnonzero(ballots.classifier_cast.estimation).tolist()
-  selected = np.flatnonzero(ballots.classifier_cast.selection).tolist()
-  found = verdicts.verdict(ballots, settings)
+  votes = jax.tree.map(np.asarray, votes)
+  sampled = np.flatnonzero(votes.classifier_cast.estimation).tolist()
+  selected = np.flatnonzero(votes.classifier_cast.selection).tolist()
+  found = methods.result(votes, settings)
   decided = 'certified' if settings['task'] == 'certify' else 'predicted'
-  estimator, classifier = ballots.estimator, ballots.classifier
-  with_estimator = bool(ballots.estimator_cast.estimation)
-  asked = bool(ballots.estimator_cast.selection)
+  estimator, classifier = votes.estimator, votes.classifier
+  with_estimator = bool(votes.estimator_cast.estimation)
+  asked = bool(votes.estimator_cast.selection)
   return Record(
     idx=idx,
     label=label,
     predict=found.predict,
     radius=found.radius,
     time=time,
-    sigma=verdicts.sigma(ballots, found.level, settings),
+    sigma=methods.sigma(votes, found.level, settings),
     sigma_index=found.level,
     estimator_radius=found.estimator_radius,
     classifier_radius=found.classifier_radius,
     estimator_selection=_votes(estimator.selection) if asked else (),
     estimator_estimation=_votes(estimator.estimation) if with_estimator else (),
-    estimator_cast=_votes(ballots.estimator_cast),
+    estimator_cast=_votes(votes.estimator_cast),
     classifier_selection={k: _votes(classifier.selection[k]) for k in selected},
     classifier_estimation={
       k: _votes(classifier.estimation[k]) for k in sampled
     },
     classifier_cast={
-      k: _votes([np.asarray(split)[k] for split in ballots.classifier_cast])
+      k: _votes([np.asarray(split)[k] for split in votes.classifier_cast])
       for k in sorted({*sampled, *selected})
     },
     status=decided if found.predict != ABSTAIN else found.cause,
-    distance=float(ballots.distance),
+    distance=float(votes.distance),
   )
 
 
@@ -154,7 +154,7 @@ def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
       cast.
   """
   return of_votes(
-    ballots(record, settings),
+    votes(record, settings),
     settings,
     idx=record.idx,
     label=record.label,
@@ -162,7 +162,7 @@ def recompute(record: Record, settings: Mapping[str, Any]) -> Record:
   )
 
 
-def ballots(record: Record, settings: Mapping[str, Any]) -> Ballots:
+def votes(record: Record, settings: Mapping[str, Any]) -> VoteCounts:
   """The votes of a row.
 
   Raises:
@@ -183,7 +183,7 @@ def ballots(record: Record, settings: Mapping[str, Any]) -> Ballots:
     )
   )
   cast = _dense(record.classifier_cast, (levels, 2))
-  return Ballots(
+  return VoteCounts(
     estimator,
     classifier,
     Cast(*record.estimator_cast),
@@ -212,7 +212,7 @@ def check(record: Record, settings: Mapping[str, Any]) -> None:
 
 def _check_totals(record: Record, settings: Mapping[str, Any]) -> None:
   """Raises ValueError where there are more votes than were, or can be, cast."""
-  limits = settings['n0'] or 0, verdicts.most_votes(settings)
+  limits = settings['n0'] or 0, methods.most_votes(settings)
   stages = [
     (
       record.estimator_cast,

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from dualrs_jax import networks, plans
-from dualrs_jax.evaluation import casting, distances, verdicts
+from dualrs_jax.evaluation import distances, methods, sampling
 from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
@@ -15,8 +15,8 @@ _CHOICES = {
   'smoothing': ('dual', 'single', 'cascade', 'distance'),
   'protocol': ('adaptive', 'open', 'fixed', 'paper'),
   'goal': plans.GOALS,
-  'noise': ('auto', *casting.NOISES),
-  'certificate': tuple(verdicts.RULES),
+  'noise': ('auto', *sampling.NOISES),
+  'certificate': tuple(methods.RULES),
   'spread': ('images', 'votes'),
 }
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from dualrs_jax import metrics
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import verdicts
+from dualrs_jax.evaluation import methods
 from dualrs_jax.evaluation.records import Record
 
 #: Why rows abstain, in words.
@@ -189,9 +189,7 @@ def _facts(run: Run) -> list[str]:
   facts.append(_accuracy(run))
   causes = collections.Counter(row.status for row in rows if row.predict < 0)
   undecided = ', '.join(
-    f'{_CAUSES[name]} {causes[name]}'
-    for name in verdicts.CAUSES
-    if causes[name]
+    f'{_CAUSES[name]} {causes[name]}' for name in methods.CAUSES if causes[name]
   )
   facts.append(
     f'abstentions: {causes.total()} of {len(rows)}'
@@ -355,8 +353,8 @@ def largest_radius(run: Run) -> float:
   one_class = np.zeros((levels, classes), np.int64)
   one_class[:, 0] = 1
   return max(
-    verdicts.verdict(
-      verdicts.fixed_ballots(
+    methods.result(
+      methods.fixed_votes(
         Counts(n0 * level, n * level),
         Counts(n0 * one_class, n * one_class),
         settings,

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from dualrs_jax.evaluation import asked, certify_dataset
+from dualrs_jax.evaluation import certify_dataset, run_settings
 from dualrs_jax.report import writing
 from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
@@ -15,7 +15,7 @@ def write(config: Any, workdir: pathlib.Path) -> str:
   """Writes the pages of what `config.certify` asked for; says where."""
   return writing.told(
     workdir,
-    [asked.label(config, run) for run in asked.runs(config)],
+    [run_settings.label(config, run) for run in run_settings.runs(config)],
     radii=config.certify.radii,
     source=certify_dataset.load_source(config),
   )

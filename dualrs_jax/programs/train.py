@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from dualrs_jax import checkpoints
-from dualrs_jax.evaluation import asked, certify_dataset, refused
+from dualrs_jax.evaluation import certify_dataset, refused, run_settings
 from dualrs_jax.evaluation.report import report
 from dualrs_jax.programs import command_line, reports
 from dualrs_jax.runtime import cluster, output, processes
@@ -62,7 +62,7 @@ def check(config: Any, place: Place) -> None:
   for variant in certifications(config):
     prepared = certify_dataset.prepare(variant, place, source)
     if processes.here().first:
-      asked.warn_of_radius_cap(variant, prepared.runs[0])
+      run_settings.warn_of_radius_cap(variant, prepared.runs[0])
 
 
 def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
@@ -82,11 +82,11 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
       'they are the shares of other processes; the last prints the table'
     )
     return
-  [*_, dual] = asked.runs(variants[-1])
+  [*_, dual] = run_settings.runs(variants[-1])
   output.say(
     report(
       workdir,
-      [asked.label(variants[-1], dual)],
+      [run_settings.label(variants[-1], dual)],
       radii=config.certify.radii,
       source=certify_dataset.load_source(config),
     )

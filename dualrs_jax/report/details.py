@@ -39,8 +39,8 @@ def answer(subject: Subject, row: Record, term: Terms | None) -> str:
       f'Given up: {listing.CAUSES.get(row.status, row.status)}. The label is'
       f' {label}.{likely}'
     )
-  verdict = 'right' if row.correct else f'wrong, the label is {label}'
-  text = f'The answer is {subject.name(row.predict)} ({verdict})'
+  judgement = 'right' if row.correct else f'wrong, the label is {label}'
+  text = f'The answer is {subject.name(row.predict)} ({judgement})'
   if guarantee.unknown(subject.settings):
     return (
       f'{text}. This page does not know the method and states no guarantee.'

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dualrs_jax import metrics
-from dualrs_jax.evaluation import verdicts
+from dualrs_jax.evaluation import methods
 from dualrs_jax.report.subject import Subject
 
 _INTERVAL = 0.95
@@ -125,7 +125,7 @@ def given_up(subject: Subject) -> list[GivenUp]:
         for term in possible
       )
     found.append(GivenUp(cause, [idx for idx, _ in members], helped))
-  order = [*verdicts.CAUSES]
+  order = [*methods.CAUSES]
   return sorted(
     found,
     key=lambda group: (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dualrs_jax.verify import ballots
+from dualrs_jax.verify import votes
 from dualrs_jax.verify.claims import ABSTAIN, Claim, claims
 from dualrs_jax.verify.rows import Row
 
@@ -14,7 +14,7 @@ _ROUNDING = 1e-12
 
 def problems(row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
   """Says what about a row does not follow from its votes."""
-  own = [*_impossible(row, settings), *ballots.problems(row, settings)]
+  own = [*_impossible(row, settings), *votes.problems(row, settings)]
   yield from own
   if own:
     return

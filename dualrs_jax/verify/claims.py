@@ -42,7 +42,7 @@ def claims(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
   """The least that a careful computation claims, and the most that is true.
 
   Args:
-    row: A row whose votes fit the settings, see `ballots.problem`.
+    row: A row whose votes fit the settings, see `votes.problem`.
     settings: Those of its run.
   """
   alpha = settings['alpha'] - settings['noise_alpha']

@@ -9,7 +9,7 @@ import pytest
 from dualrs_jax.base import Cast, Counts
 from dualrs_jax.cost import sizes, storage
 from dualrs_jax.evaluation import records, tsv
-from dualrs_jax.evaluation.verdicts import Ballots
+from dualrs_jax.evaluation.methods import VoteCounts
 from dualrs_jax.training import state, targets
 
 
@@ -57,7 +57,9 @@ def test_a_row(classes):
   )
   several = lambda total: np.array([total, 0, 0])
   row = records.of_votes(
-    Ballots(estimator, classifier, Cast(n0, n), Cast(several(n0), several(n))),
+    VoteCounts(
+      estimator, classifier, Cast(n0, n), Cast(several(n0), several(n))
+    ),
     {
       'task': 'certify',
       'smoothing': 'dual',

@@ -5,9 +5,9 @@ import pytest
 
 from configs import digits
 from dualrs_jax.evaluation import (
-  asked,
   certify_source,
   refused,
+  run_settings,
   summary,
   tsv,
 )
@@ -104,8 +104,8 @@ def test_the_largest_radius_is_that_of_the_largest_level(settings):
 def test_labels(changes, label):
   config = configured(changes)
   refused.check(config, Place(0, 1))
-  [run] = asked.runs(config)
-  assert asked.label(config, run) == label
+  [run] = run_settings.runs(config)
+  assert run_settings.label(config, run) == label
   assert run['estimator_sigma'] is None
   assert run['sigmas'] == list(digits.SIGMAS)
 

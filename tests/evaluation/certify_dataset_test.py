@@ -4,8 +4,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from dualrs_jax import checkpoints, confidence, data, models, sharding
-from dualrs_jax.evaluation import asked, certify_source, records
 from dualrs_jax.evaluation import certify_dataset as module
+from dualrs_jax.evaluation import certify_source, records, run_settings
 from dualrs_jax.runtime import settings
 from dualrs_jax.runtime.processes import Place
 
@@ -136,10 +136,10 @@ def test_the_cap_of_the_estimator_is_what_its_unanimous_votes_give(caplog):
   with config.unlocked():
     config.update(sigmas=(0.25, 1.0), estimator_sigma=0.5)
   [run] = module.prepare(config, Place()).runs
-  cap = asked.radius_cap(config, run)
+  cap = run_settings.radius_cap(config, run)
   assert cap == 0.5 * confidence.lower_z(10_000, 0.0005)[-1]
   assert cap == pytest.approx(3.1709 * 0.5, abs=1e-4)
-  asked.warn_of_radius_cap(config, run)
+  run_settings.warn_of_radius_cap(config, run)
   assert 'estimator_sigma 0.5 is below the largest of sigmas, 1' in caplog.text
   assert 'at most 1.585 (n = 10000)' in caplog.text
 
@@ -161,13 +161,13 @@ def test_a_cap_beyond_the_radii_is_not_told(
   with config.unlocked():
     config.update(sigmas=(0.25, 1.0), estimator_sigma=estimator_sigma)
   [run] = module.prepare(config, Place()).runs
-  asked.warn_of_radius_cap(config, run)
+  run_settings.warn_of_radius_cap(config, run)
   assert bool(caplog.text) == felt
   caplog.clear()
   with config.unlocked():
     config.sigmas = (1.0,)  # nothing is chosen
   [run] = module.prepare(config, Place()).runs
-  asked.warn_of_radius_cap(config, run)
+  run_settings.warn_of_radius_cap(config, run)
   assert not caplog.text
 
 
@@ -306,20 +306,20 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
 )
 def test_labels_tell_runs_apart(changes, labels, certificate):
   config = make_config(**changes)
-  runs = asked.runs(config)
-  assert [asked.label(config, run) for run in runs] == labels
+  runs = run_settings.runs(config)
+  assert [run_settings.label(config, run) for run in runs] == labels
   assert {run['certificate'] for run in runs} == {certificate}
 
 
 @pytest.mark.parametrize('certificate', ['agreement', 'minimum', 'paper'])
 def test_the_protocol_of_the_paper_is_its_statistics_exactly(certificate):
   options = {'n0': 10, 'n': 50, 'alpha': 0.01, 'certificate': certificate}
-  [run] = asked.runs(make_config(protocol='paper', **options))
+  [run] = run_settings.runs(make_config(protocol='paper', **options))
   assert (run['n0'], run['n'], run['alpha']) == (100, 10_000, 0.001)
   assert run['certificate'] == 'paper'
-  [fixed] = asked.runs(make_config(protocol='fixed', **options))
+  [fixed] = run_settings.runs(make_config(protocol='fixed', **options))
   assert {name: fixed[name] for name in options} == options
-  [predicts] = asked.runs(make_config(protocol='paper', task='predict'))
+  [predicts] = run_settings.runs(make_config(protocol='paper', task='predict'))
   assert (predicts['n0'], predicts['n']) == (None, 10_000)
 
 
@@ -334,7 +334,7 @@ def test_the_protocol_of_the_paper_is_its_statistics_exactly(certificate):
   ],
 )
 def test_count_is_a_count_and_start_a_position(options, expected):
-  np.testing.assert_array_equal(asked.subset(10, **options), expected)
+  np.testing.assert_array_equal(run_settings.subset(10, **options), expected)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_count_is_a_count_and_start_a_position(options, expected):
 )
 def test_bad_subsets_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
-    asked.subset(10, **options)
+    run_settings.subset(10, **options)
 
 
 @pytest.mark.parametrize(
@@ -540,5 +540,5 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system(fresh):
   ],
 )
 def test_the_noise_that_is_asked_for(protocol, noise, expected):
-  [run] = asked.runs(make_config(protocol=protocol, noise=noise))
+  [run] = run_settings.runs(make_config(protocol=protocol, noise=noise))
   assert run['noise'] == expected

@@ -16,8 +16,8 @@ import pytest
 
 import dualrs_jax
 from dualrs_jax import data, models
-from dualrs_jax.evaluation import casting, records, tsv, workers
 from dualrs_jax.evaluation import certify_source as module
+from dualrs_jax.evaluation import records, sampling, tsv, workers
 from dualrs_jax.runtime import locks, preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
@@ -197,12 +197,12 @@ def test_other_statistics_weights_or_seeds_are_refused(
 def test_the_seed_is_on_the_disk_before_the_first_vote(
   certify, tmp_path, monkeypatch
 ):
-  def spy(booth, examples, claimed, *_):
+  def spy(smoothed, examples, claimed, *_):
     recorded = json.loads((tmp_path / 'run' / module.SETTINGS).read_text())
     assert recorded['seed'] == claimed['seed'] == 11
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(casting, 'cast', spy)
+  monkeypatch.setattr(sampling, 'cast', spy)
   with pytest.raises(KeyboardInterrupt):
     certify()
 
@@ -425,17 +425,17 @@ def test_who_chose_a_chunk_size_later_takes_that_of_the_first(
 ):
   settings |= {'smoothing': 'single', 'sigmas': [0.5]}
   checked = []
-  check = casting.check_independence
+  check = sampling.check_independence
 
-  def spy(booth, *arguments):
-    checked.append(booth.chunk_size)
-    check(booth, *arguments)
+  def spy(smoothed, *arguments):
+    checked.append(smoothed.chunk_size)
+    check(smoothed, *arguments)
 
   def choose(*_):
     certify(positions=ALL[:1], chunk_size=30)  # somebody is faster
     return 40
 
-  monkeypatch.setattr(casting, 'check_independence', spy)
+  monkeypatch.setattr(sampling, 'check_independence', spy)
   monkeypatch.setattr(module.memory, 'choose_chunk_size', choose)
   certify(positions=ALL[:2], chunk_size=0)
   recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)

@@ -10,13 +10,13 @@ import pytest
 from configs import cifar10, digits
 from dualrs_jax import distance_levels, noise
 from dualrs_jax.evaluation import (
-  asked,
   certify_dataset,
   certify_source,
   distances,
+  methods,
   refused,
+  run_settings,
   tsv,
-  verdicts,
 )
 from dualrs_jax.report import guarantee
 from dualrs_jax.runtime import settings as settings_lib
@@ -195,8 +195,8 @@ def test_labels():
   ):
     config = configured(changes)
     refused.check(config, Place(0, 1))
-    [run] = asked.runs(config)
-    assert asked.label(config, run) == label
+    [run] = run_settings.runs(config)
+    assert run_settings.label(config, run) == label
     assert run['sigmas'] == [0.5]
     assert run['noise'] == 'gaussian'
     assert json.loads(json.dumps(run['distance']))['neighbours'] == 20
@@ -236,5 +236,5 @@ def test_verification_refuses(classifier, source, training, settings, tmp_path):
 
 
 def test_a_level_is_none_where_nothing_is_chosen(settings):
-  ballots = verdicts.Ballots(*[np.zeros(1)] * 4, distance=math.nan)
-  assert verdicts.sigma(ballots, -1, settings | DISTANCE) == 0.0
+  votes = methods.VoteCounts(*[np.zeros(1)] * 4, distance=math.nan)
+  assert methods.sigma(votes, -1, settings | DISTANCE) == 0.0

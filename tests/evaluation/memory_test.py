@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import denoising, diffusion, lanes, models, noise, sharding
+from dualrs_jax import (
+  denoising,
+  diffusion,
+  models,
+  noise,
+  sharding,
+  vote_batches,
+)
 from dualrs_jax.evaluation import certify_source, memory
-from dualrs_jax.evaluation.casting import Booth
+from dualrs_jax.evaluation.sampling import SmoothedNetworks
 from dualrs_jax.models.beit import LARGE16_IMAGENET
 from dualrs_jax.models.diffusion_unet import IMAGENET256
 from dualrs_jax.runtime import settings as settings_lib
@@ -36,15 +43,15 @@ def wide_network():
   return jax.tree_util.Partial(wide, weights)
 
 
-def booth_of(*networks, mesh=ONE):
+def smoothed_of(*networks, mesh=ONE):
   estimator, classifier = networks
-  return Booth(estimator, classifier, noise.gaussian, 1, mesh)
+  return SmoothedNetworks(estimator, classifier, noise.gaussian, 1, mesh)
 
 
 @pytest.fixture(scope='module')
-def booth():
+def smoothed():
   network = wide_network()
-  return booth_of(network, network)
+  return smoothed_of(network, network)
 
 
 @pytest.fixture
@@ -96,12 +103,14 @@ def test_no_memory_for_one_copy_is_an_error():
   [(SINGLE, 1), (ADAPTIVE, 2)],
   ids=['fixed', 'adaptive'],
 )
-def test_the_programs_of_a_run_fit(booth, example, settings, method, networks):
+def test_the_programs_of_a_run_fit(
+  smoothed, example, settings, method, networks
+):
   settings |= method
   if networks == 1:
-    booth = booth._replace(estimator=None)
+    smoothed = smoothed._replace(estimator=None)
   need = functools.cache(
-    functools.partial(memory.needed, booth, example, settings)
+    functools.partial(memory.needed, smoothed, example, settings)
   )
   limit = need(8) + 1000
   assert memory.largest_chunk(need, memory=limit, most=32) == 8
@@ -114,32 +123,34 @@ def test_the_programs_of_a_run_fit(booth, example, settings, method, networks):
 @pytest.mark.parametrize(
   ('method', 'images'), [({}, 2 * 100), (ADAPTIVE, 2 * 100 + 4 * 13)]
 )
-def test_what_is_counted(booth, example, settings, monkeypatch, method, images):
+def test_what_is_counted(
+  smoothed, example, settings, monkeypatch, method, images
+):
   """All weights, the largest program, the check, and buffers of images."""
   monkeypatch.setattr(memory, '_programs', lambda *_: [3000, 5000, 4000])
   monkeypatch.setattr(memory, '_working', lambda program, options: program)
-  need = memory.needed(booth, example, settings | method, 100)
+  need = memory.needed(smoothed, example, settings | method, 100)
   assert need == WEIGHTS + 5000 + images * 4 * example.size
 
 
-def test_shapes_need_what_arrays_need(booth, example, settings):
+def test_shapes_need_what_arrays_need(smoothed, example, settings):
   settings |= ADAPTIVE
   arrays = jnp.zeros((16, 512)), jnp.ones((16, 512))
   networks = [jax.tree_util.Partial(wide, array) for array in arrays]
-  shared = booth_of(networks[0], networks[0])
-  apart = booth_of(*networks)
+  shared = smoothed_of(networks[0], networks[0])
+  apart = smoothed_of(*networks)
   need = memory.needed(shared, example, settings, 4)
-  assert need == memory.needed(booth, example, settings, 4)
+  assert need == memory.needed(smoothed, example, settings, 4)
   more = memory.needed(apart, example, settings, 4)
   assert more - need == WEIGHTS  # what is shared is counted once
 
 
 @pytest.mark.parametrize('method', [{}, ADAPTIVE], ids=['fixed', 'adaptive'])
-def test_experts_are_all_counted(booth, example, settings, method):
+def test_experts_are_all_counted(smoothed, example, settings, method):
   settings |= method
   experts = tuple(wide_network() for _ in range(3))
-  alone = memory.needed(booth, example, settings, 2)
-  found = memory.needed(booth_of(experts[0], experts), example, settings, 2)
+  alone = memory.needed(smoothed, example, settings, 2)
+  found = memory.needed(smoothed_of(experts[0], experts), example, settings, 2)
   assert 2 * WEIGHTS <= found - alone < 3 * WEIGHTS
 
 
@@ -149,7 +160,7 @@ def test_the_buffer_of_images_is_counted_whole(
 ):
   mesh = sharding.votes_mesh()
   key = jax.random.key(0)
-  device = lanes.Device(
+  device = vote_batches.Device(
     [(classifier, 3)], example, key, noise.gaussian, mesh, chunk_size
   )
   assert memory._slots(mesh, chunk_size) == device.slots
@@ -165,16 +176,16 @@ def test_a_chunk_whose_images_alone_do_not_fit_is_refused(settings):
 
 
 def test_a_compiler_without_memory_refuses_a_chunk(
-  booth, example, settings, monkeypatch
+  smoothed, example, settings, monkeypatch
 ):
   def refuse(lowered, options):
     raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 20G of 16G')
 
   monkeypatch.setattr(memory, '_working', refuse)
   settings |= ADAPTIVE
-  assert memory.needed(booth, example, settings, 2) == math.inf
+  assert memory.needed(smoothed, example, settings, 2) == math.inf
   with pytest.raises(jax.errors.JaxRuntimeError, match='20G of 16G'):
-    memory.needed(booth, example, settings, 1)
+    memory.needed(smoothed, example, settings, 1)
 
 
 def test_a_silent_compiler_is_an_error():
@@ -287,7 +298,7 @@ def test_another_device_is_refused_before_it_computes(
   path = tmp_path / 'run' / certify_source.SETTINGS
   there = json.loads(path.read_text())
   path.write_text(json.dumps(there | {'device_kind': 'TPU v4'}))
-  check = 'dualrs_jax.evaluation.casting.check_independence'
+  check = 'dualrs_jax.evaluation.sampling.check_independence'
   monkeypatch.setattr(check, lambda *_: pytest.fail('computed'))
   with pytest.raises(settings_lib.SettingsMismatch, match='is "TPU v4" there'):
     run()
@@ -377,7 +388,7 @@ def full_size():
         denoiser, models.inference_view(beit), (512, 512)
       )
 
-    return booth_of(classifier(3), classifier(1000))
+    return smoothed_of(classifier(3), classifier(1000))
 
   return make
 
@@ -398,13 +409,13 @@ def test_the_imagenet_path_fits_16_gigabytes(
   """
   settings |= {'n0': 100, 'n': 100_000, 'alpha': 0.001, **method}
   limit = int(0.8 * 16 * 2**30 * (0.75 if method else 1.0))
-  booth = full_size(jnp.dtype(dtype))
+  smoothed = full_size(jnp.dtype(dtype))
   example = np.zeros((224, 224, 3), np.float32)
   need = functools.cache(
-    functools.partial(memory.needed, booth, example, settings)
+    functools.partial(memory.needed, smoothed, example, settings)
   )
   chosen = memory.largest_chunk(need, memory=limit, most=1024)
   print(f'chunk {chosen} takes {need(chosen):,} of {limit:,} bytes')
-  assert memory._weights(booth) > 4 * (552_000_000 + 2 * 304_000_000)
+  assert memory._weights(smoothed) > 4 * (552_000_000 + 2 * 304_000_000)
   assert chosen >= 1
   assert need(chosen) <= limit

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import checkpoints, models, sharding
-from dualrs_jax.evaluation import casting, preparation
+from dualrs_jax.evaluation import preparation
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
@@ -165,7 +165,7 @@ def test_alphas_at_the_edge_are_told_as_they_were_given(
   def cast(*_):
     raise voting
 
-  monkeypatch.setattr(casting, 'cast', cast)
+  monkeypatch.setattr(sampling, 'cast', cast)
   with pytest.raises(Trained):
     after(config, workdir)
 
@@ -275,7 +275,7 @@ def test_what_jax_refuses_is_found_without_a_network(workdir, monkeypatch):
     return image + sigma * np.ones(7, np.float32)
 
   monkeypatch.setattr(
-    casting, 'make_noise', lambda settings: jax.tree_util.Partial(broken)
+    sampling, 'make_noise', lambda settings: jax.tree_util.Partial(broken)
   )
   for protocol in ('adaptive', 'fixed'):
     config = make_config({'protocol': protocol, 'noise': 'gaussian'})

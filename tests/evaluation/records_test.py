@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from dualrs_jax import base, composition
-from dualrs_jax.evaluation import records, verdicts
+from dualrs_jax.evaluation import methods, records
 
 N = 100
 
@@ -23,8 +23,8 @@ def counts(*rows):
 
 
 def make(estimator, classifier, settings, label=0):
-  ballots = verdicts.fixed_ballots(estimator, classifier, settings)
-  return records.of_votes(ballots, settings, idx=7, label=label, time=0.5)
+  votes = methods.fixed_votes(estimator, classifier, settings)
+  return records.of_votes(votes, settings, idx=7, label=label, time=0.5)
 
 
 def clopper_pearson(successes, n, alpha):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dualrs_jax import base
-from dualrs_jax.evaluation import records, verdicts
+from dualrs_jax.evaluation import methods, records
 from dualrs_jax.evaluation import summary as module
 
 RADII = (0.0, 0.25, 0.4)
@@ -30,7 +30,7 @@ def make_run(settings, votes, *, label='dual-minimum', idx=0, **changes):
     classifier[0] = [count, 100 - count, 0]
     rows.append(
       records.of_votes(
-        verdicts.fixed_ballots(
+        methods.fixed_votes(
           base.Counts(estimator, estimator),
           base.Counts(classifier, classifier),
           settings,

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dualrs_jax import base
-from dualrs_jax.evaluation import records, tsv, verdicts
+from dualrs_jax.evaluation import methods, records, tsv
 from dualrs_jax.runtime import shards
 
 COHEN = ['idx', 'label', 'predict', 'radius', 'correct', 'time']
@@ -200,7 +200,7 @@ def file(tmp_path, settings):
   def write(indices, change=str):
     rows = [
       records.of_votes(
-        verdicts.fixed_ballots(votes, votes, settings),
+        methods.fixed_votes(votes, votes, settings),
         settings,
         idx=idx,
         label=2,

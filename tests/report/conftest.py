@@ -6,8 +6,8 @@ import pytest
 from dualrs_jax.base import Cast, Counts
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import records
+from dualrs_jax.evaluation.methods import VoteCounts
 from dualrs_jax.evaluation.summary import Run
-from dualrs_jax.evaluation.verdicts import Ballots
 
 SIGMAS = [0.25, 0.5, 1.0]
 SETTINGS = {
@@ -32,7 +32,7 @@ SETTINGS = {
 }
 
 
-def votes(rng, probabilities, count):
+def multinomial(rng, probabilities, count):
   return rng.multinomial(count, probabilities)
 
 
@@ -45,15 +45,15 @@ def make_row(rng, idx, settings):
   levels[level] = sure[0]
   classes = np.full(4, (1 - sure[1]) / 3)
   classes[label if rng.uniform() < 0.9 else (label + 1) % 4] = sure[1]
-  estimator = Counts(votes(rng, levels, n0), votes(rng, levels, n))
+  estimator = Counts(multinomial(rng, levels, n0), multinomial(rng, levels, n))
   chosen = int(np.argmax(estimator.selection))
   shape = 3, 4
   classifier = Counts(np.zeros(shape, int), np.zeros(shape, int))
-  classifier.selection[chosen] = votes(rng, classes, n0)
-  classifier.estimation[chosen] = votes(rng, classes, n)
+  classifier.selection[chosen] = multinomial(rng, classes, n0)
+  classifier.estimation[chosen] = multinomial(rng, classes, n)
   at = np.eye(3, dtype=int)[chosen]
-  ballots = Ballots(estimator, classifier, Cast(n0, n), Cast(n0 * at, n * at))
-  return records.of_votes(ballots, settings, idx=idx, label=label, time=0.5)
+  found = VoteCounts(estimator, classifier, Cast(n0, n), Cast(n0 * at, n * at))
+  return records.of_votes(found, settings, idx=idx, label=label, time=0.5)
 
 
 def make_run(count, *, label='dual-agreement', asked=None, **changes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import records, tsv, verdicts
+from dualrs_jax.evaluation import methods, records, tsv
 from dualrs_jax.verify import verify
 from dualrs_jax.verify.rows import COLUMNS
 from dualrs_jax.verify.rules import RULES
@@ -128,11 +128,11 @@ def test_each_stage_of_a_prediction_has_half_of_alpha(
   for estimator, classifier in ((wins, 100), (100, wins)):
     votes = Counts(np.zeros((2, 4), int), np.zeros((2, 4), int))
     votes.estimation[0, :2] = classifier, 100 - classifier
-    ballots = verdicts.fixed_ballots(
+    votes = methods.fixed_votes(
       Counts(np.zeros(2, int), np.array([estimator, 100 - estimator])),
       votes,
       settings,
     )
-    row = records.of_votes(ballots, settings, idx=0, label=0, time=1.0)
+    row = records.of_votes(votes, settings, idx=0, label=0, time=1.0)
     assert (row.predict == 0) == decided
     assert verify(write([row], settings)).problems == []

@@ -7,8 +7,8 @@ import pytest
 
 from dualrs_jax import sequential
 from dualrs_jax.base import Cast, Counts
-from dualrs_jax.evaluation import marks, records, tsv, verdicts
-from dualrs_jax.evaluation.verdicts import Ballots
+from dualrs_jax.evaluation import marks, methods, records, tsv
+from dualrs_jax.evaluation.methods import VoteCounts
 
 SIGMAS = [0.25, 0.5, 1.0]
 CLASSES = 4
@@ -40,7 +40,7 @@ def draw(rng, votes, classes, leader):
   return rng.multinomial(votes, share)[:-1]
 
 
-def ballots(rng, settings):
+def votes_of(rng, settings):
   """Votes that the protocol of the settings can end with."""
   levels, classes = len(settings['sigmas']), settings['num_classes']
   looks = sequential.default_looks(settings['n'])
@@ -64,7 +64,7 @@ def ballots(rng, settings):
     for votes in classifier:
       votes[rng.integers(levels)] = 0
   if not adaptive:
-    return verdicts.fixed_ballots(estimator, classifier, settings)
+    return methods.fixed_votes(estimator, classifier, settings)
   cast = number() if dual else 0
   casts = np.array([number() for _ in range(levels)])
   estimator = Counts(
@@ -74,7 +74,7 @@ def ballots(rng, settings):
     classifier.selection,
     np.stack([draw(rng, each, classes, label) for each in casts]),
   )
-  return Ballots(
+  return VoteCounts(
     estimator,
     classifier,
     Cast(n0 * dual, cast),
@@ -98,7 +98,7 @@ def rows_of():
     rng = np.random.default_rng(seed)
     return [
       records.of_votes(
-        ballots(rng, settings),
+        votes_of(rng, settings),
         settings,
         idx=idx,
         label=int(rng.integers(settings['num_classes'])),

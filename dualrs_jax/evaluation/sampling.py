@@ -28,8 +28,8 @@ from dualrs_jax import (
 )
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
 from dualrs_jax.evaluation import distances as distance_levels
-from dualrs_jax.evaluation import verdicts
-from dualrs_jax.evaluation.verdicts import Ballots
+from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation.methods import VoteCounts
 
 #: The samplers of noise by their names in configurations and settings.
 NOISES = ('gaussian', 'lattice', 'published')
@@ -41,7 +41,7 @@ _NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
 _NOWHERE: Mapping[int, float] = types.MappingProxyType({})
 
 
-class Booth(NamedTuple):
+class SmoothedNetworks(NamedTuple):
   """With what votes are cast.
 
   Attributes:
@@ -93,40 +93,40 @@ def noise_alpha(
   if settings['noise'] != 'lattice':
     return 0.0
   stages = 2 if settings['smoothing'] == 'dual' else 1
-  votes = stages * verdicts.most_votes(settings)
+  votes = stages * methods.most_votes(settings)
   return sampler.failure_probability(pixels=pixels, votes=votes)
 
 
 def check_networks(
-  booth: Booth, example: Float[np.ndarray, '*image'], settings
+  smoothed: SmoothedNetworks, example: Float[np.ndarray, '*image'], settings
 ) -> None:
   """Raises ValueError for networks that are not those of the images."""
-  voting.check_noise(booth.noise, example, levels(settings))
+  voting.check_noise(smoothed.noise, example, levels(settings))
   # Host classifiers cannot be traced; they show when they are first called.
-  hosted = host.parts((booth.estimator, booth.classifier))
+  hosted = host.parts((smoothed.estimator, smoothed.classifier))
   if settings['goal'] is None and not hosted:
     key = jax.random.key(0)
     with compilers.guarded():  # nothing runs
       jax.eval_shape(
-        functools.partial(cast_fixed, booth, settings), example, key
+        functools.partial(cast_fixed, smoothed, settings), example, key
       )
 
 
 def check_independence(
-  booth: Booth, example: Float[np.ndarray, '*image'], settings
+  smoothed: SmoothedNetworks, example: Float[np.ndarray, '*image'], settings
 ) -> None:
   """Raises ValueError if votes of a network depend on batch companions.
 
   In chunks of one copy there are none, and the memory may not hold two.
   """
-  if booth.chunk_size == 1:
+  if smoothed.chunk_size == 1:
     return
-  voters = [('classifier', booth.classifier, max(settings['sigmas']))]
-  if len(experts(booth.classifier)) > 1:
-    pairs = zip(booth.classifier, settings['sigmas'], strict=True)
+  voters = [('classifier', smoothed.classifier, max(settings['sigmas']))]
+  if len(experts(smoothed.classifier)) > 1:
+    pairs = zip(smoothed.classifier, settings['sigmas'], strict=True)
     voters = [(f'expert {k}', *pair) for k, pair in enumerate(pairs)]
-  if booth.estimator is not None:
-    voters += [('estimator', booth.estimator, settings['estimator_sigma'])]
+  if smoothed.estimator is not None:
+    voters += [('estimator', smoothed.estimator, settings['estimator_sigma'])]
   for name, network, sigma in voters:
     try:
       voting.check_batch_independence(
@@ -134,7 +134,7 @@ def check_independence(
         example,
         sigma,
         jax.random.key(0),
-        chunk_size=booth.chunk_size,
+        chunk_size=smoothed.chunk_size,
       )
     except ValueError as error:
       raise ValueError(f'{name}: {error}') from error
@@ -147,20 +147,20 @@ def experts(classifier: Any) -> tuple[Any, ...]:
 
 
 def cast(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   examples: Iterable[Example],
   settings: Mapping[str, Any],
   key: Any,
   before_step: Callable[[], object] = lambda: None,
   begun: Mapping[int, AdaptiveCertificate] = _NOTHING,
   distances: Mapping[int, float] = _NOWHERE,
-) -> Iterator[tuple[int, Ballots]]:
+) -> Iterator[tuple[int, VoteCounts]]:
   """Casts all votes on each image.
 
   Args:
-    booth: With what.
+    smoothed: With what.
     examples: Pairs of a dataset index and an image in [0, 1].
-    settings: Those of the run, see `verdicts.verdict`.
+    settings: Those of the run, see `methods.result`.
     key: The key of the run.
     before_step: Is called before each step of adaptive certification, and
       otherwise before each image. What it raises ends the iteration.
@@ -174,39 +174,39 @@ def cast(
   """
   if settings['smoothing'] == 'distance':
     return _cast_distance(
-      booth, examples, settings, key, before_step, distances
+      smoothed, examples, settings, key, before_step, distances
     )
   if settings['goal'] is None:
-    return _cast_fixed(booth, examples, settings, key, before_step)
+    return _cast_fixed(smoothed, examples, settings, key, before_step)
   if settings['smoothing'] == 'cascade':
-    return _cast_cascade(booth, examples, settings, key, before_step)
-  return _cast_adaptive(booth, examples, settings, key, before_step, begun)
+    return _cast_cascade(smoothed, examples, settings, key, before_step)
+  return _cast_adaptive(smoothed, examples, settings, key, before_step, begun)
 
 
-def _cast_fixed(booth, examples, settings, key, before_step):
+def _cast_fixed(smoothed, examples, settings, key, before_step):
   for idx, image in examples:
     before_step()
     image_key = noise.image_key(key, idx)
-    counts = cast_fixed(booth, settings, image, image_key)
+    counts = cast_fixed(smoothed, settings, image, image_key)
     estimator, classifier = jax.device_get(counts)
-    yield idx, verdicts.fixed_ballots(estimator, classifier, settings)
+    yield idx, methods.fixed_votes(estimator, classifier, settings)
 
 
-def _cast_distance(booth, examples, settings, key, before_step, distances):
+def _cast_distance(smoothed, examples, settings, key, before_step, distances):
   for idx, image in examples:
     before_step()
     sigma = distance_levels.level(settings).at(distances[idx])
     there = {**settings, 'sigmas': [sigma]}
-    counts = cast_fixed(booth, there, image, noise.image_key(key, idx))
+    counts = cast_fixed(smoothed, there, image, noise.image_key(key, idx))
     estimator, classifier = jax.device_get(counts)
-    ballots = verdicts.fixed_ballots(estimator, classifier, settings)
-    yield idx, ballots._replace(distance=distances[idx])
+    votes = methods.fixed_votes(estimator, classifier, settings)
+    yield idx, votes._replace(distance=distances[idx])
 
 
-def _cast_adaptive(booth, examples, settings, key, before_step, begun):
+def _cast_adaptive(smoothed, examples, settings, key, before_step, begun):
   certificates = adaptive.certify_images(
-    booth.estimator,
-    booth.classifier,
+    smoothed.estimator,
+    smoothed.classifier,
     examples,
     settings['sigmas'],
     settings['estimator_sigma'],
@@ -215,20 +215,20 @@ def _cast_adaptive(booth, examples, settings, key, before_step, begun):
     radii=settings['radii'],
     n0=settings['n0'],
     n=settings['n'],
-    alpha=verdicts.statistical_alpha(settings),
-    certificate=verdicts.RULES[settings['certificate'] or 'minimum'],
-    bounds=verdicts.bounds(settings),
+    alpha=methods.statistical_alpha(settings),
+    certificate=methods.RULES[settings['certificate'] or 'minimum'],
+    bounds=methods.bounds(settings),
     begun=begun,
     tolerance=settings.get('tolerance', 0.0),
-    chunk_size=booth.chunk_size,
-    noise=booth.noise,
-    mesh=booth.mesh,
+    chunk_size=smoothed.chunk_size,
+    noise=smoothed.noise,
+    mesh=smoothed.mesh,
     before_step=before_step,
   )
   for idx, found in certificates:
     yield (
       idx,
-      Ballots(
+      VoteCounts(
         found.estimator_counts,
         found.classifier_counts,
         found.estimator_cast,
@@ -237,9 +237,9 @@ def _cast_adaptive(booth, examples, settings, key, before_step, begun):
     )
 
 
-def _cast_cascade(booth, examples, settings, key, before_step):
+def _cast_cascade(smoothed, examples, settings, key, before_step):
   certificates = cascade_images.certify_cascade_images(
-    booth.classifier,
+    smoothed.classifier,
     examples,
     settings['sigmas'],
     key,
@@ -247,19 +247,19 @@ def _cast_cascade(booth, examples, settings, key, before_step):
     radii=settings['radii'],
     n0=settings['n0'],
     n=settings['n'],
-    alpha=verdicts.statistical_alpha(settings),
-    chunk_size=booth.chunk_size,
-    noise=booth.noise,
-    mesh=booth.mesh,
+    alpha=methods.statistical_alpha(settings),
+    chunk_size=smoothed.chunk_size,
+    noise=smoothed.noise,
+    mesh=smoothed.mesh,
     before_step=before_step,
   )
   nobody = Counts(*(np.zeros(1, np.int64),) * 2)
   for idx, found in certificates:
-    yield idx, Ballots(nobody, found.counts, Cast(0, 0), found.cast)
+    yield idx, VoteCounts(nobody, found.counts, Cast(0, 0), found.cast)
 
 
 def cast_fixed(
-  booth: Booth,
+  smoothed: SmoothedNetworks,
   settings: Mapping[str, Any],
   image: Float[Array | np.ndarray, '*image'],
   key: PRNGKeyArray,
@@ -267,7 +267,7 @@ def cast_fixed(
   """Casts a fixed number of votes on one image.
 
   Args:
-    booth: With what.
+    smoothed: With what.
     settings: Those of the run.
     image: One image in [0, 1].
     key: The key of the image.
@@ -275,18 +275,18 @@ def cast_fixed(
   Returns:
     The votes of the estimator, [K], and of the classifier, [K, classes].
   """
-  spread = sharding.votes_devices(booth.mesh) > 1
+  spread = sharding.votes_devices(smoothed.mesh) > 1
   votes = {
     'n': settings['n'],
-    'alpha': verdicts.statistical_alpha(settings),
-    'chunk_size': booth.chunk_size,
-    'noise': booth.noise,
-    'mesh': booth.mesh if spread else None,
+    'alpha': methods.statistical_alpha(settings),
+    'chunk_size': smoothed.chunk_size,
+    'noise': smoothed.noise,
+    'mesh': smoothed.mesh if spread else None,
   }
   certifies = settings['task'] == 'certify'
   sigmas = np.asarray(settings['sigmas'], np.float32)
   if settings['smoothing'] in ('single', 'distance'):
-    networks = booth.classifier, image, settings['sigmas'][0], key
+    networks = smoothed.classifier, image, settings['sigmas'][0], key
     if certifies:
       found = smoothing.certify(*networks, n0=settings['n0'], **votes)
       counts = found.counts
@@ -295,7 +295,7 @@ def cast_fixed(
     nobody = Counts(*(jnp.zeros(1, jnp.int32),) * 2)
     return nobody, jax.tree.map(lambda split: split[None], counts)
   if settings['smoothing'] == 'cascade':
-    networks = booth.classifier, image, sigmas, key
+    networks = smoothed.classifier, image, sigmas, key
     if certifies:
       n0 = settings['n0']
       counts = cascade.certify_cascade(*networks, n0=n0, **votes).counts
@@ -303,10 +303,10 @@ def cast_fixed(
       counts = cascade.predict_cascade(*networks, **votes).counts
       counts = _unselected(counts)
     return Counts(*(jnp.zeros(len(sigmas), jnp.int32),) * 2), counts
-  networks = booth.estimator, booth.classifier, image, sigmas
+  networks = smoothed.estimator, smoothed.classifier, image, sigmas
   levels = settings['estimator_sigma'], key
   if certifies:
-    rule = verdicts.RULES[settings['certificate']]
+    rule = methods.RULES[settings['certificate']]
     found = dual.certify_dual(
       *networks, *levels, n0=settings['n0'], certificate=rule, **votes
     )

@@ -28,11 +28,11 @@ RULES = {
   for rule in (composition.agreement, composition.minimum, composition.paper)
 }
 
-#: Why there is no answer, see `Verdict.cause`.
+#: Why there is no answer, see `Result.cause`.
 CAUSES = ('estimator', 'earlier', 'classifier', 'both', 'hopeless')
 
 
-class Ballots(NamedTuple):
+class VoteCounts(NamedTuple):
   """The votes on one image.
 
   Attributes:
@@ -52,7 +52,7 @@ class Ballots(NamedTuple):
   distance: float = 0.0
 
 
-class Verdict(NamedTuple):
+class Result(NamedTuple):
   """What a row says, apart from its votes.
 
   Attributes:
@@ -73,9 +73,9 @@ class Verdict(NamedTuple):
   cause: str
 
 
-def fixed_ballots(
+def fixed_votes(
   estimator: Counts, classifier: Counts, settings: Mapping[str, Any]
-) -> Ballots:
+) -> VoteCounts:
   """The votes of a run with a fixed number of them.
 
   Args:
@@ -85,13 +85,13 @@ def fixed_ballots(
     settings: `task`, `smoothing`, `n0`, `n` and `sigmas` of the run.
   """
   if settings['smoothing'] == 'cascade':
-    return _cascade_ballots(estimator, classifier, settings)
+    return _cascade_votes(estimator, classifier, settings)
   n0 = settings['n0'] if settings['task'] == 'certify' else 0
   n = settings['n']
   estimators = int(settings['smoothing'] == 'dual')
   votes = np.asarray(classifier.selection) + np.asarray(classifier.estimation)
   levels = votes.any(axis=-1).astype(np.int64)
-  return Ballots(
+  return VoteCounts(
     estimator,
     classifier,
     Cast(n0 * estimators, n * estimators),
@@ -99,52 +99,52 @@ def fixed_ballots(
   )
 
 
-def _cascade_ballots(estimator, classifier, settings) -> Ballots:
+def _cascade_votes(estimator, classifier, settings) -> VoteCounts:
   """Of a cascade: which levels it visited follows from the votes."""
   if settings['task'] == 'predict':
     levels = np.asarray(classifier.estimation).any(axis=-1)
     cast = Cast(np.zeros_like(levels, int), settings['n'] * levels)
   else:
     cast = _cascade(classifier, settings).cast
-  return Ballots(estimator, classifier, Cast(0, 0), cast)
+  return VoteCounts(estimator, classifier, Cast(0, 0), cast)
 
 
-def verdict(ballots: Ballots, settings: Mapping[str, Any]) -> Verdict:
+def result(votes: VoteCounts, settings: Mapping[str, Any]) -> Result:
   """What votes amount to, all statistics in NumPy float64.
 
   Args:
-    ballots: The votes on one image.
+    votes: The votes on one image.
     settings: `task`, `smoothing`, `certificate`, `sigmas`, `estimator_sigma`,
       `n0`, `n`, `alpha`, `noise_alpha`, `goal` and `radii` of the run.
   """
   if settings['smoothing'] == 'cascade':
-    return _cascade_verdict(ballots, settings)
+    return _cascade_result(votes, settings)
   if settings['goal'] is not None:
-    found = _adaptive(ballots, settings)
+    found = _adaptive(votes, settings)
     if settings['task'] == 'predict':  # the radii of stages are not asked for
       return found._replace(estimator_radius=0.0, classifier_radius=0.0)
     return found
   if settings['task'] == 'predict':
-    return _prediction(ballots, settings)
+    return _prediction(votes, settings)
   if settings['smoothing'] == 'distance':
-    return _at_distance(ballots, settings)
+    return _at_distance(votes, settings)
   if settings['smoothing'] == 'single':
-    return _single(ballots, settings)
-  return _dual(ballots, settings)
+    return _single(votes, settings)
+  return _dual(votes, settings)
 
 
-def sigma(ballots: Ballots, level: int, settings: Mapping[str, Any]) -> float:
+def sigma(votes: VoteCounts, level: int, settings: Mapping[str, Any]) -> float:
   """The noise level of an image; 0 for none.
 
   Args:
-    ballots: The votes on it.
+    votes: The votes on it.
     level: The index of the level among those of the run, or -1.
     settings: Those of the run.
   """
   if level == ABSTAIN:
     return 0.0
   if settings['smoothing'] == 'distance':
-    return distances.level(settings).at(float(ballots.distance))
+    return distances.level(settings).at(float(votes.distance))
   return float(settings['sigmas'][level])
 
 
@@ -159,7 +159,7 @@ def cascade_plan(settings: Mapping[str, Any]) -> CascadePlan:
   """What an adaptive run of a cascade fixes before its first vote.
 
   Args:
-    settings: Those of the run, see `verdict`.
+    settings: Those of the run, see `result`.
   """
   return _cascade_plan(
     tuple(settings['sigmas']),
@@ -175,7 +175,7 @@ def plan(settings: Mapping[str, Any]) -> Plan:
   """What an adaptive run fixes before its first vote.
 
   Args:
-    settings: Those of the run, see `verdict`.
+    settings: Those of the run, see `result`.
   """
   return _plan(
     tuple(settings['sigmas']),
@@ -261,27 +261,27 @@ def _cascade(classifier: Counts, settings):
   )
 
 
-def _cascade_verdict(ballots: Ballots, settings) -> Verdict:
+def _cascade_result(votes: VoteCounts, settings) -> Result:
   if settings['task'] == 'predict':
     found = majorities.prediction_of_counts(
-      np.asarray(ballots.classifier.estimation),
+      np.asarray(votes.classifier.estimation),
       settings['sigmas'],
       n=settings['n'],
       alpha=statistical_alpha(settings) / len(settings['sigmas']),
     )
     level = int(found.sigma_index)
-    return Verdict(int(found.prediction), 0.0, level, 0.0, 0.0, 'classifier')
+    return Result(int(found.prediction), 0.0, level, 0.0, 0.0, 'classifier')
   if settings['goal'] is None:
-    found = _cascade(ballots.classifier, settings)
+    found = _cascade(votes.classifier, settings)
   else:
     found = cascade_plans.certificate_of_counts(
-      ballots.classifier, ballots.classifier_cast, cascade_plan(settings)
+      votes.classifier, votes.classifier_cast, cascade_plan(settings)
     )
   level = int(found.sigma_index)
   first = settings['radii'][0] if settings['radii'] else 0.0
   parts = float(found.earlier_radius), float(found.level_radius)
   good = [radius > 0 and radius >= first for radius in parts]
-  cast = np.asarray(ballots.classifier_cast.estimation)
+  cast = np.asarray(votes.classifier_cast.estimation)
   place = majorities.visits(settings['sigmas'])
   full = [
     bool((cast[where] == settings['n']).any())
@@ -291,7 +291,7 @@ def _cascade_verdict(ballots: Ballots, settings) -> Verdict:
     votes and not is_good for votes, is_good in zip(full, good, strict=True)
   ]
   cause = _cause(*undecided).replace('estimator', 'earlier')
-  return Verdict(
+  return Result(
     int(found.prediction),
     float(found.radius),
     level,
@@ -300,8 +300,8 @@ def _cascade_verdict(ballots: Ballots, settings) -> Verdict:
   )
 
 
-def _adaptive(ballots: Ballots, settings) -> Verdict:
-  found = plans.certificate_of_counts(*ballots[:4], plan(settings))
+def _adaptive(votes: VoteCounts, settings) -> Result:
+  found = plans.certificate_of_counts(*votes[:4], plan(settings))
   level = found.sigma_index
   first = settings['radii'][0] if settings['radii'] else 0.0
   reached = [
@@ -309,15 +309,15 @@ def _adaptive(ballots: Ballots, settings) -> Verdict:
     for radius in (found.estimator_radius, found.classifier_radius)
   ]
   used = (
-    ballots.estimator_cast.estimation,
-    np.asarray(ballots.classifier_cast.estimation)[level],
+    votes.estimator_cast.estimation,
+    np.asarray(votes.classifier_cast.estimation)[level],
   )
   # Where votes may be added, none are the last ones.
   undecided = [
     bool(not good and (is_open(settings) or votes == settings['n']))
     for good, votes in zip(reached, used, strict=True)
   ]
-  return Verdict(
+  return Result(
     found.prediction,
     found.radius,
     level,
@@ -327,10 +327,10 @@ def _adaptive(ballots: Ballots, settings) -> Verdict:
   )
 
 
-def _dual(ballots: Ballots, settings) -> Verdict:
+def _dual(votes: VoteCounts, settings) -> Result:
   found = RULES[settings['certificate']](
-    ballots.estimator,
-    ballots.classifier,
+    votes.estimator,
+    votes.classifier,
     settings['sigmas'],
     settings['estimator_sigma'],
     n=settings['n'],
@@ -344,10 +344,10 @@ def _dual(ballots: Ballots, settings) -> Verdict:
   )
 
 
-def _at_distance(ballots: Ballots, settings) -> Verdict:
+def _at_distance(votes: VoteCounts, settings) -> Result:
   found = distance_levels.certificate_of_counts(
-    Counts(*(np.asarray(votes)[0] for votes in ballots.classifier)),
-    float(ballots.distance),
+    Counts(*(np.asarray(split)[0] for split in votes.classifier)),
+    float(votes.distance),
     distances.level(settings),
     n=settings['n'],
     alpha=statistical_alpha(settings),
@@ -356,9 +356,9 @@ def _at_distance(ballots: Ballots, settings) -> Verdict:
   return _fixed(found, 0, math.inf, found.radius)
 
 
-def _single(ballots: Ballots, settings) -> Verdict:
+def _single(votes: VoteCounts, settings) -> Result:
   found = smoothing.certificate_of_counts(
-    Counts(*(votes[0] for votes in ballots.classifier)),
+    Counts(*(split[0] for split in votes.classifier)),
     settings['sigmas'][0],
     n=settings['n'],
     alpha=statistical_alpha(settings),
@@ -366,29 +366,29 @@ def _single(ballots: Ballots, settings) -> Verdict:
   return _fixed(found, 0, math.inf, found.radius)
 
 
-def _fixed(found, level, estimator_radius, classifier_radius) -> Verdict:
+def _fixed(found, level, estimator_radius, classifier_radius) -> Result:
   stages = float(estimator_radius), float(classifier_radius)
   cause = _cause(*(not radius > 0 for radius in stages))
-  return Verdict(
+  return Result(
     int(found.prediction), float(found.radius), level, *stages, cause
   )
 
 
-def _prediction(ballots: Ballots, settings) -> Verdict:
+def _prediction(votes: VoteCounts, settings) -> Result:
   """PREDICT of the estimator, if there is one, and then of the classifier."""
   single = len(settings['sigmas']) == 1
   alpha = statistical_alpha(settings)
   statistics = {'n': settings['n'], 'alpha': alpha if single else alpha / 2}
   level = 0
   if not single:
-    votes = ballots.estimator.estimation
-    level = smoothing.prediction_of_counts(votes, **statistics).prediction
+    counts = votes.estimator.estimation
+    level = smoothing.prediction_of_counts(counts, **statistics).prediction
   if level == ABSTAIN:
-    return Verdict(ABSTAIN, 0.0, ABSTAIN, 0.0, 0.0, 'estimator')
-  votes = ballots.classifier.estimation[level]
-  found = smoothing.prediction_of_counts(votes, **statistics)
+    return Result(ABSTAIN, 0.0, ABSTAIN, 0.0, 0.0, 'estimator')
+  counts = votes.classifier.estimation[level]
+  found = smoothing.prediction_of_counts(counts, **statistics)
   predict = int(found.prediction)
-  return Verdict(predict, 0.0, int(level), 0.0, 0.0, 'classifier')
+  return Result(predict, 0.0, int(level), 0.0, 0.0, 'classifier')
 
 
 def _cause(estimator: bool, classifier: bool) -> str:

@@ -1,6 +1,6 @@
-"""Lanes: the fixed number of votes that a step of adaptive certification casts.
+"""Batches of a fixed number of votes, which adaptive certification casts.
 
-Each lane is the vote of one image at one stage, level and vote number, so that
+Each vote is one of an image at a stage, level and vote number, so that
 images at any stage share a batch and nothing is ever compiled again.
 """
 
@@ -27,8 +27,8 @@ _STEPS_AHEAD = 2
 _STEPS_AHEAD_TOGETHER_ON_CPU = 1
 
 
-class Lanes(NamedTuple):
-  """One vote per lane.
+class VoteBatch(NamedTuple):
+  """The votes of a batch.
 
   Attributes:
     slot: Where the image is in the buffer.
@@ -38,52 +38,52 @@ class Lanes(NamedTuple):
     sigma: The noise level.
   """
 
-  slot: Int[Array | np.ndarray, ' lanes']
-  index: Int[Array | np.ndarray, ' lanes']
-  split: Int[Array | np.ndarray, ' lanes']
-  vote: Int[Array | np.ndarray, ' lanes']
-  sigma: Float[Array | np.ndarray, ' lanes']
+  slot: Int[Array | np.ndarray, ' votes']
+  index: Int[Array | np.ndarray, ' votes']
+  split: Int[Array | np.ndarray, ' votes']
+  vote: Int[Array | np.ndarray, ' votes']
+  sigma: Float[Array | np.ndarray, ' votes']
 
 
-def cast_lanes(
+def cast_batch(
   network: Classifier,
   images: Float[Array, 'slots *image'],
   key: PRNGKeyArray,
   noise: Any,
-  lanes: Lanes,
-) -> Int[Array, ' lanes']:
-  """The class that each lane votes for, or the number of classes if invalid.
+  batch: VoteBatch,
+) -> Int[Array, ' votes']:
+  """The class of each vote, or the number of classes if invalid.
 
   Args:
-    network: The base classifier of all lanes.
+    network: The base classifier of all votes.
     images: The buffer of images.
     key: The key of the run.
     noise: The sampler of noisy images.
-    lanes: The votes to cast.
+    batch: The votes to cast.
   """
-  copies = _copies(images, key, noise, lanes)
-  return voting.cast_votes(network, copies, jnp.asarray(lanes.sigma))
+  copies = _copies(images, key, noise, batch)
+  return voting.cast_votes(network, copies, jnp.asarray(batch.sigma))
 
 
-def _copies(images, key, noise, lanes):
-  """The noisy image of each lane."""
+def _copies(images, key, noise, batch):
+  """The noisy image of each vote."""
 
   def vote_key(index, split, vote):
     image_key = noise_lib.image_key(key, index)
     return noise_lib.vote_key(image_key, split, vote)
 
-  keys = jax.vmap(vote_key)(lanes.index, lanes.split, lanes.vote)
-  return jax.vmap(noise)(keys, images[lanes.slot], jnp.asarray(lanes.sigma))
+  keys = jax.vmap(vote_key)(batch.index, batch.split, batch.vote)
+  return jax.vmap(noise)(keys, images[batch.slot], jnp.asarray(batch.sigma))
 
 
 @functools.partial(compilers.jit, static_argnames='mesh')
-def _cast(network, images, key, noise, lanes, *, mesh):
+def _cast(network, images, key, noise, batch, *, mesh):
   spread = PartitionSpec(sharding.VOTES)
   everywhere = PartitionSpec()
   together = mesh.is_multi_process
 
   def cast(*arguments):
-    classes = cast_lanes(*arguments)
+    classes = cast_batch(*arguments)
     if together:  # each process tallies all votes
       return lax.all_gather(classes, sharding.VOTES, tiled=True)
     return classes
@@ -94,14 +94,14 @@ def _cast(network, images, key, noise, lanes, *, mesh):
     in_specs=(everywhere,) * 4 + (spread,),
     out_specs=everywhere if together else spread,
     check_vma=False,  # networks need not know that they are spread
-  )(network, images, key, noise, lanes)
+  )(network, images, key, noise, batch)
 
 
 @functools.partial(compilers.jit, static_argnames=('mesh', 'divides'))
-def _draw(images, key, noise, lanes, *, mesh, divides):
-  """The copies of lanes, and which of them are finite, for a host to vote on.
+def _draw(images, key, noise, batch, *, mesh, divides):
+  """The copies of a batch, and which of them are finite, for a host to vote on.
 
-  Devices over which the lanes do not divide draw all of them, each.
+  Devices over which the batch does not divide draw all of them, each.
   """
   everywhere = PartitionSpec()
   spread = PartitionSpec(sharding.VOTES) if divides else everywhere
@@ -116,7 +116,7 @@ def _draw(images, key, noise, lanes, *, mesh, divides):
     in_specs=(everywhere,) * 3 + (spread,),
     out_specs=spread,
     check_vma=False,  # a noise need not know that it is spread
-  )(images, key, noise, lanes)
+  )(images, key, noise, batch)
 
 
 class _ByHost:
@@ -140,9 +140,9 @@ def _store(images, slot, image):
   return images.at[slot].set(image)
 
 
-def slots(lanes: int) -> int:
+def slots(votes: int) -> int:
   """How many images there are at once: their first 32 votes fill all steps."""
-  return max(8, math.ceil(2 * _STEPS_AHEAD * lanes / 32))
+  return max(8, math.ceil(2 * _STEPS_AHEAD * votes / 32))
 
 
 def _check_hosts(networks: Sequence[Any], mesh: Mesh) -> None:
@@ -155,7 +155,7 @@ def _check_hosts(networks: Sequence[Any], mesh: Mesh) -> None:
 
 
 class Device:
-  """Casts steps of lanes on the images that its buffer holds."""
+  """Casts batches of votes on the images that its buffer holds."""
 
   def __init__(self, networks, image, key, noise, mesh, chunk_size):
     nets = [network for network, _ in networks]
@@ -163,11 +163,11 @@ class Device:
     devices = sharding.votes_devices(mesh)
     hosted = [host.parts(net) for net in nets]
     #: Votes of a step, by the number of its network.
-    self.lanes = [
+    self.batch_sizes = [
       chunk_size * (host.devices(net) if there else devices)
       for net, there in zip(nets, hosted, strict=True)
     ]
-    self.slots = slots(max(self.lanes))
+    self.slots = slots(max(self.batch_sizes))
     self.steps_ahead = _STEPS_AHEAD
     if mesh.is_multi_process and mesh.local_devices[0].platform == 'cpu':
       self.steps_ahead = _STEPS_AHEAD_TOGETHER_ON_CPU
@@ -191,15 +191,15 @@ class Device:
     """Puts an image into the buffer; steps under way keep the old one."""
     self._images = _store(self._images, np.int32(slot), image)
 
-  def cast(self, network: int, lanes: Lanes) -> Any:
+  def cast(self, network: int, batch: VoteBatch) -> Any:
     """Starts a step; its result, as an array, can be waited for later."""
     if self._hosted[network]:
-      divides = len(lanes.slot) % self._mesh.size == 0
+      divides = len(batch.slot) % self._mesh.size == 0
       copies, finite = _draw(
         self._images,
         self._key,
         self._noise,
-        lanes,
+        batch,
         mesh=self._mesh,
         divides=divides,
       )
@@ -207,7 +207,7 @@ class Device:
         self._nets[network],
         copies,
         finite,
-        lanes.sigma,
+        batch.sigma,
         self.widths[network],
       )
     return _cast(
@@ -215,6 +215,6 @@ class Device:
       self._images,
       self._key,
       self._noise,
-      lanes,
+      batch,
       mesh=self._mesh,
     )

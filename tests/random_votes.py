@@ -37,7 +37,7 @@ def random_votes(generator, votes, categories):
   return generator.multinomial(votes, weights / weights.sum())[:-1]
 
 
-def random_ballots(generator, plan, classes=3):
+def random_counts(generator, plan, classes=3):
   """Counts of both stages, at looks of their own, and how many were cast."""
   levels = len(plan.sigmas)
   looks = [0, *plan.looks, plan.n, plan.n, plan.n]
