@@ -15,7 +15,7 @@ import argparse
 import numpy as np
 
 from dualrs_jax import folders
-from dualrs_jax.evaluation import methods, records, report, summary
+from dualrs_jax.evaluation import records, report, run_plans, summary
 
 
 def under_rule(run, rule):
@@ -26,7 +26,7 @@ def under_rule(run, rule):
 
 
 def markdown(run, radii):
-  runs = {rule: under_rule(run, rule) for rule in methods.RULES}
+  runs = {rule: under_rule(run, rule) for rule in run_plans.RULES}
   radius = {
     rule: np.array([row.radius for row in other.rows])
     for rule, other in runs.items()

@@ -19,10 +19,10 @@ from dualrs_jax.evaluation import (
   certify_source,
   distances,
   marks,
-  methods,
   preparation,
   refused,
   report,
+  run_plans,
   run_settings,
   seeds,
   workers,
@@ -251,7 +251,7 @@ def merge_dataset(
     if path.exists() or workers.hold_rows(path.parent):
       try:
         recorded = marks.read(path.parent)
-        settings.verify(path, methods.identity(run))
+        settings.verify(path, run_plans.identity(run))
       except settings.SettingsMismatch as error:
         raise _with_advice(error) from error
       missing[name] = workers.merge(

@@ -23,9 +23,9 @@ from dualrs_jax.evaluation import (
   file_names,
   marks,
   memory,
-  methods,
   preparation,
   records,
+  run_plans,
   sampling,
   tsv,
   workers,
@@ -144,7 +144,7 @@ def certify_source(
     chosen['chunk_size'] = memory.choose_chunk_size(smoothed, example, settings)
     smoothed = smoothed._replace(**chosen)
   complete = _identity(smoothed, example, settings, source, seed)
-  identity = methods.identity(complete)
+  identity = run_plans.identity(complete)
   asked = {n: v for n, v in complete.items() if n not in identity}
   identity = {n: v for n, v in identity.items() if n not in chosen}
   mark = {settings_lib.FINGERPRINT: marks.of(identity | chosen)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from dualrs_jax import decisions, plans
 from dualrs_jax.base import AdaptiveCertificate
-from dualrs_jax.evaluation import methods, records
+from dualrs_jax.evaluation import records, run_plans
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import shards
 
@@ -47,7 +47,7 @@ def last_rows(
 
 def extends(row: Record, old: Record, settings: Mapping[str, Any]) -> bool:
   """Whether a row has all votes of another one of its image, and more."""
-  if not methods.is_open(settings) or row.label != old.label:
+  if not run_plans.is_open(settings) or row.label != old.label:
     return False
   chose = row.estimator_selection, row.classifier_selection
   if chose != (old.estimator_selection, old.classifier_selection):
@@ -65,9 +65,9 @@ def begun(
     rows: The rows of a run by dataset index.
     settings: Those of the run, with the n that is asked for now.
   """
-  if not methods.is_open(settings):
+  if not run_plans.is_open(settings):
     return {}
-  plan = methods.plan(settings)
+  plan = run_plans.plan(settings)
   found = {}
   for idx, row in rows.items():
     votes = records.votes(row, settings)

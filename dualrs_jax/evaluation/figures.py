@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy import special
 
 from dualrs_jax import confidence, metrics
-from dualrs_jax.evaluation import methods, style
+from dualrs_jax.evaluation import run_plans, style
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.evaluation.summary import Run, hits
 
@@ -206,7 +206,7 @@ def _rows_at_level(
 
 def _bounds(run: Run) -> Float[np.ndarray, ' counts']:
   """Lower bounds of Phi^-1(p) by the number of votes, as the run has them."""
-  alpha = methods.statistical_alpha(run.settings)
+  alpha = run_plans.statistical_alpha(run.settings)
   return confidence.lower_z(run.settings['n'], alpha)
 
 

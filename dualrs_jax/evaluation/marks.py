@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation import run_plans
 from dualrs_jax.evaluation.records import STATUSES
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime import shards
@@ -40,7 +40,7 @@ def of(settings: Mapping[str, Any]) -> str:
     settings: Of a run. What else its file records does not matter.
   """
   apart = {*ADVISORY, *LATEST, settings_lib.FINGERPRINT}
-  kept = methods.identity(settings)
+  kept = run_plans.identity(settings)
   return settings_lib.fingerprint(
     {name: value for name, value in kept.items() if name not in apart}
   )

@@ -1,6 +1,5 @@
 """What the votes of a run say about an image, by the method of the run."""
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,24 +8,13 @@ import numpy as np
 
 from dualrs_jax import (
   cascade_plans,
-  composition,
   distance_levels,
-  lookups,
   majorities,
-  mixture,
   plans,
   smoothing,
 )
 from dualrs_jax.base import ABSTAIN, Cast, Counts
-from dualrs_jax.cascade_plans import CascadePlan
-from dualrs_jax.evaluation import distances
-from dualrs_jax.plans import Plan
-
-#: The composition rules by their names in configurations and settings.
-RULES = {
-  rule.name: rule
-  for rule in (composition.agreement, composition.minimum, composition.paper)
-}
+from dualrs_jax.evaluation import distances, run_plans
 
 #: Why there is no answer, see `Result.cause`.
 CAUSES = ('estimator', 'earlier', 'classifier', 'both', 'hopeless')
@@ -148,116 +136,13 @@ def sigma(votes: VoteCounts, level: int, settings: Mapping[str, Any]) -> float:
   return float(settings['sigmas'][level])
 
 
-def any_plan(settings: Mapping[str, Any]) -> Plan | CascadePlan:
-  """That of a run of either kind, see `plan`."""
-  return (cascade_plan if settings['smoothing'] == 'cascade' else plan)(
-    settings
-  )
-
-
-def cascade_plan(settings: Mapping[str, Any]) -> CascadePlan:
-  """What an adaptive run of a cascade fixes before its first vote.
-
-  Args:
-    settings: Those of the run, see `result`.
-  """
-  return _cascade_plan(
-    tuple(settings['sigmas']),
-    settings['goal'],
-    tuple(settings['radii']),
-    settings['n0'],
-    settings['n'],
-    statistical_alpha(settings),
-  )
-
-
-def plan(settings: Mapping[str, Any]) -> Plan:
-  """What an adaptive run fixes before its first vote.
-
-  Args:
-    settings: Those of the run, see `result`.
-  """
-  return _plan(
-    tuple(settings['sigmas']),
-    settings['estimator_sigma'] or settings['sigmas'][0],
-    settings['goal'],
-    tuple(settings['radii']),
-    settings['n0'],
-    settings['n'],
-    statistical_alpha(settings),
-    RULES[settings['certificate'] or 'minimum'],
-    bounds(settings),
-    settings.get('tolerance', 0.0),
-  )
-
-
-def is_open(settings: Mapping[str, Any]) -> bool:
-  """Whether votes may be added to the rows of a run, which it then records.
-
-  Then n is what was asked for last; no row depends on it.
-  """
-  return settings.get('protocol') == 'open'
-
-
-def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings on which a row may depend."""
-  free = {'n'} if is_open(settings) else set()
-  return {name: value for name, value in settings.items() if name not in free}
-
-
-def most_votes(settings: Mapping[str, Any]) -> int:
-  """How many estimation votes of a stage a row may ever have."""
-  return mixture.MOST_VOTES if is_open(settings) else settings['n']
-
-
-def bounds(settings: Mapping[str, Any]) -> Any:
-  """The bounds of an adaptive run, see `plans.plan`."""
-  if is_open(settings):
-    return lookups.open_ended
-  predicts = settings['task'] == 'predict'
-  return lookups.deciding if predicts else lookups.planned
-
-
-def statistical_alpha(settings: Mapping[str, Any]) -> float:
-  """The failure probability that is left for the bounds.
-
-  The sampler of the noise may have some of alpha, as it is not quite normal.
-  """
-  return settings['alpha'] - settings['noise_alpha']
-
-
-@functools.lru_cache(maxsize=8)
-def _plan(
-  sigmas, estimator_sigma, goal, radii, n0, n, alpha, rule, bounds, tolerance
-) -> Plan:
-  return plans.plan(
-    sigmas,
-    estimator_sigma,
-    goal=goal,
-    radii=radii,
-    n0=n0,
-    n=n,
-    alpha=alpha,
-    certificate=rule,
-    bounds=bounds,
-    tolerance=tolerance,
-  )
-
-
-@functools.lru_cache(maxsize=8)
-def _cascade_plan(sigmas, goal, radii, n0, n, alpha) -> CascadePlan:
-  return cascade_plans.plan(
-    sigmas, goal=goal, radii=radii, n0=n0, n=n, alpha=alpha
-  )
-
-
 def _cascade(classifier: Counts, settings):
   return majorities.certificate_of_counts(
     Counts(*map(np.asarray, classifier)),
     settings['sigmas'],
     n0=settings['n0'],
     n=settings['n'],
-    alpha=statistical_alpha(settings),
+    alpha=run_plans.statistical_alpha(settings),
   )
 
 
@@ -267,7 +152,7 @@ def _cascade_result(votes: VoteCounts, settings) -> Result:
       np.asarray(votes.classifier.estimation),
       settings['sigmas'],
       n=settings['n'],
-      alpha=statistical_alpha(settings) / len(settings['sigmas']),
+      alpha=run_plans.statistical_alpha(settings) / len(settings['sigmas']),
     )
     level = int(found.sigma_index)
     return Result(int(found.prediction), 0.0, level, 0.0, 0.0, 'classifier')
@@ -275,7 +160,7 @@ def _cascade_result(votes: VoteCounts, settings) -> Result:
     found = _cascade(votes.classifier, settings)
   else:
     found = cascade_plans.certificate_of_counts(
-      votes.classifier, votes.classifier_cast, cascade_plan(settings)
+      votes.classifier, votes.classifier_cast, run_plans.cascade_plan(settings)
     )
   level = int(found.sigma_index)
   first = settings['radii'][0] if settings['radii'] else 0.0
@@ -301,7 +186,7 @@ def _cascade_result(votes: VoteCounts, settings) -> Result:
 
 
 def _adaptive(votes: VoteCounts, settings) -> Result:
-  found = plans.certificate_of_counts(*votes[:4], plan(settings))
+  found = plans.certificate_of_counts(*votes[:4], run_plans.plan(settings))
   level = found.sigma_index
   first = settings['radii'][0] if settings['radii'] else 0.0
   reached = [
@@ -314,7 +199,7 @@ def _adaptive(votes: VoteCounts, settings) -> Result:
   )
   # Where votes may be added, none are the last ones.
   undecided = [
-    bool(not good and (is_open(settings) or votes == settings['n']))
+    bool(not good and (run_plans.is_open(settings) or votes == settings['n']))
     for good, votes in zip(reached, used, strict=True)
   ]
   return Result(
@@ -328,13 +213,13 @@ def _adaptive(votes: VoteCounts, settings) -> Result:
 
 
 def _dual(votes: VoteCounts, settings) -> Result:
-  found = RULES[settings['certificate']](
+  found = run_plans.RULES[settings['certificate']](
     votes.estimator,
     votes.classifier,
     settings['sigmas'],
     settings['estimator_sigma'],
     n=settings['n'],
-    alpha=statistical_alpha(settings),
+    alpha=run_plans.statistical_alpha(settings),
   )
   return _fixed(
     found,
@@ -350,7 +235,7 @@ def _at_distance(votes: VoteCounts, settings) -> Result:
     float(votes.distance),
     distances.level(settings),
     n=settings['n'],
-    alpha=statistical_alpha(settings),
+    alpha=run_plans.statistical_alpha(settings),
     pixels=settings['pixels'],
   )
   return _fixed(found, 0, math.inf, found.radius)
@@ -361,7 +246,7 @@ def _single(votes: VoteCounts, settings) -> Result:
     Counts(*(split[0] for split in votes.classifier)),
     settings['sigmas'][0],
     n=settings['n'],
-    alpha=statistical_alpha(settings),
+    alpha=run_plans.statistical_alpha(settings),
   )
   return _fixed(found, 0, math.inf, found.radius)
 
@@ -377,7 +262,7 @@ def _fixed(found, level, estimator_radius, classifier_radius) -> Result:
 def _prediction(votes: VoteCounts, settings) -> Result:
   """PREDICT of the estimator, if there is one, and then of the classifier."""
   single = len(settings['sigmas']) == 1
-  alpha = statistical_alpha(settings)
+  alpha = run_plans.statistical_alpha(settings)
   statistics = {'n': settings['n'], 'alpha': alpha if single else alpha / 2}
   level = 0
   if not single:

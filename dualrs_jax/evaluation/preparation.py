@@ -24,7 +24,7 @@ from dualrs_jax import (
   vote_batches,
   voting,
 )
-from dualrs_jax.evaluation import memory, methods, sampling
+from dualrs_jax.evaluation import memory, run_plans, sampling
 from dualrs_jax.evaluation.sampling import SmoothedNetworks
 from dualrs_jax.plans import NeverCertifies
 from dualrs_jax.runtime import settings as settings_lib
@@ -157,14 +157,14 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
     smoothing.check_prediction_possible(n, alpha, share=share, taken=taken)
   elif settings['goal'] is not None:
     try:
-      methods.any_plan(settings)
+      run_plans.any_plan(settings)
     except NeverCertifies as error:
       fewest = _fewest_votes(settings, error.fewest)
       raise error.of(alpha, taken, fewest) from error
   elif settings['smoothing'] != 'dual':
     confidence.check_possible(n, alpha, taken=taken)
   else:
-    share = methods.RULES[settings['certificate']].smallest_share(levels)
+    share = run_plans.RULES[settings['certificate']].smallest_share(levels)
     confidence.check_possible(n, alpha, share=share, taken=taken)
 
 
@@ -183,7 +183,7 @@ def _fewest_votes(
     if taken >= settings['alpha']:
       return None
     try:
-      methods.any_plan({**settings, 'n': fewest, 'noise_alpha': taken})
+      run_plans.any_plan({**settings, 'n': fewest, 'noise_alpha': taken})
     except NeverCertifies as error:
       fewest = error.fewest
     else:

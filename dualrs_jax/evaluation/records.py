@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from dualrs_jax.base import ABSTAIN, Cast, Counts
-from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation import methods, run_plans
 from dualrs_jax.evaluation.methods import VoteCounts
 
 #: What a row says about itself, see `Record.status`.
@@ -212,7 +212,7 @@ def check(record: Record, settings: Mapping[str, Any]) -> None:
 
 def _check_totals(record: Record, settings: Mapping[str, Any]) -> None:
   """Raises ValueError where there are more votes than were, or can be, cast."""
-  limits = settings['n0'] or 0, methods.most_votes(settings)
+  limits = settings['n0'] or 0, run_plans.most_votes(settings)
   stages = [
     (
       record.estimator_cast,

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from dualrs_jax import confidence, data, networks
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import methods, refused
+from dualrs_jax.evaluation import refused, run_plans
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ def radius_cap(config: Any, run: Mapping[str, Any]) -> float | None:
   if len(config.sigmas) == 1 or config.estimator_sigma >= max(config.sigmas):
     return None
   if run['goal'] is None:
-    keeps = methods.RULES[run['certificate']].keeps
-    part = keeps * methods.statistical_alpha(run)
+    keeps = run_plans.RULES[run['certificate']].keeps
+    part = keeps * run_plans.statistical_alpha(run)
     best = confidence.lower_z(run['n'], part)[run['n']]
   else:
-    best = methods.plan(run).keeps.best
+    best = run_plans.plan(run).keeps.best
   cap = float(config.estimator_sigma * best)
   radii = config.certify.radii
   decided = radii if run['goal'] in ('radius', 'grid') else [math.inf]

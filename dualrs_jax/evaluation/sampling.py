@@ -28,7 +28,7 @@ from dualrs_jax import (
 )
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
 from dualrs_jax.evaluation import distances as distance_levels
-from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation import methods, run_plans
 from dualrs_jax.evaluation.methods import VoteCounts
 
 #: The samplers of noise by their names in configurations and settings.
@@ -93,7 +93,7 @@ def noise_alpha(
   if settings['noise'] != 'lattice':
     return 0.0
   stages = 2 if settings['smoothing'] == 'dual' else 1
-  votes = stages * methods.most_votes(settings)
+  votes = stages * run_plans.most_votes(settings)
   return sampler.failure_probability(pixels=pixels, votes=votes)
 
 
@@ -215,9 +215,9 @@ def _cast_adaptive(smoothed, examples, settings, key, before_step, begun):
     radii=settings['radii'],
     n0=settings['n0'],
     n=settings['n'],
-    alpha=methods.statistical_alpha(settings),
-    certificate=methods.RULES[settings['certificate'] or 'minimum'],
-    bounds=methods.bounds(settings),
+    alpha=run_plans.statistical_alpha(settings),
+    certificate=run_plans.RULES[settings['certificate'] or 'minimum'],
+    bounds=run_plans.bounds(settings),
     begun=begun,
     tolerance=settings.get('tolerance', 0.0),
     chunk_size=smoothed.chunk_size,
@@ -247,7 +247,7 @@ def _cast_cascade(smoothed, examples, settings, key, before_step):
     radii=settings['radii'],
     n0=settings['n0'],
     n=settings['n'],
-    alpha=methods.statistical_alpha(settings),
+    alpha=run_plans.statistical_alpha(settings),
     chunk_size=smoothed.chunk_size,
     noise=smoothed.noise,
     mesh=smoothed.mesh,
@@ -278,7 +278,7 @@ def cast_fixed(
   spread = sharding.votes_devices(smoothed.mesh) > 1
   votes = {
     'n': settings['n'],
-    'alpha': methods.statistical_alpha(settings),
+    'alpha': run_plans.statistical_alpha(settings),
     'chunk_size': smoothed.chunk_size,
     'noise': smoothed.noise,
     'mesh': smoothed.mesh if spread else None,
@@ -306,7 +306,7 @@ def cast_fixed(
   networks = smoothed.estimator, smoothed.classifier, image, sigmas
   levels = settings['estimator_sigma'], key
   if certifies:
-    rule = methods.RULES[settings['certificate']]
+    rule = run_plans.RULES[settings['certificate']]
     found = dual.certify_dual(
       *networks, *levels, n0=settings['n0'], certificate=rule, **votes
     )

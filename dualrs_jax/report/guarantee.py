@@ -7,7 +7,7 @@ guarantee in other words than its own may be too strong.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation import run_plans
 
 
 class Guarantee(NamedTuple):
@@ -153,7 +153,7 @@ def rule(settings: Mapping[str, Any]) -> Any:
   other = settings['smoothing'] in _OTHERS
   if unknown(settings) or other or settings['task'] == 'predict':
     return None
-  return methods.RULES[settings['certificate'] or 'minimum']
+  return run_plans.RULES[settings['certificate'] or 'minimum']
 
 
 def _certificate(settings: Mapping[str, Any]) -> tuple[str, list[str]]:

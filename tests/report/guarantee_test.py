@@ -1,6 +1,6 @@
 import pytest
 
-from dualrs_jax.evaluation import methods
+from dualrs_jax.evaluation import run_plans
 from dualrs_jax.report import details, guarantee, subject, terms
 from tests.report.conftest import SETTINGS
 
@@ -68,4 +68,4 @@ def test_of_an_unknown_method_nothing_is_claimed(changes, run):
 
 
 def test_the_rules_that_are_known_are_among_those_of_certification():
-  assert set(guarantee._RULES) <= set(methods.RULES)
+  assert set(guarantee._RULES) <= set(run_plans.RULES)
