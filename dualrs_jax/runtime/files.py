@@ -13,7 +13,8 @@ def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
   """Replaces the contents of a file, durably, so that no reader sees a part.
 
   When the call returns, the contents survive a crash of the process and of the
-  machine; when it is interrupted, the file is as it was before.
+  machine; when it is interrupted, the file is as it was before. A link stays
+  one, to the new contents; a device or a pipe is written to and not replaced.
 
   Args:
     path: the file to write. Its directory is created if it is missing.
@@ -23,6 +24,11 @@ def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
     OSError: it cannot be written; the error names the file.
   """
   path = folders.expand(path)
+  if path.exists() and not path.is_file():
+    with naming(path), path.open('wb') as file:
+      file.write(_encoded(content))
+    return
+  path = path.resolve() if path.is_symlink() else path
   with durable_temporary(path, content) as temporary, naming(path):
     os.replace(temporary, path)
   sync_directory(path.parent)
@@ -40,16 +46,18 @@ def durable_temporary(
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
-  if isinstance(content, str):
-    content = content.encode()
   try:
     with naming(path), temporary.open('xb') as file:
-      file.write(content)
+      file.write(_encoded(content))
       file.flush()
       os.fsync(file.fileno())
     yield temporary
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def _encoded(content: str | bytes) -> bytes:
+  return content.encode() if isinstance(content, str) else content
 
 
 def sync_directory(path: str | os.PathLike) -> None:

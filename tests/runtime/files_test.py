@@ -50,3 +50,24 @@ def test_an_error_without_a_number_stays_as_it_is():
   with pytest.raises(OSError, match='^words$') as error, files.naming('other'):
     raise OSError('words')
   assert error.value.filename is None
+
+
+def test_a_link_stays_one_to_the_new_contents(tmp_path):
+  (tmp_path / 'real').mkdir()
+  path, link = tmp_path / 'real' / 'file.txt', tmp_path / 'link'
+  link.symlink_to(path)
+  for content in ('one', 'two'):  # of a file that is not there yet, and one
+    files.write_atomic(link, content)
+    assert link.is_symlink()
+    assert path.read_text() == content
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+  path = tmp_path / 'pipe'
+  os.mkfifo(path)
+  reader = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+  files.write_atomic(path, 'text')
+  assert os.read(reader, 100) == b'text'
+  os.close(reader)
+  assert path.is_fifo()
+  assert os.listdir(tmp_path) == ['pipe']
