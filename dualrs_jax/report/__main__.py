@@ -27,8 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     if others or not (first / certify_source.FOLDER).is_dir():
       text = writing.compare(options.runs, options.radii)
-      files.write_atomic(options.output, text)
-      print(options.output)
+      output = options.output or pathlib.Path('comparison.html')
+      files.write_atomic(output, text)
+      print(output)
+    elif options.output:
+      raise ValueError(
+        f'--output is where a comparison is written, and {first} is one run:'
+        ' its pages are written into it'
+      )
     else:
       for path in _write(first, options.radii, options.data_dir):
         print(path)
@@ -66,8 +72,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--output',
     type=pathlib.Path,
-    default=pathlib.Path('comparison.html'),
-    help='where a comparison is written',
+    help='where a comparison is written; comparison.html by default',
   )
   parser.add_argument(
     '--data_dir', help='where the data set is, for pictures of its images'

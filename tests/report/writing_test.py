@@ -65,6 +65,8 @@ def test_the_program_compares_runs(workdir, tmp_path, run, capsys):
   assert str(output) in capsys.readouterr().out
   assert program.main([str(tmp_path / 'nothing')]) == 2
   assert 'holds no rows' in capsys.readouterr().err
+  assert program.main([str(workdir), f'--output={output}']) == 2
+  assert 'is one run: its pages' in capsys.readouterr().err
 
 
 def test_without_the_library_only_the_pages_are_missing(workdir, monkeypatch):
