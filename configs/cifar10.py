@@ -78,7 +78,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dualrs_jax import data
+from dualrs_jax import data, fields
 
 VARIANTS = ('denoised', 'resnet', 'experts', 'small')
 SIGMAS = (0.25, 0.5, 1.0)
@@ -86,6 +86,24 @@ RADII = tuple(quarter / 4 for quarter in range(11))
 HELD_OUT = 500
 TRAINING_IMAGES = 50_000 - HELD_OUT
 RESNET110 = {'name': 'cifar_resnet', 'depth': 110, 'dtype': 'bfloat16'}
+#: What the published recipes do without.
+PLAIN = {
+  'augmented': True,
+  'warmup_steps': 0,
+  'gradient_clip': 0.0,
+  'average': 0.0,
+}
+COHEN = {
+  **PLAIN,
+  'batch_size': 256,
+  'optimizer': 'sgd',
+  'learning_rate': 0.1,
+  'schedule': 'decades',
+  'weight_decay': 1e-4,
+  'copies': 1,
+  'divergence_per_sigma': 0.0,
+  'entropy': 0.0,
+}
 SMALL = {
   'name': 'conditional_resnet',
   'patch': 2,
@@ -101,117 +119,47 @@ def get_config(arg: str = '') -> ConfigDict:
     raise ValueError(
       f'the argument of cifar10.py is one of {", ".join(VARIANTS)}, not {arg!r}'
     )
-  config = ConfigDict()
-  config.name = f'cifar10-{variant}'
-  config.seed = 0
-  config.workers = 0
-  config.distributed = ''
-  config.data = {**data.OPTIONS, 'name': 'cifar10', 'held_out': HELD_OUT}
-  config.sigmas = SIGMAS
-  config.estimator_sigma = 1.0
-  config.rounds = 1
-  config.baselines = SIGMAS if variant == 'resnet' else ()
-  config.model = models(variant)
-  config.classifier = stage(
-    epochs=90 if variant == 'resnet' else 0,
-    batch_size=256,
-    optimizer='sgd',
-    learning_rate=0.1,
-    schedule='decades',
-    weight_decay=1e-4,
-    copies=1,
-    divergence_per_sigma=0.0,
-    entropy=0.0,
-    shares=(),
-    count=0,
+  config = ConfigDict(
+    fields.run(
+      name=f'cifar10-{variant}',
+      sigmas=SIGMAS,
+      estimator_sigma=1.0,
+      baselines=SIGMAS if variant == 'resnet' else (),
+    )
   )
-  config.targets = {
-    'count': 0,
-    'votes': 100,
-    'chunk_size': 100,
-    'shard_size': 500,
-    'shrinkage': 0.0,
-    'n': 100,
-    'alpha': 0.001,
-  }
-  config.estimator = stage(
-    epochs=90,
+  config.data = {**data.OPTIONS, 'name': 'cifar10', 'held_out': HELD_OUT}
+  config.model = models(variant)
+  config.classifier = fields.classifier(
+    **COHEN, steps=epochs(90 if variant == 'resnet' else 0, batch_size=256)
+  )
+  config.targets = fields.targets(
+    votes=100, chunk_size=100, shrinkage=0.0, n=100
+  )
+  config.estimator = fields.estimator(
+    **PLAIN,
+    steps=epochs(90, batch_size=256),
     batch_size=256,
-    optimizer='adamw',
     learning_rate=0.01,
     schedule='halving',
-    weight_decay=0.01,
     copies=2,
     loss='paper',
-    paper={
-      'temperature': 1.0,
-      'divergence': 40.0,
-      'entropy': 0.5,
-      'reach': 'strong',
-    },
-    certificate={
-      'gain': 3.0,
-      'temperature': 0.1,
-      'imitation': 0.3,
-      'rescue': 3.0,
-      'divergence': 0.0,
-      'entropy': 0.0,
-    },
-    utility={
-      'name': 'radius',
-      'radii': RADII,
-      'weights': 'balanced',
-      'width': 0.1,
-    },
+    utility={'name': 'radius', 'radii': RADII},
   )
-  config.finetune = stage(
-    epochs=0 if variant == 'experts' else 15,
-    batch_size=128,
-    optimizer='adamw',
+  config.finetune = fields.finetune(
+    **PLAIN,
+    steps=epochs(0 if variant == 'experts' else 15, batch_size=128),
     learning_rate=2e-5,
-    schedule='cosine',
-    weight_decay=0.01,
     copies=1,
     divergence_per_sigma=0.0,
     entropy=0.0,
     explored=0.0,
-    count=0,
   )
-  config.checkpoint = {
-    'every_steps': 500,
-    'evaluate_steps': 1000,
-    'keep': 2,
-    'metrics_steps': 100,
-  }
-  config.certify = {
-    'task': 'certify',
-    'smoothing': 'dual',
-    'protocol': 'adaptive',
-    'goal': 'grid',
-    'tolerance': 0.0,
-    'distance': {
-      'base': 0.5,
-      'rate': 0.01,
-      'centre': 10.1,
-      'neighbours': 20,
-    },
-    'noise': 'auto',
-    'certificate': 'agreement',
-    'classifier': '',
-    'estimator': '',
-    'label': '',
-    'split': 'test',
-    'start': 0,
-    'stride': 20,
-    'count': 0,
-    'n0': 100,
-    'n': 10_000,
-    'alpha': 0.001,
-    'chunk_size': 0,
-    'spread': 'images',
-    'radii': RADII,
-    'seed': -1,
-  }
+  config.checkpoint = fields.checkpoint(
+    every_steps=500, evaluate_steps=1000, metrics_steps=100
+  )
+  config.certify = fields.certify(
+    distance={'centre': 10.1}, stride=20, radii=RADII
+  )
   if variant == 'small':
     make_small(config)
   return config.lock()
@@ -280,15 +228,6 @@ def models(variant: str) -> dict[str, Any]:
   }
 
 
-def stage(*, epochs: int, batch_size: int, **options: Any) -> dict[str, Any]:
-  """The options of a stage, with those that all stages share."""
-  return {
-    'steps': epochs * (TRAINING_IMAGES // batch_size),
-    'augmented': True,
-    'batch_size': batch_size,
-    'accumulate': 1,
-    'warmup_steps': 0,
-    'gradient_clip': 0.0,
-    'average': 0.0,
-    **options,
-  }
+def epochs(count: int, *, batch_size: int) -> int:
+  """The steps of so many passes through the training images."""
+  return count * (TRAINING_IMAGES // batch_size)

@@ -36,15 +36,12 @@ other 400 test images to the rows that are there:
     python certify.py --config configs/digits.py --config.certify.protocol=paper
     python certify.py --config configs/digits.py --config.certify.count=0
 
-What the fields mean is said where they are used: `training.classifier`
-(classifier, finetune), `training.targets`, `training.losses` (estimator) and
-`training.state` (learning rates); `average` is the decay of the mean of the
-weights that a stage hands on.
+What the fields mean, and those that are not named below: `dualrs_jax.fields`.
 """
 
 from ml_collections import ConfigDict
 
-from dualrs_jax import data
+from dualrs_jax import data, fields
 
 SIGMAS = (0.25, 0.5, 1.0)
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -57,9 +54,14 @@ def get_config(arg: str = '') -> ConfigDict:
       f"the argument of digits.py is 'full' or none, not {arg!r}"
     )
   full = arg == 'full'
-  config = ConfigDict()
-  config.name = 'digits-full' if full else 'digits'
-  config.seed = 0
+  config = ConfigDict(
+    fields.run(
+      name='digits-full' if full else 'digits',
+      sigmas=SIGMAS,
+      estimator_sigma=0.5,
+      baselines=SIGMAS if full else (),
+    )
+  )
   config.data = {
     **data.OPTIONS,
     'name': 'digits',
@@ -68,12 +70,6 @@ def get_config(arg: str = '') -> ConfigDict:
     'canvas': 32,
     'scales': (8.0, 32.0),
   }
-  config.sigmas = SIGMAS
-  config.estimator_sigma = 0.5
-  config.rounds = 1
-  config.workers = 0
-  config.distributed = ''
-  config.baselines = SIGMAS if full else ()
   network = {
     'name': 'cnn',
     'channels': (32, 64),
@@ -89,119 +85,20 @@ def get_config(arg: str = '') -> ConfigDict:
     'classifier': dict(network),
     'estimator': dict(network),
   }
-  config.classifier = {
-    'steps': 3000 if full else 700,
-    'count': 0,
-    'augmented': False,
-    'batch_size': 256,
-    'accumulate': 1,
-    'copies': 2,
-    'divergence_per_sigma': 10.0,
-    'entropy': 0.1,
-    'shares': (0.45, 0.45, 0.1),
-    'optimizer': 'adamw',
-    'learning_rate': 2e-3,
-    'schedule': 'cosine',
-    'warmup_steps': 100,
-    'weight_decay': 0.01,
-    'gradient_clip': 1.0,
-    'average': 0.998,
-  }
-  config.targets = {
-    'count': 8 * 1097 if full else 4 * 1097,
-    'votes': 64,
-    'chunk_size': 64,
-    'shard_size': 500,
-    'shrinkage': 0.01,
-    'n': 10_000,
-    'alpha': 0.001,
-  }
-  config.estimator = {
-    'loss': 'certificate',
-    'certificate': {
-      'gain': 3.0,
-      'temperature': 0.1,
-      'imitation': 0.3,
-      'rescue': 3.0,
-      'divergence': 0.0,
-      'entropy': 0.0,
-    },
-    'paper': {
-      'temperature': 1.0,
-      'divergence': 40.0,
-      'entropy': 0.5,
-      'reach': 'strong',
-    },
-    'utility': {
-      'name': 'report',
-      'radii': RADII,
-      'weights': 'balanced',
-      'width': 0.1,
-    },
-    'steps': 1600 if full else 500,
-    'augmented': False,
-    'batch_size': 128,
-    'accumulate': 1,
-    'copies': 4,
-    'optimizer': 'adamw',
-    'learning_rate': 2e-3,
-    'schedule': 'cosine',
-    'warmup_steps': 80,
-    'weight_decay': 0.01,
-    'gradient_clip': 1.0,
-    'average': 0.99,
-  }
-  config.finetune = {
-    'steps': 4500 if full else 900,
-    'count': 0,
-    'augmented': False,
-    'batch_size': 256,
-    'accumulate': 1,
-    'copies': 2,
-    'divergence_per_sigma': 10.0,
-    'entropy': 0.1,
-    'explored': 0.15,
-    'optimizer': 'adamw',
-    'learning_rate': 2e-3,
-    'schedule': 'cosine',
-    'warmup_steps': 100,
-    'weight_decay': 0.01,
-    'gradient_clip': 1.0,
-    'average': 0.998,
-  }
-  config.checkpoint = {
-    'every_steps': 250,
-    'evaluate_steps': 250,
-    'keep': 2,
-    'metrics_steps': 50,
-  }
-  config.certify = {
-    'task': 'certify',
-    'smoothing': 'dual',
-    'protocol': 'fixed' if full else 'adaptive',
-    'goal': 'grid',
-    'tolerance': 0.0,
-    'distance': {
-      'base': 0.5,
-      'rate': 0.01,
-      'centre': 3.3,
-      'neighbours': 20,
-    },
-    'noise': 'auto',
-    'certificate': 'agreement',
-    'classifier': '',
-    'estimator': '',
-    'label': '',
-    'split': 'test',
-    'start': 0,
-    'stride': 1,
-    'count': 0 if full else 100,
-    'n0': 100,
-    'n': 10_000 if full else 1_000,
-    'alpha': 0.001,
-    'chunk_size': 500,
-    'spread': 'images',
-    'radii': RADII,
-    'seed': -1,
-  }
+  config.classifier = fields.classifier(
+    steps=3000 if full else 700, batch_size=256, shares=(0.45, 0.45, 0.1)
+  )
+  config.targets = fields.targets(count=8 * 1097 if full else 4 * 1097)
+  config.estimator = fields.estimator(
+    steps=1600 if full else 500, utility={'radii': RADII}
+  )
+  config.finetune = fields.finetune(steps=4500 if full else 900, batch_size=256)
+  config.checkpoint = fields.checkpoint()
+  config.certify = fields.certify(
+    protocol='fixed' if full else 'adaptive',
+    count=0 if full else 100,
+    n=10_000 if full else 1_000,
+    chunk_size=500,
+    radii=RADII,
+  )
   return config.lock()

@@ -69,7 +69,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dualrs_jax import data
+from dualrs_jax import data, fields
 
 VARIANTS = ('denoised', 'resnet', 'experts')
 SIGMAS = (0.5, 1.0)
@@ -77,6 +77,21 @@ RADII = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 HELD_OUT = 1000
 TRAINING_IMAGES = 1_281_167 - HELD_OUT
 RESNET50 = {'name': 'resnet', 'dtype': 'bfloat16'}
+
+#: What the published recipes do without.
+PLAIN = {'warmup_steps': 0, 'gradient_clip': 0.0, 'average': 0.0}
+COHEN = {
+  **PLAIN,
+  'augmented': True,
+  'batch_size': 400,
+  'optimizer': 'sgd',
+  'learning_rate': 0.1,
+  'schedule': 'decades',
+  'weight_decay': 1e-4,
+  'copies': 1,
+  'divergence_per_sigma': 0.0,
+  'entropy': 0.0,
+}
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -88,11 +103,15 @@ def get_config(arg: str = '') -> ConfigDict:
       f' {arg!r}'
     )
   denoised = variant == 'denoised'
-  config = ConfigDict()
-  config.name = f'imagenet-{variant}'
-  config.seed = 0
-  config.workers = 8
-  config.distributed = ''
+  config = ConfigDict(
+    fields.run(
+      name=f'imagenet-{variant}',
+      sigmas=SIGMAS,
+      estimator_sigma=1.0,
+      baselines=SIGMAS if variant == 'resnet' else (),
+      workers=8,
+    )
+  )
   config.data = {
     **data.OPTIONS,
     'name': 'imagenet',
@@ -100,116 +119,51 @@ def get_config(arg: str = '') -> ConfigDict:
     'resize': 256,
     'crop': 224,
   }
-  config.sigmas = SIGMAS
-  config.estimator_sigma = 1.0
-  config.rounds = 1
-  config.baselines = SIGMAS if variant == 'resnet' else ()
   config.model = models(variant)
-  config.classifier = stage(
-    epochs=90 if variant == 'resnet' else 0,
-    batch_size=400,
-    optimizer='sgd',
-    learning_rate=0.1,
-    schedule='decades',
-    weight_decay=1e-4,
-    copies=1,
-    divergence_per_sigma=0.0,
-    entropy=0.0,
-    shares=(),
-    count=0,
+  config.classifier = fields.classifier(
+    **COHEN, steps=epochs(90 if variant == 'resnet' else 0, batch_size=400)
   )
-  config.targets = {
-    'count': 0,
-    'votes': 100,
-    'chunk_size': 25 if denoised else 100,
-    'shard_size': 64 if denoised else 500,
-    'shrinkage': 0.0,
-    'n': 100,
-    'alpha': 0.001,
-  }
-  config.estimator = stage(
-    epochs=9,
+  config.targets = fields.targets(
+    votes=100,
+    chunk_size=25 if denoised else 100,
+    shard_size=64 if denoised else 500,
+    shrinkage=0.0,
+    n=100,
+  )
+  config.estimator = fields.estimator(
+    **PLAIN,
+    steps=epochs(9, batch_size=256),
+    augmented=False,  # its targets are of the middle of an image
     batch_size=256,
     accumulate=8 if denoised else 1,
-    augmented=False,  # its targets are of the middle of an image
-    optimizer='adamw',
     learning_rate=0.01,
     schedule='halving',
-    weight_decay=0.01,
     copies=2,
     loss='paper',
-    paper={
-      'temperature': 1.0,
-      'divergence': 40.0,
-      'entropy': 0.5,
-      'reach': 'weak',
-    },
-    certificate={
-      'gain': 3.0,
-      'temperature': 0.1,
-      'imitation': 0.3,
-      'rescue': 3.0,
-      'divergence': 0.0,
-      'entropy': 0.0,
-    },
-    utility={
-      'name': 'radius',
-      'radii': RADII,
-      'weights': 'balanced',
-      'width': 0.1,
-    },
+    paper={'reach': 'weak'},
+    utility={'name': 'radius', 'radii': RADII},
   )
   tuned = TRAINING_IMAGES // 50
-  config.finetune = stage(
-    epochs=0 if variant == 'experts' else 1,
-    images=tuned,
+  config.finetune = fields.finetune(
+    **PLAIN,
+    steps=0 if variant == 'experts' else tuned // 128,
+    augmented=True,
     count=tuned,
-    batch_size=128,
     accumulate=8 if denoised else 1,
-    optimizer='adamw',
     learning_rate=2e-5,
-    schedule='cosine',
-    weight_decay=0.01,
     copies=1,
     divergence_per_sigma=0.0,
     entropy=0.0,
     explored=0.0,
   )
-  config.checkpoint = {
-    'every_steps': 100 if denoised else 1000,
-    'evaluate_steps': 5000,
-    'keep': 2,
-    'metrics_steps': 100,
-  }
-  config.certify = {
-    'task': 'certify',
-    'smoothing': 'dual',
-    'protocol': 'adaptive',
-    'goal': 'grid',
-    'tolerance': 0.0,
-    'distance': {
-      'base': 0.5,
-      'rate': 0.001,
-      'centre': 0,
-      'neighbours': 20,
-    },
-    'noise': 'auto',
-    'certificate': 'agreement',
-    'classifier': '',
-    'estimator': '',
-    'label': '',
-    'split': 'test',
-    'start': 0,
-    'stride': 100,
-    'count': 0,
-    'n0': 100,
-    'n': 10_000,
-    'alpha': 0.001,
-    'chunk_size': 0,
-    'spread': 'images',
-    'radii': RADII,
-    'seed': -1,
-  }
+  config.checkpoint = fields.checkpoint(
+    every_steps=100 if denoised else 1000,
+    evaluate_steps=5000,
+    metrics_steps=100,
+  )
+  config.certify = fields.certify(
+    distance={'rate': 0.001, 'centre': 0}, stride=100, radii=RADII
+  )
   return config.lock()
 
 
@@ -241,21 +195,6 @@ def models(variant: str) -> dict[str, Any]:
   }
 
 
-def stage(
-  *,
-  epochs: int,
-  batch_size: int,
-  images: int = TRAINING_IMAGES,
-  **options: Any,
-) -> dict[str, Any]:
-  """The options of a stage, with those that all stages share."""
-  return {
-    'steps': epochs * (images // batch_size),
-    'augmented': True,
-    'batch_size': batch_size,
-    'accumulate': 1,
-    'warmup_steps': 0,
-    'gradient_clip': 0.0,
-    'average': 0.0,
-    **options,
-  }
+def epochs(count: int, *, batch_size: int) -> int:
+  """The steps of so many passes through the training images."""
+  return count * (TRAINING_IMAGES // batch_size)

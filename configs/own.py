@@ -22,12 +22,12 @@ from images [batch, channels, height, width] to logits; or any function of NumPy
 images [batch, height, width, channels], float32 in [0, 1] plus noise, whose
 weights `identity` then stands for. docs/own_models.md has an example of each.
 
-What the other fields mean is said where they are used, see configs/digits.py.
+What the other fields mean, and the usual values: `dualrs_jax.fields`.
 """
 
 from ml_collections import ConfigDict
 
-from dualrs_jax import data
+from dualrs_jax import data, fields
 
 # ---- Fill in ----------------------------------------------------------------
 
@@ -65,21 +65,15 @@ def get_config(arg: str = '') -> ConfigDict:
   """The configuration; it has no argument."""
   if arg:
     raise ValueError(f'own.py has no argument such as {arg!r}')
-  config = ConfigDict()
-  config.name = NAME
-  config.seed = 0
+  config = ConfigDict(
+    fields.run(name=NAME, sigmas=SIGMAS, estimator_sigma=ESTIMATOR_SIGMA)
+  )
   config.data = {
     **data.OPTIONS,
     'name': 'folder',
     'data_dir': IMAGES,
     'size': SIZE,
   }
-  config.sigmas = SIGMAS
-  config.estimator_sigma = ESTIMATOR_SIGMA
-  config.rounds = 1
-  config.workers = 0
-  config.distributed = ''
-  config.baselines = ()
   config.model = {
     'denoiser': {},
     'classifier': {
@@ -99,102 +93,10 @@ def get_config(arg: str = '') -> ConfigDict:
       'image_deviation': 0.25,
     },
   }
-  untrained = {
-    'steps': 0,
-    'count': 0,
-    'augmented': False,
-    'batch_size': 128,
-    'accumulate': 1,
-    'copies': 2,
-    'divergence_per_sigma': 10.0,
-    'entropy': 0.1,
-    'optimizer': 'adamw',
-    'learning_rate': 2e-3,
-    'schedule': 'cosine',
-    'warmup_steps': 100,
-    'weight_decay': 0.01,
-    'gradient_clip': 1.0,
-    'average': 0.998,
-  }
-  config.classifier = {**untrained, 'shares': ()}
-  config.targets = {
-    'count': COUNT,
-    'votes': VOTES,
-    'chunk_size': CHUNK,
-    'shard_size': 500,
-    'shrinkage': 0.01,
-    'n': 10_000,
-    'alpha': 0.001,
-  }
-  config.estimator = {
-    'loss': 'certificate',
-    'certificate': {
-      'gain': 3.0,
-      'temperature': 0.1,
-      'imitation': 0.3,
-      'rescue': 3.0,
-      'divergence': 0.0,
-      'entropy': 0.0,
-    },
-    'paper': {
-      'temperature': 1.0,
-      'divergence': 40.0,
-      'entropy': 0.5,
-      'reach': 'strong',
-    },
-    'utility': {
-      'name': 'report',
-      'radii': RADII,
-      'weights': 'balanced',
-      'width': 0.1,
-    },
-    'steps': 1500,
-    'augmented': False,
-    'batch_size': 128,
-    'accumulate': 1,
-    'copies': 4,
-    'optimizer': 'adamw',
-    'learning_rate': 2e-3,
-    'schedule': 'cosine',
-    'warmup_steps': 80,
-    'weight_decay': 0.01,
-    'gradient_clip': 1.0,
-    'average': 0.99,
-  }
-  config.finetune = {**untrained, 'explored': 0.15}
-  config.checkpoint = {
-    'every_steps': 250,
-    'evaluate_steps': 250,
-    'keep': 2,
-    'metrics_steps': 50,
-  }
-  config.certify = {
-    'task': 'certify',
-    'smoothing': 'dual',
-    'protocol': 'adaptive',
-    'goal': 'grid',
-    'tolerance': 0.0,
-    'distance': {
-      'base': 0.5,
-      'rate': 0.01,
-      'centre': 3.3,
-      'neighbours': 20,
-    },
-    'noise': 'auto',
-    'certificate': 'agreement',
-    'classifier': '',
-    'estimator': '',
-    'label': '',
-    'split': 'test',
-    'start': 0,
-    'stride': 1,
-    'count': 500,
-    'n0': 100,
-    'n': 10_000,
-    'alpha': 0.001,
-    'chunk_size': CHUNK,
-    'spread': 'images',
-    'radii': RADII,
-    'seed': -1,
-  }
+  config.classifier = fields.classifier()
+  config.targets = fields.targets(count=COUNT, votes=VOTES, chunk_size=CHUNK)
+  config.estimator = fields.estimator(steps=1500, utility={'radii': RADII})
+  config.finetune = fields.finetune()
+  config.checkpoint = fields.checkpoint()
+  config.certify = fields.certify(count=500, chunk_size=CHUNK, radii=RADII)
   return config.lock()

@@ -63,6 +63,7 @@ FOUNDATIONS = {'models', 'data', 'checkpoints', 'runtime'}
 MAY_IMPORT = {
   # 0
   'base': set(),
+  'fields': set(),
   'folders': set(),
   'shipped': set(),
   # 1
