@@ -85,7 +85,9 @@ for won, label, color in ((True, 0, 0), (False, 1, 5)):
     label=f'a vote for class {label}',
   )
 along = np.linspace(-0.5, 1.9, 2)
-axes.plot(along, (OFFSET - 0.6 * along) / 0.8, color=style.INK, label='boundary')
+axes.plot(
+  along, (OFFSET - 0.6 * along) / 0.8, color=style.INK, label='boundary'
+)
 turn = np.linspace(0, 2 * np.pi, 200)
 for radius, line, name in (
   (truth, ':', 'true radius'),

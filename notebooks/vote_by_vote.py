@@ -183,9 +183,7 @@ def watch(plan):
   request = next(asking)
   while True:
     stage, split, number = request
-    counts[stage, split] = np.bincount(
-      cast[stage, split][:number], minlength=2
-    )
+    counts[stage, split] = np.bincount(cast[stage, split][:number], minlength=2)
     votes[stage, split] = number
     history.append((stage, dict(votes), certificate(counts, votes, plan)))
     try:
@@ -224,7 +222,9 @@ def agreeing(votes):
 
 lines = {  # A_k, B_i and B_k
   'estimator': [found.estimator_radius for *_, found in history],
-  STAGES[answer.sigma_index]: [found.classifier_radius for *_, found in history],
+  STAGES[answer.sigma_index]: [
+    found.classifier_radius for *_, found in history
+  ],
   STAGES[other]: [agreeing(votes) for votes in estimation],
 }
 certified = [
@@ -320,9 +320,7 @@ for goal, radii in [
   ('radius', (0.5,)),
   ('full', ()),
 ]:
-  asked = plans.plan(
-    SIGMAS, ESTIMATOR_SIGMA, goal=goal, radii=radii, **options
-  )
+  asked = plans.plan(SIGMAS, ESTIMATOR_SIGMA, goal=goal, radii=radii, **options)
   seen, found = watch(asked)
   needed[goal, radii] = sum(seen[-1][1].values())
   print(
@@ -361,4 +359,6 @@ assert 0.3 < answer.radius <= certified[-1]
 for stage, bounds in interval.items():
   assert np.all(bounds[:, 0] <= TRUTH[stage])
   assert np.all(bounds[:, 1] >= TRUTH[stage])
-assert needed['radius', (0.05,)] < needed['radius', (0.36,)] < needed['full', ()]
+assert (
+  needed['radius', (0.05,)] < needed['radius', (0.36,)] < needed['full', ()]
+)
