@@ -16,7 +16,8 @@
 # bears little noise, a large one much. One configuration has everything that
 # training and certification take. It is the one of
 # `python -m dualrs_jax.train --config digits`, and takes about three minutes on
-# two CPU cores.
+# two CPU cores. (This page was run with far fewer steps and images:
+# [Results](../docs/results.md) has what a complete run certifies.)
 
 # %%
 # %matplotlib inline
@@ -30,8 +31,13 @@ import numpy as np
 
 from dualrs_jax import shipped
 from dualrs_jax.data import to_unit
-from dualrs_jax.evaluation import certify_dataset, figures, gallery, report
-from dualrs_jax.evaluation import style
+from dualrs_jax.evaluation import (
+  certify_dataset,
+  figures,
+  gallery,
+  report,
+  style,
+)
 from dualrs_jax.training import loop
 from dualrs_jax.verify import verify
 
@@ -42,11 +48,11 @@ SMALL = 'DUALRS_SMALL' in os.environ  # what the tests and the site can afford
 config = runpy.run_path(shipped.find('digits'))['get_config']()
 if SMALL:
   for stage in (config.classifier, config.estimator, config.finetune):
-    stage.steps, stage.warmup_steps, stage.average = 150, 20, 0.98
+    stage.steps, stage.warmup_steps, stage.average = 120, 20, 0.97
     stage.batch_size = 48
   config.targets.count = 300
   config.targets.votes = 32
-  config.certify.count = 40
+  config.certify.count = 24
 print('noise levels     ', config.sigmas)
 print('estimator sigma  ', config.estimator_sigma)
 print('steps            ', config.classifier.steps, config.finetune.steps)
@@ -65,8 +71,8 @@ figure
 # ## Training
 #
 # A classifier is trained under noise of all levels. Its votes on training
-# images say which radius each level would certify; the estimator learns to choose from
-# that; and the classifier is fine-tuned under the noise that is chosen.
+# images say which radius each level would certify; from that the estimator
+# learns to choose; and the classifier is fine-tuned under the chosen noise.
 # Everything is written to a folder, and the call goes on where it was if it is
 # interrupted.
 
@@ -108,8 +114,8 @@ gallery.chosen_images(dual, source)
 # %% [markdown]
 # ## The same, recomputed
 #
-# A row holds its vote counts. `verify` computes every radius again from them, in
-# code that shares nothing with the code that made it.
+# A row holds its vote counts. `verify` computes every radius again from them,
+# in code that shares nothing with the code that made it.
 
 # %%
 checked = verify(workdir / 'certify' / 'dual-agreement' / 'rows.tsv')

@@ -93,10 +93,10 @@ found = {
 # %% [markdown]
 # ## A second network chooses
 #
-# The estimator votes for the small level within 0.2 of the midst of the band. It is smoothed as
-# well, at $\sigma_e$, so that its choice is certified. Where the level could
-# change inside of the ball, `agreement` asks whether the other level gives the
-# same answer.
+# The estimator votes for the small level within 0.2 of the midst of the band.
+# It is smoothed as well, at $\sigma_e$, so that its choice is certified. Where
+# the level could change inside of the ball, `agreement` asks whether the other
+# level gives the same answer.
 
 
 # %%
@@ -174,8 +174,8 @@ figure
 # ## The truth
 #
 # All shares of votes are known in closed form here, and so are $g_e$, $g$ and
-# the composed classifier $G(x) = g(x, \sigma_{g_e(x)})$. No certificate may reach
-# beyond the nearest point where $G$ answers something else.
+# the composed classifier $G(x) = g(x, \sigma_{g_e(x)})$. No certificate may
+# reach beyond the nearest point where $G$ answers something else.
 
 # %%
 fine = np.linspace(-1, 2, 30_001)

@@ -100,8 +100,8 @@ cast = {
 # ## Each stage: a sequence closes in
 #
 # At each look there is a lower bound on $p$, the share of votes for what was
-# selected, and an upper one. $\sigma\,\Phi^{-1}$ of both is an interval around the
-# distance.
+# selected, and an upper one. $\sigma\,\Phi^{-1}$ of both is an interval around
+# the distance.
 
 # %%
 options = {'n0': N0, 'n': N, 'alpha': ALPHA, 'certificate': drs.agreement}
@@ -151,9 +151,9 @@ figure
 #
 # $$\hat R = \min\bigl(\hat B_i,\; \max(\hat A_k, \hat B_k)\bigr),$$
 #
-# with $\hat A_k$ from the estimator, $\hat B_i$ and $\hat B_k$ from the classifier
-# at the selected level and at the other. The goal is a grid of radii: how many of
-# 0, 0.04, 0.08, ... are certified?
+# with $\hat A_k$ from the estimator, $\hat B_i$ and $\hat B_k$ from the
+# classifier at the selected level and at the other. The goal is a grid of radii:
+# how many of 0, 0.04, 0.08, ... are certified?
 
 
 # %%
@@ -200,8 +200,8 @@ for stage, name in STAGES.items():
   print(f'{name:<9}', sum(history[-1][1].get((stage, s), 0) for s in (0, 1)))
 
 # %% [markdown]
-# A picture of it. On top are the bounds, below the votes of each stage; time is the
-# number of votes of all stages together.
+# A picture of it. On top are the bounds, below the votes of each stage; time is
+# the number of votes of all stages together.
 
 # %%
 other = 1 - answer.sigma_index
@@ -329,8 +329,8 @@ for goal, radii in [
   )
 
 # %% [markdown]
-# 0.5 is more than the true radius, so it cannot be certified; that, too, is seen
-# long before all votes are cast.
+# 0.5 is more than the true radius, so it cannot be certified; that, too, is
+# seen long before all votes are cast.
 #
 # ## The same by the front door
 #
