@@ -13,8 +13,8 @@
 # # Certify a PyTorch model of your own
 #
 # Smoothing asks nothing of a model but its answers, so a PyTorch module stays
-# as it is. Here one is trained under noise, on the 8 × 8 digits of scikit-learn,
-# and certified.
+# as it is. Here one is trained under noise, on the 8 × 8 digits of
+# scikit-learn, and certified.
 
 # %%
 # %matplotlib inline
@@ -65,7 +65,7 @@ optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 pixels = torch.from_numpy(images[train]).permute(0, 3, 1, 2)
 MEAN, DEVIATION = 0.3, 0.4
 labels = torch.from_numpy(found.target[train])
-for epoch in range(10 if SMALL else 60):
+for _ in range(10 if SMALL else 60):
   for batch in torch.randperm(len(pixels)).split(100):
     noisy = pixels[batch] + SIGMA * torch.randn_like(pixels[batch])
     loss = torch.nn.functional.cross_entropy(
@@ -80,8 +80,9 @@ print(f'loss {loss.item():.2f}')
 # ## Certify it
 #
 # `torch_function` puts the module into evaluation mode and hands it what it
-# expects. `certify_array` takes arrays and returns arrays. The adaptive protocol
-# stops at each image as soon as it is known which of the radii are certified.
+# expects. `certify_array` takes arrays and returns arrays. The adaptive
+# protocol stops at each image as soon as it is known which of the radii are
+# certified.
 
 # %%
 count = 40 if SMALL else 200

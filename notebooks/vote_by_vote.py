@@ -152,8 +152,8 @@ figure
 # $$\hat R = \min\bigl(\hat B_i,\; \max(\hat A_k, \hat B_k)\bigr),$$
 #
 # with $\hat A_k$ from the estimator, $\hat B_i$ and $\hat B_k$ from the
-# classifier at the selected level and at the other. The goal is a grid of radii:
-# how many of 0, 0.04, 0.08, ... are certified?
+# classifier at the selected level and at the other. The goal is a grid of
+# radii: how many of 0, 0.04, 0.08, ... are certified?
 
 
 # %%
@@ -240,7 +240,7 @@ def draw(shown):
     5.2,
     'Both stages race',
     f'Bounds on the radius after every look; n = {N:,}, α = {ALPHA}',
-    [3, 1.4],
+    [3.0, 1.4],
   )
   by_name = {name: COLORS[stage] for stage, name in STAGES.items()}
   for name, values in lines.items():

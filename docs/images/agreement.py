@@ -43,7 +43,7 @@ def strips():
 
 
 def composed(points):
-  """At points [..., 2]: the level g_e, and whether G answers as at the image."""
+  """The level g_e at points [..., 2], and whether G answers as at the image."""
   level = level_shares(points[..., 0]).argmax(axis=-1)
   keeps = points @ NORMALS.T < np.array(DISTANCES)
   return level, np.take_along_axis(keeps, level[..., None], axis=-1)[..., 0]
