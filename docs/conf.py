@@ -20,10 +20,11 @@ import os
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import dualrs_jax
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 project = 'dualrs-jax'
 release = version = dualrs_jax.__version__
@@ -95,9 +96,9 @@ html_show_copyright = False
 
 def setup(app):
   """Keeps what notebooks showed apart by the library that they ran on."""
-  sources = sorted([*ROOT.glob('dualrs_jax/**/*.py'), *ROOT.glob('configs/*.py')])
   digest = hashlib.sha256()
-  for path in sources:
-    digest.update(path.read_bytes())
+  for folder in ('dualrs_jax', 'configs'):
+    for path in sorted(ROOT.glob(f'{folder}/**/*.py')):
+      digest.update(path.read_bytes())
   folder = pathlib.Path(app.outdir).parent / '.notebooks'
   app.config.nb_execution_cache_path = str(folder / digest.hexdigest()[:16])

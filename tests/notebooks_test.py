@@ -65,7 +65,8 @@ def test_a_notebook_installs_has_a_page_and_is_run(path):
   assert title.source.startswith('# ')
   assert 'assert ' in last.source
   assert any(cell.source.startswith('%matplotlib inline') for cell in cells)
-  assert f'\n/notebooks/{path.stem}\n' in (
-    ROOT / 'docs' / 'notebooks.md'
-  ).read_text()
+  assert (
+    f'\n/notebooks/{path.stem}\n'
+    in (ROOT / 'docs' / 'notebooks.md').read_text()
+  )
   assert f'def test_{path.stem}(' in pathlib.Path(__file__).read_text()

@@ -3,15 +3,15 @@
 A block of HTML
 
     <picture>
-      <source media="(prefers-color-scheme: dark)" srcset="images/NAME-dark.svg">
-      <img alt="..." src="images/NAME.svg">
+      <source media="(prefers-color-scheme: dark)" srcset="NAME-dark.svg">
+      <img alt="..." src="NAME.svg">
     </picture>
 
 becomes two pictures of the site, of which it shows the one for its tone. Of raw
 HTML Sphinx would neither copy the files nor move the paths.
 """
 
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
@@ -30,7 +30,7 @@ class Pictures(SphinxTransform):
       if raw.astext().lstrip().startswith('<picture>'):
         try:
           raw.replace_self(images(raw.astext()))
-        except (ElementTree.ParseError, KeyError, AttributeError) as error:
+        except (ET.ParseError, KeyError, AttributeError) as error:
           logger.warning('picture %r: %r', raw.astext(), error, location=raw)
 
 
@@ -38,12 +38,12 @@ def images(text: str) -> list[nodes.Node]:
   """The light and the dark image of a picture.
 
   Raises:
-    ElementTree.ParseError: It is no HTML of this form.
+    ET.ParseError: It is no HTML of this form.
     KeyError, AttributeError: It lacks a tone or its text.
   """
   # HTML closes neither of them, XML has to.
   closed = text.replace('">\n', '"/>\n').replace('"></', '"/></')
-  picture = ElementTree.fromstring(closed)
+  picture = ET.fromstring(closed)
   light, dark = picture.find('img'), picture.find('source')
   assert light is not None
   found: list[nodes.Node] = []

@@ -11,6 +11,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tones import LIGHT as LIGHT
 from tones import Tone, save
 
 from dualrs_jax import data, noise

@@ -1,9 +1,11 @@
 """What is drawn of the theory is true, and shown in the tone of the page."""
 
+import importlib
 import pathlib
 import re
 import sys
-import xml.etree.ElementTree as ElementTree
+import types
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -20,12 +22,16 @@ SHOWN = [
 ]
 
 
+def script(monkeypatch, name: str):
+  """A program that draws; those of the folder import each other."""
+  monkeypatch.syspath_prepend(str(IMAGES))
+  monkeypatch.delitem(sys.modules, name, raising=False)
+  return importlib.import_module(name)
+
+
 @pytest.fixture
 def agreement(monkeypatch):
-  monkeypatch.syspath_prepend(str(IMAGES))
-  yield __import__('agreement')
-  for name in ('agreement', 'tones'):
-    del sys.modules[name]
+  return script(monkeypatch, 'agreement')
 
 
 def around(radius: float) -> np.ndarray:
@@ -53,9 +59,32 @@ def test_the_balls_are_those_of_the_theorem(agreement):
 
 def test_the_picture_of_the_theory_is_what_is_drawn(agreement, tmp_path):
   for path in agreement.save(agreement.draw, tmp_path / 'agreement.svg'):
-    ElementTree.parse(path)
+    ET.parse(path)
     there = (IMAGES / path.name).stat().st_size
     assert path.stat().st_size == pytest.approx(there, rel=0.1)
+
+
+def test_dual_smoothing_is_drawn_from_a_row(monkeypatch):
+  dual = script(monkeypatch, 'dual')
+  settings = {'noise': 'gaussian', 'seed': 1, 'sigmas': [0.25, 0.5, 1.0]}
+  row = types.SimpleNamespace(
+    idx=7,
+    predict=1,
+    radius=0.8499,
+    sigma_index=2,
+    estimator_estimation=[5, 15, 980],
+    classifier_estimation={2: [30, 970]},
+  )
+  source = types.SimpleNamespace(
+    indices=np.array([3, 7]),
+    gather=lambda at: (np.full((len(at), 8, 8, 1), 128, np.uint8),),
+  )
+  run = types.SimpleNamespace(settings=settings, rows=[row])
+  figure = dual.draw(dual.LIGHT, run, source, 7)
+  said = [text.get_text() for text in figure.texts]
+  said += [text.get_text() for axes in figure.axes for text in axes.texts]
+  for text in ('980 votes', '970 of 1,000', '0.84', 'in it the answer stays 1'):
+    assert text in said
 
 
 @pytest.mark.parametrize(('path', 'text'), SHOWN, ids=lambda at: str(at)[-20:])
@@ -66,7 +95,7 @@ def test_pictures_have_both_tones(path, text):
   names = [image[0]['uri'] for image in (light, dark)]
   assert names[1] == names[0].replace('.svg', '-dark.svg')
   for name in names:
-    assert ElementTree.parse(path.parent / name).getroot().tag.endswith('svg')
+    assert ET.parse(path.parent / name).getroot().tag.endswith('svg')
 
 
 def test_a_picture_without_a_dark_one_is_told():
