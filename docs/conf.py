@@ -62,7 +62,7 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 )
 nb_custom_formats = {'.py': ['jupytext.reads', {'fmt': 'py:percent'}]}
 nb_execution_mode = 'cache'
-nb_execution_timeout = 170  # seconds a notebook
+nb_execution_timeout = 600  # seconds a cell, on a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_output_stderr = 'remove'  # bars of progress
