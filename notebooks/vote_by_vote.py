@@ -74,7 +74,7 @@ KEY = jax.random.key(3)
 own_key = noise.image_key(KEY, 0)
 
 
-def ballots(stage, split):
+def all_votes(stage, split):
   """The class of each vote of a stage, in their order."""
   network = estimator if stage == decisions.ESTIMATOR else classifier
   sigma = jnp.float32(
@@ -91,7 +91,7 @@ def ballots(stage, split):
 STAGES = {decisions.ESTIMATOR: 'estimator', 0: 'σ = 0.25', 1: 'σ = 0.5'}
 COLORS = {-1: '#A0487A', 0: style.level_color(0), 1: style.level_color(1)}
 cast = {
-  (stage, split): ballots(stage, split)
+  (stage, split): all_votes(stage, split)
   for stage in STAGES
   for split in (noise.SELECTION, noise.ESTIMATION)
 }
