@@ -61,7 +61,8 @@ def test_code_runs_and_prints_what_is_shown(path, capsys):
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
 def test_links_resolve(path):
-  for target in re.findall(r'\]\(([^)\s]+)\)', path.read_text()):
+  links = re.findall(r'(?:\]\(| src(?:set)?=")([^)"\s]+)', path.read_text())
+  for target in links:
     if not target.startswith(('https://', '#')):
       file, _, _ = target.partition('#')
       assert (path.parent / file).exists(), target

@@ -2,13 +2,15 @@
 
 A name of the library in code, such as `certify` or `models.create`, leads to
 its place in the reference. A link to a folder of the repository is its text:
-the site has no page of it.
+the site has no page of it. One to a Python file downloads it, unless it is a
+notebook, which is a page.
 """
 
 import pathlib
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
@@ -65,7 +67,27 @@ class Folders(SphinxPostTransform):
         link.replace_self(link.children)
 
 
+class Programs(SphinxTransform):
+  """Downloads Python files; as notebooks are some, all are taken for pages."""
+
+  default_priority = 200  # before files to download are collected
+
+  def apply(self, **_):
+    for link in list(self.document.findall(addnodes.pending_xref)):
+      target = f'{link.get("reftarget")}.py'
+      if (
+        link.get('refdomain') == 'doc'
+        and link['reftarget'] not in self.env.found_docs
+        and pathlib.Path(self.app.srcdir, target).is_file()
+      ):
+        file = addnodes.download_reference(
+          '', '', *link.children, reftarget=f'/{target}', refdoc=link['refdoc']
+        )
+        link.replace_self(file)
+
+
 def setup(app):
+  app.add_transform(Programs)
   app.add_post_transform(Names)
   app.add_post_transform(Folders)
   return {'parallel_read_safe': True, 'parallel_write_safe': True}

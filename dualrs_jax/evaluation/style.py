@@ -81,15 +81,40 @@ def canvas(
   width: float, height: float, title: str, subtitle: str
 ) -> tuple['Figure', 'Axes']:
   """A figure of that many inches with a title and one pair of axes."""
+  figure, [axes] = panels(width, height, title, subtitle, [1.0])
+  return figure, axes
+
+
+def panels(
+  width: float,
+  height: float,
+  title: str,
+  subtitle: str,
+  heights: Sequence[float],
+) -> tuple['Figure', list['Axes']]:
+  """The same with several pairs of axes, one below the other, of one x axis.
+
+  Args:
+    width: Of the figure, in inches.
+    height: Of the figure, in inches.
+    title: Its first line.
+    subtitle: Its second line.
+    heights: Of the axes, in proportion.
+  """
   import matplotlib as mpl
 
   figure = blank(width, height, title, subtitle)
   with mpl.rc_context(_STYLE):
-    axes = figure.subplots()
+    axes = figure.subplots(
+      len(heights),
+      sharex=True,
+      squeeze=False,
+      gridspec_kw={'height_ratios': list(heights)},
+    )
   figure.set_layout_engine(
     'constrained', rect=(0, 0, 1, 1 - TITLE_HEIGHT / height)
   )
-  return figure, axes
+  return figure, list(axes[:, 0])
 
 
 def blank(width: float, height: float, title: str, subtitle: str) -> 'Figure':
