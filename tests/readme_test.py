@@ -169,8 +169,8 @@ def test_the_picture_is_drawn_from_rows(tmp_path):
     estimator = Counts(votes.selection[0], votes.estimation[0])
     levels = len(own['sigmas'])
     classifier = Counts(votes.selection[:levels], votes.estimation[:levels])
-    votes = methods.fixed_votes(estimator, classifier, own)
-    row = records.of_votes(votes, own, idx=0, label=0, time=1.0)
+    counted = methods.fixed_votes(estimator, classifier, own)
+    row = records.of_votes(counted, own, idx=0, label=0, time=1.0)
     assert row.radius > 0
     folder = tmp_path / 'certify' / name
     folder.mkdir(parents=True)
