@@ -52,7 +52,8 @@ def get_config(text: str) -> Any:
       f' {", ".join(names())}'
     )
   spec = importlib.util.spec_from_file_location(name, folder() / f'{name}.py')
-  assert spec is not None and spec.loader is not None
+  assert spec is not None
+  assert spec.loader is not None
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config(*filter(None, [argument]))

@@ -1,4 +1,4 @@
-"""The floors of the dependencies can be run: .ci/floors installs exactly them."""
+"""The floors of the dependencies are those that .ci/floors installs."""
 
 import pathlib
 import re

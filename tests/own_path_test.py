@@ -1,4 +1,4 @@
-"""docs/own.md, block by block, in an empty folder, with the package installed."""
+"""docs/own.md, block by block, in an empty folder, the package installed."""
 
 import os
 import pathlib
@@ -14,7 +14,11 @@ from dualrs_jax import data
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / 'docs' / 'own.md').read_text()
 BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```$', PAGE, re.M | re.S)
-NAMES = 'zero one two three four five six seven eight nine'.split()
+#: The folders of the digits.
+NAMES = (
+  *('zero', 'one', 'two', 'three', 'four'),
+  *('five', 'six', 'seven', 'eight', 'nine'),
+)
 
 TRAIN_CLEAN = """
 import torch
