@@ -82,6 +82,15 @@ def test_the_page_says_where_each_file_comes_from():
   assert {'my_models.py', 'mine.py'} <= written
 
 
+def test_the_configuration_of_the_page_has_fields_that_exist():
+  [mine] = [text for _, text in BLOCKS if text.startswith('# mine.py')]
+  names = {}
+  exec(compile(mine, 'mine.py', 'exec'), names)
+  config = names['get_config']()
+  assert config.certify.n == 1_000
+  assert config.is_locked
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_every_block_runs_in_an_empty_folder(tmp_path):
