@@ -22,7 +22,8 @@ from images [batch, channels, height, width] to logits; or any function of NumPy
 images [batch, height, width, channels], float32 in [0, 1] plus noise, whose
 weights `identity` then stands for. docs/own_models.md has an example of each.
 
-What the other fields mean, and the usual values: `dualrs_jax.fields`.
+docs/own.md goes through it step by step. What the other fields mean, and the
+usual values: `dualrs_jax.fields`.
 """
 
 from ml_collections import ConfigDict

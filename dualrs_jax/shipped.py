@@ -6,6 +6,7 @@ In a clone they are the files of `configs/`; an installed package has them as
 
 import importlib.util
 import pathlib
+from typing import Any
 
 _PACKAGE = 'dualrs_jax.configs'
 
@@ -30,6 +31,32 @@ def find(text: str) -> str:
     return text
   file = folder() / f'{path.stem}.py'
   return f'{file}{colon}{argument}' if file.is_file() else text
+
+
+def get_config(text: str) -> Any:
+  """A shipped configuration, for one's own that differs in some fields.
+
+  Args:
+    text: `own`, `cifar10:small` and the like.
+
+  Returns:
+    The locked `ml_collections.ConfigDict` that its file makes.
+
+  Raises:
+    ValueError: If there is none of that name.
+  """
+  name, _, argument = text.partition(':')
+  if name not in names():
+    raise ValueError(
+      f'no configuration {text!r} comes with the package: there are'
+      f' {", ".join(names())}'
+    )
+  spec = importlib.util.spec_from_file_location(name, folder() / f'{name}.py')
+  assert spec is not None
+  assert spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(*filter(None, [argument]))
 
 
 def names() -> list[str]:

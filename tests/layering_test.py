@@ -364,3 +364,13 @@ def test_importing_the_library_is_light():
     text=True,
   )
   assert result.stdout.strip() == '[]'
+
+
+def test_the_programs_start_without_what_only_some_runs_need():
+  absent = ['sklearn', 'matplotlib', 'tensorboardX', 'tensorflow_datasets']
+  code = (
+    f'import sys; sys.modules.update(dict.fromkeys({absent}))\n'
+    'import dualrs_jax.programs.train, dualrs_jax.programs.certify\n'
+    'import dualrs_jax.report.__main__, dualrs_jax.cost.__main__'
+  )
+  subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)

@@ -27,6 +27,17 @@ def test_a_file_that_exists_goes_first(tmp_path, monkeypatch):
   assert shipped.find('configs/digits.py:full') == 'configs/digits.py:full'
 
 
+def test_one_is_the_beginning_of_ones_own(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert shipped.get_config('digits').data.name == 'digits'
+  assert shipped.get_config('cifar10:small').name == 'cifar10-small'
+  config = shipped.get_config('digits')
+  with pytest.raises(AttributeError):
+    config.unknown = 1
+  with pytest.raises(ValueError, match=r"'none' comes .* there are cifar10"):
+    shipped.get_config('none')
+
+
 @pytest.mark.parametrize(
   'text', ['digitss', 'digits.py', 'other/digits.py', '/tmp/configs/no.py', '']
 )
@@ -79,4 +90,4 @@ def test_the_wheel_needs_no_clone(tmp_path):
   assert status == 0, said
   status, said = run('certify', '--config=digitss')
   assert status == 2
-  assert said.endswith('are cifar10, digits, imagenet\n')
+  assert said.endswith('are cifar10, digits, imagenet, own\n')

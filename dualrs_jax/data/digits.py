@@ -9,7 +9,6 @@ randomized smoothing is made for.
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from sklearn import datasets
 
 from dualrs_jax.data.source import Source
 
@@ -64,6 +63,8 @@ def load(
       f'scales must be increasing, from above 0 to at most {canvas} (the '
       f'canvas), not {tuple(scales)}'
     )
+  from sklearn import datasets  # which no other images need
+
   pixels, labels = datasets.load_digits(return_X_y=True)
   pixels = np.reshape(pixels, (-1, 8, 8))
   members = split_digits(split, seed=seed, labels=labels)

@@ -1,5 +1,6 @@
 """Writes the summaries and figures of the certifications in a directory."""
 
+import importlib.util
 import logging
 import os
 import pathlib
@@ -102,14 +103,27 @@ def report(
     folder = folders.expand(workdir) / certify_source.FOLDER / label
     files.write_atomic(folder / 'summary.txt', summary_lib.to_text(summary))
     files.write_atomic(folder / 'summary.md', summary_lib.to_markdown(summary))
-    drawn = _draw(run, others, folder / 'figures', source)
-    if drawn:
-      names = ', '.join(path.stem for path in drawn)
-      summary.facts.append(f'figures in {folder / "figures"}: {names}')
+    summary.facts.extend(_drawn(run, others, folder / 'figures', source))
     new_notes = [note for note in summary.notes if note not in told]
     told += new_notes
     texts.append(summary_lib.to_text(summary._replace(notes=new_notes)))
   return '\n'.join(texts)
+
+
+def _drawn(
+  run: Run,
+  others: Sequence[Run],
+  folder: pathlib.Path,
+  source: Source | None,
+) -> list[str]:
+  """Draws what there is to draw, and says where it is, or why it is not."""
+  if importlib.util.find_spec('matplotlib') is None:
+    return [
+      'figures are not drawn: they need the package matplotlib, which pip'
+      ' installs'
+    ]
+  names = ', '.join(path.stem for path in _draw(run, others, folder, source))
+  return [f'figures in {folder}: {names}'] if names else []
 
 
 def _draw(

@@ -2,17 +2,12 @@
 
 import json
 import os
-import socket
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import RecordWriter
-
 from dualrs_jax import folders
 from dualrs_jax.runtime import files
+from dualrs_jax.training.events import Events
 
 #: Name of the file of metrics, one JSON object a line.
 LINES = 'metrics.jsonl'
@@ -51,11 +46,7 @@ class Recorder:
     self._folder.mkdir(exist_ok=True)
     for stale in self._folder.glob('events.*'):
       stale.unlink()
-    # Not SummaryWriter: where its thread cannot write, its queue blocks for
-    # ever.
-    name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
-    self._events = RecordWriter(str(self._folder / name))
-    self._add_event(file_version='brain.Event:2')
+    self._events = Events(self._folder)
     for row in rows:
       if row['stage'] == stage:
         self._add_events(row)
@@ -73,14 +64,12 @@ class Recorder:
       while rest:
         rest = rest[self._file.write(rest) :]
     self._add_events(row)
-    with files.naming(self._folder):
-      self._events.flush()
+    self._events.flush()
 
   def close(self) -> None:
     """Completes the files."""
     self._file.close()
-    with files.naming(self._folder):
-      self._events.close()
+    self._events.close()
 
   def __enter__(self):
     return self
@@ -89,14 +78,8 @@ class Recorder:
     self.close()
 
   def _add_events(self, row: Mapping[str, Any]) -> None:
-    for name, value in row.items():
-      if name not in ('stage', 'step'):
-        self._add_event(step=row['step'], summary=summary.scalar(name, value))
-
-  def _add_event(self, **fields: Any) -> None:
-    event = event_pb2.Event(wall_time=time.time(), **fields)  # pyright: ignore[reportAttributeAccessIssue]
-    with files.naming(self._folder):
-      self._events.write(event.SerializeToString())
+    named = {k: v for k, v in row.items() if k not in ('stage', 'step')}
+    self._events.write(row['step'], named)
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:

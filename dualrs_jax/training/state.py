@@ -29,14 +29,15 @@ class TrainState:
     parameters: the weights that are trained.
     average: their running mean: what a stage hands on.
     rest: the model's other arrays, such as batch statistics.
-    optimizer_state: the state of the optimiser.
+    optimizer_state: the `optax.OptState` of the optimiser, whose type no old
+      Optax and Flax agree on.
   """
 
   step: Int[Array, '']
   parameters: Any
   average: Any
   rest: Any
-  optimizer_state: optax.OptState
+  optimizer_state: Any
 
 
 def create(model: nnx.Module, optimizer: optax.GradientTransformation):

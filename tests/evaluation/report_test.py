@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -89,6 +90,13 @@ def test_each_run_gets_its_summary_and_figures(workdir, source):
     assert label in text
   assert text.count('ratio to the best') == 1
   assert text.count('Clopper-Pearson') == 1  # said once for all runs
+
+
+def test_without_matplotlib_there_is_a_table(workdir, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+  said = report.report(workdir, ['single-0.25'], radii=(0.0, 0.5))
+  assert 'need the package matplotlib' in ' '.join(said.split())
+  assert 'figures in' not in said
 
 
 def test_a_run_without_rows_is_named(workdir):

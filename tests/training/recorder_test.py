@@ -1,5 +1,7 @@
 """Metrics: every step once, in both formats, whatever happened before."""
 
+import sys
+
 import pytest
 from tensorboardX.proto import event_pb2
 
@@ -34,6 +36,15 @@ def test_both_formats(tmp_path):
     {'stage': 'a', 'step': 10, 'loss': 0.5, 'part/x': 2.0}
   ]
   assert events(tmp_path / 'a') == [(10, 'loss', 0.5), (10, 'part/x', 2.0)]
+
+
+def test_without_tensorboard_the_lines_remain(tmp_path, monkeypatch, caplog):
+  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+  with recorder.Recorder(tmp_path, 'a', after_step=0) as record:
+    record.write(10, {'loss': 0.5})
+  assert steps(tmp_path, 'a') == [10]
+  assert 'need the package tensorboardX' in caplog.text
+  assert not [*(tmp_path / 'a').iterdir()]
 
 
 def test_resuming_drops_what_came_after(tmp_path):
