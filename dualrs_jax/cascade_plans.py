@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from dualrs_jax import (
+  budgets,
   confidence,
   decisions,
   lookups,
@@ -90,7 +91,7 @@ def plan(
   Raises:
     ValueError: If the goal is unknown or does not fit the radii, alpha is
       outside (0, 1), or n0 or n is no number of votes.
-    NeverCertifies: If n votes can never certify at alpha.
+    budgets.NeverCertifies: If n votes can never certify at alpha.
   """
   validation.check_selection(n0)
   validation.check_estimation(n)
@@ -98,7 +99,7 @@ def plan(
   radii = validation.as_radii(radii)
   plans.check_goal(goal, radii)
   kind = lookups.planned
-  plans.check_possible(n, alpha, goal, 'cascade', [1.0], kind)
+  budgets.check_possible(n, alpha, goal, 'cascade', [1.0], kind)
   return CascadePlan(
     sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
     goal=goal,

@@ -29,6 +29,7 @@ THEORY = {
   'composition',
   'confidence',
   'decisions',
+  'budgets',
   'plans',
   'denoising',
   'diffusion',
@@ -116,7 +117,15 @@ MAY_IMPORT = {
   },
   'mixture': {'confidence'},
   'lookups': {'mixture', 'sequential'},
-  'plans': {'base', 'composition', 'confidence', 'lookups', 'validation'},
+  'budgets': {'confidence', 'lookups'},
+  'plans': {
+    'base',
+    'budgets',
+    'composition',
+    'confidence',
+    'lookups',
+    'validation',
+  },
   'decisions': {'base', 'lookups', 'noise', 'plans'},
   'vote_batches': {
     'base',
@@ -168,6 +177,7 @@ MAY_IMPORT = {
   },
   'cascade_plans': {
     'base',
+    'budgets',
     'confidence',
     'decisions',
     'lookups',

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from dualrs_jax import ABSTAIN, Counts, lookups, plans, sequential
+from dualrs_jax import ABSTAIN, Counts, budgets, lookups, plans, sequential
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
 from tests.random_votes import (
@@ -169,7 +169,7 @@ def test_refused(changes, message):
 @pytest.mark.parametrize('taken', [0.0, 8e-12])
 def test_what_the_message_asks_for_certifies(n, alpha, taken):
   """Small alphas are beyond the arithmetic of tables, and no n helps there."""
-  with pytest.raises(plans.NeverCertifies) as caught:
+  with pytest.raises(budgets.NeverCertifies) as caught:
     make_plan(agreement, 'full', n=n, alpha=alpha)
   told = str(caught.value.of(alpha + taken, taken, caught.value.fewest))
   assert f'alpha = {alpha + taken!r}' in told
@@ -211,7 +211,7 @@ def test_a_tolerance_is_refused_where_its_own_bounds_are():
   options |= {'sigmas': (0.5,), 'level_sigma': 0.5}
   made = make_plan(minimum, 'full', tolerance=0.02, **options)
   assert made.selected[0].best > 0
-  with pytest.raises(plans.NeverCertifies):
+  with pytest.raises(budgets.NeverCertifies):
     make_plan(minimum, 'full', **options)
-  with pytest.raises(plans.NeverCertifies):
+  with pytest.raises(budgets.NeverCertifies):
     make_plan(minimum, 'full', tolerance=0.02, **options | {'alpha': 1e-12})

@@ -24,9 +24,9 @@ from dualrs_jax import (
   vote_batches,
   voting,
 )
+from dualrs_jax.budgets import NeverCertifies
 from dualrs_jax.evaluation import memory, run_plans, sampling
 from dualrs_jax.evaluation.sampling import SmoothedNetworks
-from dualrs_jax.plans import NeverCertifies
 from dualrs_jax.runtime import settings as settings_lib
 
 
