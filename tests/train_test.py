@@ -251,6 +251,8 @@ def test_a_mistake_is_one_sentence(command, tmp_path, arguments, sentence):
     ({'n0': 0}, (), 'certify: n0 must be at least 1, not 0'),
     ({'alpha': 1.5}, (), r'certify: alpha .* in \(0, 1\), not 1.5'),
     ({'start': 1000}, (), 'certify.start = 1000 leaves none of the 500 images'),
+    ({'smoothing': 'cascade'}, (), "smoothing = 'cascade' is for certify.py"),
+    ({'classifier': 'classifier-0'}, (), "classifier-0' is for certify.py"),
   ],
 )
 def test_what_would_end_the_certification_is_said_before_the_training(

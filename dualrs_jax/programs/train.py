@@ -56,6 +56,7 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
 def check(config: Any, place: Place) -> None:
   """Says before the training what would end the certification after it."""
   recipe.check(config)
+  _check_chosen(config.certify)
   refused.check_baselines(config)
   refused.check_choices(config)
   source = certify_dataset.load_source(config)
@@ -63,6 +64,18 @@ def check(config: Any, place: Place) -> None:
     prepared = certify_dataset.prepare(variant, place, source)
     if processes.here().first:
       run_settings.warn_of_radius_cap(variant, prepared.runs[0])
+
+
+def _check_chosen(options: Any) -> None:
+  """Raises ValueError for choices that are those of this program."""
+  usual = {'smoothing': 'dual', 'classifier': '', 'estimator': ''}
+  for name, value in usual.items():
+    if options[name] != value:
+      raise ValueError(
+        f'certify.{name} = {options[name]!r} is for certify.py: training ends'
+        ' with certificates of the dual and of each level, of the last stages;'
+        ' leave it out here'
+      )
 
 
 def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
