@@ -56,9 +56,9 @@ def main(config: Any, workdir: pathlib.Path, place: Place) -> None:
 def check(config: Any, place: Place) -> None:
   """Says before the training what would end the certification after it."""
   recipe.check(config)
-  _check_chosen(config.certify)
   refused.check_baselines(config)
   refused.check_choices(config)
+  _check_chosen(config.certify)
   source = certify_dataset.load_source(config)
   for variant in certifications(config):
     prepared = certify_dataset.prepare(variant, place, source)

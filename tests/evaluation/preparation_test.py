@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import checkpoints, models, sharding
-from dualrs_jax.evaluation import preparation
+from dualrs_jax.evaluation import preparation, sampling
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
