@@ -148,6 +148,16 @@ def test_what_is_refused_before_anything_is_computed(
   assert not (tmp_path / 'run').exists()
 
 
+def test_a_model_that_does_not_answer_leaves_its_folder_to_the_next(
+  config, tmp_path
+):
+  path, workdir = tmp_path / 'nets.py', tmp_path / 'run'
+  path.write_text(NETS.replace('-bright(images)', 'bright(images)[:, :5]'))
+  with pytest.raises(ValueError, match=r'returns 5 logits .* not the 10 of'):
+    loop.train(config, workdir)
+  assert not workdir.exists()
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_two_torch_networks_are_routed_to(tmp_path, caplog):
@@ -191,7 +201,7 @@ def test_two_torch_networks_are_routed_to(tmp_path, caplog):
   assert high[2] > low[2] == 0  # and much for large ones
   # The pair has much of what each has where it is the better one.
   assert both[0] > (low[0] + high[0]) / 2
-  assert both[2] > 0
+  assert both[2] > high[2] / 2
 
 
 def _accuracy(rows, radius):

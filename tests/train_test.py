@@ -219,7 +219,7 @@ def test_what_processes_cannot_do_together_is_said_at_the_start(
     (
       ['--workdir', 'taken', '--config.baselines=()'],
       'error: taken belongs to another configuration: seed is 7 there and 0'
-      ' here',
+      ' here; choose another --workdir, or another name in the configuration',
     ),
   ],
 )

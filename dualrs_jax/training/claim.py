@@ -40,7 +40,12 @@ def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
   first = {settings.FINGERPRINT: mark}
   if not path.exists():
     _check_adoption(workdir, {**identity, **first})
-  claimed = settings.claim(path, identity, first=first)
+  try:
+    claimed = settings.claim(path, identity, first=first)
+  except settings.SettingsMismatch as error:
+    raise settings.SettingsMismatch(
+      f'{error}; choose another --workdir, or another name in the configuration'
+    ) from error
   if claimed.get(settings.FINGERPRINT, mark) != mark:
     raise settings.SettingsMismatch(
       f'{path} was changed since it was written: put a copy of it back'

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from dualrs_jax import data, denoising, networks, sharding
+from dualrs_jax import data, denoising, host, networks, noise, sharding
 from dualrs_jax.runtime import processes
 from dualrs_jax.training import claim, fit, recipe, state
 from dualrs_jax.training.feed import Examples, Feed
@@ -135,6 +136,29 @@ def load_sources(config: Any) -> dict[str, data.Source]:
         f' {name}.batch_size = {needed}'
       )
   return {'train': train, 'validation': validation}
+
+
+def ask_hosts(config: Any, train: data.Source) -> None:
+  """Asks models of other frameworks once, before anything is written.
+
+  Raises:
+    ValueError: If one of them does not answer as a classifier, see `host`.
+  """
+  description = config.model.classifier.to_dict()
+  if 'functions' not in description:
+    return
+  asked = networks.create(
+    description,
+    num_classes=train.num_classes,
+    image_shape=train.image_shape,
+    seed=config.seed,
+  )
+  some = np.resize(np.arange(len(train)), config.targets.chunk_size)
+  images = data.to_unit(jnp.asarray(train.gather(some)[0]))
+  key = jax.random.key(config.seed)
+  for model, sigma in zip(host.parts(asked), config.sigmas, strict=False):
+    noisy = noise.gaussian(key, images, jnp.float32(sigma))
+    model(noisy, jnp.full(len(some), sigma, jnp.float32))
 
 
 def load(
