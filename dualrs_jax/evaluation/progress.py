@@ -39,10 +39,16 @@ class Progress:
       initial=self._rows,
       total=self._rows + todo,
     )
+    self._begun = False
+    if todo:
+      self._bar.set_postfix_str('compiling')
 
   def add(self, row: Record) -> None:
     """Shows one more row."""
     self._count(row)
+    if not self._begun:  # the time before the first row is none of the others'
+      self._bar.unpause()
+      self._begun = True
     accuracies = ', '.join(
       f'{hits / self._rows:.1%} at r={radius:g}'
       for radius, hits in self._hits.items()
