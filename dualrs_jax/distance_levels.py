@@ -28,6 +28,10 @@ from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import ABSTAIN, Classifier, Counts
 
 
+#: The relative error of one operation in float32.
+_UNIT = 2.0**-24
+
+
 @dataclasses.dataclass(frozen=True)
 class DistanceLevel:
   """How the noise level follows from a distance.
@@ -57,9 +61,44 @@ class DistanceLevel:
       raise ValueError(f'centre must be finite, not {self.centre!r}.')
 
   def at(self, distance: float) -> float:
-    """The level at a distance, as the float32 that is sampled."""
-    level = self.base * math.exp(self.rate * (distance - self.centre))
-    return float(np.float32(level))
+    """The level at a distance, as the float32 that is sampled.
+
+    Raises:
+      ValueError: If that is no positive number.
+    """
+    with np.errstate(over='ignore'):
+      grown = np.exp(np.float64(self.rate * (distance - self.centre)))
+      level = float(np.float32(self.base * grown))
+    if not 0 < level < math.inf:
+      raise ValueError(
+        f'The level at the distance {distance:g} would be {level}: base * exp('
+        f'rate * (distance - centre)) with base {self.base:g}, rate'
+        f' {self.rate:g} and centre {self.centre:g}. Choose a centre among the'
+        ' distances, or a smaller rate.'
+      )
+    return level
+
+  def slack(self, distance: float, reach: float, pixels: int) -> float:
+    """How far rounding may bring the levels of two images apart.
+
+    Distances are sums in float32 over the pixels, in any order, and the level
+    is a float32 itself, so that it is not quite as steady as theorem 7 asks.
+
+    Args:
+      distance: That of an image.
+      reach: How far away another one is, at most.
+      pixels: The dimension of an image.
+
+    Returns:
+      A bound on the error of the difference of the logarithms of their levels;
+      0 where the level is constant.
+    """
+    if not self.rate:
+      return 0.0
+    steps = (pixels / 2 + self.neighbours + 4) * _UNIT
+    relative = steps / (1 - 2 * steps)
+    each = self.rate * (distance + reach) * relative + 4 * _UNIT
+    return 2 * each
 
 
 class DistanceCertificate(NamedTuple):
@@ -209,7 +248,10 @@ def certificate_of_counts(
   sigma = level.at(distance)
   top = int(np.argmax(counts.selection))
   z = float(confidence.lower_z(n, alpha)[int(counts.estimation[top])])
-  radius = varying.certified_radius(z, sigma, rate=level.rate, pixels=pixels)
+  slack = level.slack(distance, sigma * max(z, 0.0), pixels)
+  radius = varying.certified_radius(
+    z, sigma, rate=level.rate, pixels=pixels, slack=slack
+  )
   prediction = top if radius > 0 else ABSTAIN
   return DistanceCertificate(prediction, radius, sigma, distance, counts)
 

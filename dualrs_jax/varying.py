@@ -29,39 +29,47 @@ _FAR = 12.0
 #: The least rate * sigma: a smaller one is treated like it, which is valid, and
 #: keeps the centres of the balls within ten thousand standard deviations.
 _LEAST = 5e-5
-#: By how much probabilities are moved to the safe side: more than a hundred
-#: times the error of the quadrature, which tests measure.
+#: By how much probabilities are moved to the safe side: several times the error
+#: of the quadrature, which tests measure.
 _MARGIN = 1e-9
+#: Squares from which on the quadrature has too few digits; nothing is claimed.
+_HUGE = 1e11
+#: Levels that differ by more than e^20 are told apart for certain.
+_APART = 20.0
 #: The precision of a radius, of which it is rounded down.
 _PRECISION = 1e-9
 
 
 @functools.lru_cache(maxsize=2**14)  # rows are read more than once
 def certified_radius(
-  z: float, sigma: float, *, rate: float, pixels: int
+  z: float, sigma: float, *, rate: float, pixels: int, slack: float = 0.0
 ) -> float:
   """The radius within which a class keeps its majority.
 
   Guarantee: where the class has at least Phi(z) of the votes at x, under noise
-  of level sigma, and the level varies by no more than `rate`, it has more than
-  half of them at every point closer to x than the radius.
+  of level sigma, and the level varies by no more than `rate` and `slack`, it has
+  more than half of them at every point closer to x than the radius.
 
   Args:
     z: A lower bound on the vote probability, as a z-score.
     sigma: The noise level at x, in pixel units.
     rate: The Lipschitz constant of the logarithm of the level, per pixel unit.
     pixels: The dimension of an image, its channels included.
+    slack: By how much logarithms of the level may differ besides, at any two
+      points, as it is computed with so many digits.
 
   Returns:
     The radius in pixel units, rounded down; 0 without a majority.
 
   Raises:
-    ValueError: If sigma or the rate is not a level or a rate.
+    ValueError: If sigma, the rate or the slack is none.
   """
   if not 0 < sigma < math.inf:
     raise ValueError(f'sigma must be positive and finite, not {sigma!r}.')
   if not 0 <= rate < math.inf:
     raise ValueError(f'rate must not be negative, and finite, not {rate!r}.')
+  if not 0 <= slack < math.inf:
+    raise ValueError(f'slack must not be negative, and finite, not {slack!r}.')
   if pixels < 1:
     raise ValueError(f'pixels must be at least 1, not {pixels}.')
   if not z > 0:  # NaN too
@@ -70,13 +78,14 @@ def certified_radius(
   constant = sigma * z * (1 - _PRECISION)
   if not mass > 0 or math.isinf(z):
     raise ValueError(f'z = {z!r} is no bound from a number of votes.')
-  if not rate:
+  if not rate and not slack:
     return constant
   rate = max(rate, _LEAST / sigma)
   low, high = 0.0, constant
   while high - low > _PRECISION * constant:
     middle = (low + high) / 2
-    if worst_mass(mass, middle, sigma, rate=rate, pixels=pixels) < 0.5:
+    spread = rate * middle + slack
+    if worst_mass(mass, middle, sigma, spread=spread, pixels=pixels) < 0.5:
       low = middle
     else:
       high = middle
@@ -84,7 +93,7 @@ def certified_radius(
 
 
 def worst_mass(
-  mass: float, distance: float, sigma: float, *, rate: float, pixels: int
+  mass: float, distance: float, sigma: float, *, spread: float, pixels: int
 ) -> float:
   """What a set of a given mass at x may have at a distance, rounded up.
 
@@ -92,20 +101,23 @@ def worst_mass(
     mass: Its probability under N(x, sigma^2 I).
     distance: That of x', in pixel units.
     sigma: The level at x.
-    rate: That of the level; its level at x' is between sigma / e^(rate *
-      distance) and sigma * e^(rate * distance).
+    spread: That of the level; the one at x' is between sigma / e^spread and
+      sigma * e^spread.
     pixels: The dimension.
 
   Returns:
-    The largest of the three: both ends, and the same level.
+    The largest of the three: both ends, and the same level; 1 where one of them
+    cannot be computed.
   """
-  factor = math.exp(rate * distance)
-  same = special.ndtr(special.ndtri(mass) + distance / sigma)
-  return max(
-    float(same) + _MARGIN,
+  if not spread < _APART:
+    return 1.0
+  factor = math.exp(spread)
+  found = (
+    float(special.ndtr(special.ndtri(mass) + distance / sigma)) + _MARGIN,
     smaller_level(mass, distance, sigma, sigma / factor, pixels),
     larger_level(mass, distance, sigma, sigma * factor, pixels),
   )
+  return max(found) if all(map(math.isfinite, found)) else 1.0
 
 
 def smaller_level(
@@ -115,7 +127,7 @@ def smaller_level(
   if not other < sigma:
     return 0.0
   there, here = _offsets(distance, sigma, other)
-  squared = _quantile(mass * (1 + _MARGIN), pixels, here)
+  squared = _quantile(mass + _MARGIN, pixels, here)
   return cdf((sigma / other) ** 2 * squared, pixels, there) + _MARGIN
 
 
@@ -126,7 +138,7 @@ def larger_level(
   if not other > sigma:
     return 0.0
   there, here = _offsets(distance, sigma, other)
-  squared = _quantile(1 - mass * (1 + _MARGIN), pixels, here)
+  squared = _quantile(1 - mass - _MARGIN, pixels, here)
   return 1 - cdf((sigma / other) ** 2 * squared, pixels, there) + _MARGIN
 
 
@@ -155,7 +167,12 @@ def cdf(squared: float, pixels: int, offset: float) -> float:
     squared: The square of the ball's radius.
     pixels: The dimension.
     offset: The distance of the centre.
+
+  Returns:
+    The probability; NaN where it is not known to enough digits.
   """
+  if not squared < _HUGE:
+    return math.nan
   if pixels < _MANY:
     return float(stats.ncx2.cdf(squared, pixels, offset**2))
   rest = pixels - 1
@@ -174,15 +191,17 @@ def cdf(squared: float, pixels: int, offset: float) -> float:
   )
   within = special.ndtr(root - offset) - special.ndtr(-root - offset)
   values = root * np.exp(log_density) * within
-  return float((high - low) * (weights @ values))
+  return float(np.clip((high - low) * (weights @ values), 0.0, 1.0))
 
 
 def _quantile(mass: float, pixels: int, offset: float) -> float:
-  """The square of the radius at which a ball has a mass."""
+  """The square of the radius at which a ball has a mass; NaN if unknown."""
   mean = pixels + offset**2
   deviation = math.sqrt(2 * (pixels + 2 * offset**2))
   low = max(0.0, mean - 12 * deviation)
   high = mean + 40 * deviation
+  if not cdf(low, pixels, offset) <= mass <= cdf(high, pixels, offset):
+    return math.nan
   found: Any = optimize.brentq(
     lambda squared: cdf(squared, pixels, offset) - mass,
     low,

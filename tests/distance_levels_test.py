@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dualrs_jax as drs
-from dualrs_jax import distance_levels, smoothing, varying
+from dualrs_jax import Counts, confidence, distance_levels, smoothing, varying
 from dualrs_jax.distance_levels import DistanceLevel
 from tests import oracles
 
@@ -56,7 +56,50 @@ def test_the_level_is_lipschitz():
     for distances in pairs
   ]
   moved = np.linalg.norm((there - here).reshape(40, -1), axis=1)
-  assert np.all(np.abs(logs[1] - logs[0]) <= 0.7 * moved * (1 + 1e-4))
+  gaps = np.abs(logs[1] - logs[0]) - 0.7 * moved
+  slack = [level.slack(float(d), 0.0, here[0].size) for d in np.maximum(*pairs)]
+  assert np.all(gaps <= slack)
+
+
+def test_what_rounding_does_to_levels_is_within_the_slack():
+  """Two images that float32 tells apart, and next to nothing else does."""
+  training, level = images(30), DistanceLevel(0.25, 0.7, 1.0, 4)
+  here = images(200, seed=3)
+  there = np.nextafter(here, np.float32(1))
+  logs, distances = [], []
+  for points in (here, there):
+    distances = distance_levels.mean_distances(
+      points, training, neighbours=4, chunk_size=30
+    )
+    logs.append(np.log([level.at(float(distance)) for distance in distances]))
+  moved = np.linalg.norm((there - here).reshape(200, -1), axis=1)
+  gaps = np.abs(logs[1] - logs[0]) - 0.7 * moved
+  slack = np.array(
+    [level.slack(float(d), 0.0, here[0].size) for d in distances]
+  )
+  assert np.all(gaps <= slack)
+  assert np.any(gaps > 0), 'without a slack the claim would be wrong'
+  assert DistanceLevel(0.25, 0.0, 1.0, 4).slack(9.0, 1.0, 3072) == 0
+
+
+def test_the_slack_comes_off_the_radius():
+  found = distance_levels.certificate_of_counts(
+    Counts(np.array([100, 0]), np.array([9_900, 100])),
+    12.0,
+    DistanceLevel(0.5, 0.01, 12.0, 20),
+    n=10_000,
+    alpha=0.001,
+    pixels=3072,
+  )
+  z = float(confidence.lower_z(10_000, 0.001)[9_900])
+  exact = varying.certified_radius(z, 0.5, rate=0.01, pixels=3072)
+  assert 1e-5 * exact < exact - found.radius < 1e-2 * exact
+
+
+def test_a_level_that_is_no_number_is_refused():
+  for rate, distance in ((5_000.0, 9.0), (5_000.0, -9.0)):
+    with pytest.raises(ValueError, match='Choose a centre'):
+      DistanceLevel(0.25, rate, 0.0, 2).at(distance)
 
 
 @pytest.mark.parametrize('rate', [0.0, 0.05, 0.5])

@@ -159,3 +159,14 @@ def test_limits():
       varying.certified_radius(
         1.0, 0.5, **({'rate': 0.1, 'pixels': 10} | changes)
       )
+
+
+def test_where_a_tail_cannot_be_computed_nothing_is_claimed():
+  for spread in (math.inf, math.nan, 30.0):
+    assert varying.worst_mass(0.1, 1.0, 0.5, spread=spread, pixels=100) == 1
+  assert math.isnan(varying.cdf(1e13, 3072, 10.0))
+  for rate in (50.0, 1_500.0, 1e6):
+    radius = varying.certified_radius(2.0, 0.5, rate=rate, pixels=16)
+    assert 0 <= radius < 1 / rate
+  with pytest.raises(ValueError, match='slack must not be negative'):
+    varying.certified_radius(2.0, 0.5, rate=0.1, pixels=16, slack=-1.0)

@@ -85,7 +85,9 @@ def run(
       if len(arguments) > 1:
         _fail(f'unexpected argument {arguments[1]!r}')
       if not flags.FLAGS['config'].present:
-        _fail('which configuration? Such as --config digits, or a file of yours')
+        _fail(
+          'which configuration? Such as --config digits, or a file of yours'
+        )
       _ = config.value.name  # a missing file is only reported here
     return arguments
 

@@ -135,10 +135,9 @@ def unknown(settings: Mapping[str, Any]) -> str:
     for name, known in choices.items()
     if settings.get(name) not in known
   ]
-  dual = (settings.get('task'), settings.get('smoothing')) == (
-    'certify',
-    'dual',
-  )
+  # An adaptive prediction is a certificate at radius 0, by a rule.
+  decides = settings.get('task') == 'certify' or settings.get('goal')
+  dual = settings.get('smoothing') == 'dual' and bool(decides)
   if not strange and dual != (settings.get('certificate') in _RULES):
     strange = [f'certificate = {settings.get("certificate")!r} there']
   return ' and '.join(strange)

@@ -37,9 +37,11 @@ def test_each_goal_says_what_a_radius_is():
 
 
 def test_a_prediction_certifies_no_distance():
-  said = text(task='predict', certificate=None)
-  assert 'no distance is certified' in said
-  assert 'radius' not in said
+  adaptive = {'certificate': 'agreement', 'goal': 'radius', 'radii': [0.0]}
+  for method in ({'certificate': None}, adaptive):
+    said = text(task='predict', **method)
+    assert 'no distance is certified' in said
+    assert 'radius' not in said
 
 
 @pytest.mark.parametrize(
