@@ -27,7 +27,6 @@ from dualrs_jax import compilers, confidence, validation, varying, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import ABSTAIN, Classifier, Counts
 
-
 #: The relative error of one operation in float32.
 _UNIT = 2.0**-24
 

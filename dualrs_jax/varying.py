@@ -29,8 +29,8 @@ _FAR = 12.0
 #: The least rate * sigma: a smaller one is treated like it, which is valid, and
 #: keeps the centres of the balls within ten thousand standard deviations.
 _LEAST = 5e-5
-#: By how much probabilities are moved to the safe side: several times the error
-#: of the quadrature, which tests measure.
+#: By how much probabilities are moved to the safe side: several times the
+#: error of the quadrature, which tests measure.
 _MARGIN = 1e-9
 #: Squares from which on the quadrature has too few digits; nothing is claimed.
 _HUGE = 1e11
@@ -47,8 +47,8 @@ def certified_radius(
   """The radius within which a class keeps its majority.
 
   Guarantee: where the class has at least Phi(z) of the votes at x, under noise
-  of level sigma, and the level varies by no more than `rate` and `slack`, it has
-  more than half of them at every point closer to x than the radius.
+  of level sigma, and the level varies by no more than `rate` and `slack`, it
+  has more than half of them at every point closer to x than the radius.
 
   Args:
     z: A lower bound on the vote probability, as a z-score.

@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 
 def levels(
@@ -32,6 +33,74 @@ def levels(
 
 def _is_level(sigma: float) -> bool:
   return math.isfinite(sigma) and sigma > 0
+
+
+#: Of numbers in a configuration: what is allowed, and how that is said.
+_AT_LEAST_0 = (lambda x: 0 <= x < math.inf, 'a finite number from 0 on')
+_AT_LEAST_1 = (lambda x: 1 <= x < math.inf, 'at least 1')
+_POSITIVE = (lambda x: 0 < x < math.inf, 'positive and finite')
+_SHARE = (lambda x: 0 <= x <= 1, 'in [0, 1]')
+_BELOW_1 = (lambda x: 0 <= x < 1, 'in [0, 1)')
+_INSIDE = (lambda x: 0 < x < 1, 'in (0, 1)')
+
+_STAGE = {
+  'batch_size': _AT_LEAST_1,
+  'copies': _AT_LEAST_1,
+  'steps': _AT_LEAST_0,
+  'learning_rate': _POSITIVE,
+  'weight_decay': _AT_LEAST_0,
+  'gradient_clip': _AT_LEAST_0,
+  'average': _BELOW_1,
+}
+_CLASSIFIER = _STAGE | {
+  'count': _AT_LEAST_0,
+  'divergence_per_sigma': _AT_LEAST_0,
+  'entropy': _AT_LEAST_0,
+}
+_RANGES = {
+  '': {'workers': _AT_LEAST_0, 'rounds': _AT_LEAST_1},
+  'classifier': _CLASSIFIER,
+  'finetune': _CLASSIFIER | {'explored': _SHARE},
+  'estimator': _STAGE,
+  'estimator.utility': {'width': _POSITIVE},
+  'estimator.certificate': {
+    'gain': _AT_LEAST_0,
+    'temperature': _POSITIVE,
+    'imitation': _AT_LEAST_0,
+    'rescue': _AT_LEAST_0,
+    'divergence': _AT_LEAST_0,
+    'entropy': _AT_LEAST_0,
+  },
+  'estimator.paper': {
+    'temperature': _POSITIVE,
+    'divergence': _AT_LEAST_0,
+    'entropy': _AT_LEAST_0,
+  },
+  'targets': {
+    'count': _AT_LEAST_0,
+    'votes': _AT_LEAST_1,
+    'chunk_size': _AT_LEAST_1,
+    'shard_size': _AT_LEAST_1,
+    'shrinkage': _BELOW_1,
+    'n': _AT_LEAST_1,
+    'alpha': _INSIDE,
+  },
+  'checkpoint': dict.fromkeys(
+    ('every_steps', 'evaluate_steps', 'keep', 'metrics_steps'), _AT_LEAST_1
+  ),
+}
+
+
+def numbers(config: Any) -> None:
+  """Raises ValueError for a number of a configuration that cannot be meant."""
+  for group, ranges in _RANGES.items():
+    options = config
+    for part in filter(None, group.split('.')):
+      options = options[part]
+    for name, (allowed, told) in ranges.items():
+      if not allowed(options[name]):
+        field = f'{group}.{name}'.lstrip('.')
+        raise ValueError(f'{field} must be {told}, not {options[name]}')
 
 
 def parts(stage: str, batch_size: int, accumulate: int) -> None:

@@ -81,6 +81,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
   sources = networks.sources(config.model.to_dict())
   sources |= data.sources(config.data.to_dict())
   images = run_lib.load_sources(config)
+  run_lib.check_networks(config, images['train'])
   run_lib.ask_hosts(config, images['train'])
   claimed = claim.claim(recipe.identity(config), workdir)
   claim.note_sources(sources, workdir)

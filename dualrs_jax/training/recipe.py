@@ -33,6 +33,7 @@ _AT_A_TIME = ('accumulate', 'chunk_size', 'shard_size')
 def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
   settings.check_seed(config.seed)
+  checks.numbers(config)
   checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
   classifier = config.model.classifier.to_dict()
   given = networks.untrained(classifier)
@@ -57,14 +58,17 @@ def check(config: Any) -> None:
     raise ValueError(
       'baselines are trained as long as the classifier, which has 0 steps'
     )
-  if config.rounds < 1:
-    raise ValueError(f'rounds must be at least 1, not {config.rounds}')
   classifier_stage.level_shares(config.classifier.shares, config.sigmas)
   checks.choice(
     'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
   )
   utility = config.estimator.utility
   checks.choice('estimator.utility.name', utility.name, utility_lib.UTILITIES)
+  if not len(utility.radii) and utility.name != 'radius':
+    raise ValueError(
+      f'estimator.utility.radii are the radii that {utility.name!r} counts, and'
+      ' there are none: name those of the table'
+    )
   weights = utility_lib.parse_weights(utility.weights)
   if weights is not None:
     utility_lib.UTILITIES[utility.name](
@@ -80,12 +84,6 @@ def check(config: Any) -> None:
       raise ValueError(f'{name}: {error}') from error
   for name in ('classifier', 'estimator', 'finetune'):
     checks.parts(name, config[name].batch_size, config[name].accumulate)
-  counted = {f'checkpoint.{name}': n for name, n in config.checkpoint.items()}
-  for name in ('votes', 'n', 'chunk_size', 'shard_size'):
-    counted[f'targets.{name}'] = config.targets[name]
-  for name, value in counted.items():
-    if value < 1:
-      raise ValueError(f'{name} must be at least 1, not {value}')
 
 
 def check_together(config: Any) -> None:

@@ -138,6 +138,35 @@ def load_sources(config: Any) -> dict[str, data.Source]:
   return {'train': train, 'validation': validation}
 
 
+def check_networks(config: Any, train: data.Source) -> None:
+  """Draws up the networks that will be trained, and computes nothing.
+
+  Raises:
+    ValueError: If there is no such network, or not for these images.
+  """
+  roles = {'classifier': train.num_classes, 'estimator': len(config.sigmas)}
+  for role, width in roles.items():
+    description = config.model[role].to_dict()
+    if 'name' not in description:
+      continue
+
+    def answer(description=description, width=width):
+      network = networks.create(
+        description,
+        num_classes=width,
+        image_shape=train.image_shape,
+        seed=config.seed,
+      )
+      side = description.get('size')
+      shape = (side, side, train.image_shape[-1]) if side else train.image_shape
+      return network(jnp.zeros((1, *shape)), jnp.ones(1))
+
+    try:
+      jax.eval_shape(answer)
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+      raise ValueError(f'model.{role}: {error}') from error
+
+
 def ask_hosts(config: Any, train: data.Source) -> None:
   """Asks models of other frameworks once, before anything is written.
 
