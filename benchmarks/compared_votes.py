@@ -8,6 +8,7 @@ the same votes. Vote j of a split has the noise that certification gives it.
 import dataclasses
 import functools
 import json
+import pathlib
 import time
 from typing import Any, NamedTuple
 
@@ -101,12 +102,12 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
     'sigmas': list(config.sigmas),
     'networks': [certify_source.fingerprint(net) for net in networks],
     'level': dataclasses.asdict(level),
+    'data': data.identity(config.data.to_dict()),
+    'split': config.certify.split,
+    'images': source.fingerprint(),
   }
-  path = folder / 'settings.json'
-  text = json.dumps(identity, indent=2)
-  if path.exists() and path.read_text() != text:
-    raise SystemExit(f'{folder} has votes of another kind; move it away.')
-  files_lib.write_atomic(path, text)
+  claim(folder, identity)
+  shape = 2 + len(config.sigmas), config.certify.n0 + n
   recorded, seconds = [], []
   for position, distance in zip(positions, distances, strict=True):
     file = folder / f'{source.indices[position]}.npz'
@@ -114,11 +115,9 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
       _record_image(
         source, position, networks, config, n, level, distance, file
       )
-    found = np.load(file)
-    recorded.append(
-      RecordedImage(int(found['label']), distance, found['votes'])
-    )
-    seconds.append(found['seconds'])
+    label, votes, spent = read(file, shape)
+    recorded.append(RecordedImage(label, distance, votes))
+    seconds.append(spent)
   return Recording(
     recorded,
     config.certify.n0,
@@ -130,6 +129,41 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
     level,
     tuple(np.median(seconds, axis=0).tolist()),
   )
+
+
+def claim(folder: pathlib.Path, identity: dict[str, Any]) -> None:
+  """Makes a folder of votes belong to what casts them, or refuses."""
+  path = folder / 'settings.json'
+  if not path.exists() and any(folder.glob('*.npz')):
+    raise SystemExit(
+      f'{folder} has votes whose {path} is gone: put that file back, or move'
+      ' the folder away.'
+    )
+  text = json.dumps(identity, indent=2)
+  if path.exists() and path.read_text() != text:
+    raise SystemExit(f'{folder} has votes of another kind; move it away.')
+  files_lib.write_atomic(path, text)
+
+
+def read(
+  file: pathlib.Path, shape: tuple[int, int]
+) -> tuple[int, np.ndarray, np.ndarray]:
+  """The label, the votes and the seconds in a file, if it has all of them."""
+  try:
+    with file.open('rb') as opened, np.load(opened) as found:
+      label, votes = int(found['label']), found['votes']
+      spent = found['seconds']
+  except Exception as error:  # the kinds differ with the bytes
+    raise SystemExit(
+      f'{file} is damaged ({error}): remove it, and the same command casts its'
+      ' votes again.'
+    ) from error
+  if votes.shape != shape:
+    raise SystemExit(
+      f'{file} has votes of shape {votes.shape} in place of {shape}: remove it,'
+      ' and the same command casts them again.'
+    )
+  return label, votes, spent
 
 
 def _level(config, source, positions, training):

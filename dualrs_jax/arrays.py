@@ -225,6 +225,8 @@ def _check_choice(several, estimator, estimator_sigma, certificate) -> None:
     'estimator_sigma': estimator_sigma,
     'certificate': certificate,
   }
+  if certificate is not None:
+    composition.check_rule(certificate)
   absent = [name for name, value in given.items() if value is None]
   if several and absent:
     raise ValueError(
@@ -239,12 +241,13 @@ def _check_choice(several, estimator, estimator_sigma, certificate) -> None:
     )
 
 
-def _check_protocol(protocol: str, goal: str, radii: Sequence[float]) -> None:
+def _check_protocol(protocol: str, goal: str, radii: Any) -> None:
   if protocol not in _PROTOCOLS:
     raise ValueError(
       f"protocol must be 'fixed' or 'adaptive', not {protocol!r}."
     )
-  if protocol == 'fixed' and (goal != 'full' or len(radii)):
+  given = validation.as_radii(radii)
+  if protocol == 'fixed' and (goal != 'full' or given):
     raise ValueError(
       'A fixed number of votes gives the radius that it gives; goal and radii'
       " are for protocol='adaptive'."

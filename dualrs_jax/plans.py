@@ -125,6 +125,11 @@ def plan(
       outside (0, 1), or n0 or n is no number of votes.
   """
   composition.check_rule(certificate)
+  if not isinstance(bounds, lookups.Kind):
+    raise ValueError(
+      'bounds are dualrs_jax.planned or dualrs_jax.open_ended, not'
+      f' {bounds!r:.60}.'
+    )
   validation.check_selection(n0)
   validation.check_estimation(n)
   confidence.check_alpha(alpha)
@@ -270,7 +275,7 @@ def doubling_looks(n0: int) -> tuple[int, ...]:
 
 
 def _check_tolerance(goal: str, tolerance: float) -> None:
-  if not 0 <= tolerance < 1:
+  if not 0 <= validation.as_number('tolerance', tolerance) < 1:
     raise ValueError(f'tolerance is a share in [0, 1), not {tolerance!r}.')
   if tolerance and goal != 'full':
     raise ValueError(

@@ -82,7 +82,17 @@ def checked(
     noise: The sampler of noisy images.
   """
   shape = None
-  for index, image in examples:
+  try:
+    pairs = iter(examples)
+  except TypeError as error:
+    raise _no_pair(examples) from error
+  for example in pairs:
+    try:
+      index, image = example
+      if np.ndim(index):
+        raise TypeError
+    except (TypeError, ValueError) as error:
+      raise _no_pair(example) from error
     validation.check_whole('A dataset index', index)
     if not 0 <= index < 2**31:
       raise ValueError(f'A dataset index is in [0, 2**31), unlike {index}.')
@@ -97,6 +107,13 @@ def checked(
       )
     shape = image.shape
     yield int(index), image
+
+
+def _no_pair(example: Any) -> ValueError:
+  return ValueError(
+    'An example is a pair of a dataset index and an image, not a'
+    f' {type(example).__name__}: enumerate(images) makes pairs of images.'
+  )
 
 
 _NO_VOTES = Votes(0, np.int64(0))

@@ -68,20 +68,21 @@ def as_array(value: Any, name: str) -> Any:
 
 def as_alpha(alpha: Any) -> float:
   """A failure probability as a number of Python, by which jit knows it."""
-  return _as_number('alpha', alpha)
+  return as_number('alpha', alpha)
 
 
 def as_votes(name: str, value: Any) -> Any:
   """A number of votes as a whole number of Python; see `check_whole`."""
   if isinstance(value, int) and not isinstance(value, bool):
     return value
-  number = _as_number(name, value)
+  number = as_number(name, value)
   if not number.is_integer():
     raise ValueError(f'{name} must be a whole number, not {value!r}.')
   return int(number)
 
 
-def _as_number(name: str, value: Any) -> float:
+def as_number(name: str, value: Any) -> float:
+  """A number as one of Python; ValueError unless it is a known one."""
   if isinstance(value, Tracer):
     raise ValueError(
       f'{name} must be known before the votes are cast; under jit or vmap, pass'
@@ -99,8 +100,14 @@ def check_image(image) -> None:
   """Raises ValueError unless the image is floating point and in [0, 1]."""
   if not hasattr(image, 'dtype'):
     raise ValueError(f'An image is an array, not a {type(image).__name__}.')
-  if not jnp.issubdtype(jnp.result_type(image), jnp.floating):
+  try:
     kind = jnp.result_type(image)
+  except TypeError as error:
+    raise ValueError(
+      f'Images are floating point in [0, 1] of a type that JAX has, not'
+      f' {image.dtype}: use image.astype(numpy.float32).'
+    ) from error
+  if not jnp.issubdtype(kind, jnp.floating):
     advice = _TO_UNIT.get(kind.name)
     if advice is None and jnp.issubdtype(kind, jnp.integer):
       advice = 'divide them by what is white'

@@ -153,8 +153,14 @@ def check_noise(noise: Any, image: Any, sigmas: Any) -> None:
 
   It does so in a method `check(image, sigmas)` that raises ValueError and
   looks at concrete values only; a noise without one takes everything. Under a
-  trace its copies are not finite instead, and no vote is valid.
+  trace its copies are not finite instead, and no vote is valid. What cannot be
+  called is no noise, and is refused for all images.
   """
+  if not callable(noise):
+    raise ValueError(
+      'noise is a sampler of noisy images, such as dualrs_jax.gaussian, not'
+      f' {noise!r:.60}.'
+    )
   check = getattr(noise, 'check', None)
   if check is not None:
     check(image, sigmas)

@@ -347,6 +347,7 @@ def test_invalid_votes_of_the_estimator():
     ({'chunk_size': 0}, 'chunk_size must be at least 1'),
     ({'goal': 'best'}, 'goal must be one of'),
     ({'radii': ()}, "'grid' takes radii"),
+    ({'noise': None}, 'noise is a sampler of noisy images'),
     ({'sigmas': (0.25, -0.5, 1.0)}, 'sigmas must be positive'),
     ({'level': 0.0}, 'estimator_sigma must be positive'),
     ({'level': None}, 'An estimator needs its noise level, estimator_sigma'),
@@ -371,6 +372,9 @@ def test_refused(changes, message):
     ((1, GOOD * np.nan), 'The image holds NaN'),
     ((-1, GOOD), r'A dataset index is in \[0, 2\*\*31\), unlike -1'),
     ((2**31, GOOD), r'A dataset index is in'),
+    (7, 'An example is a pair of a dataset index and an image, not a int'),
+    (np.stack([GOOD, GOOD]), 'index and an image, not a ndarray'),
+    ((1, GOOD, 2), r'not a tuple: enumerate\(images\) makes pairs'),
     ((1.5, GOOD), 'A dataset index must be a whole number, not 1.5'),
   ],
 )

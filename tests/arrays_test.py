@@ -329,6 +329,15 @@ def test_a_classifier_of_jax_is_taken_as_it_is():
     ({'model': host_classifier(first, 4)}, '5 logits .* not the 4'),
     ({'estimator': first}, '5 logits .* not the 3'),
     ({'images': IMAGES[:0]}, 'at least one image'),
+    ({'images': IMAGES.astype(np.longdouble)}, r'use image.astype\(numpy.fl'),
+    (
+      {'noise': None},
+      'noise is a sampler .* such as dualrs_jax.gaussian, not N',
+    ),
+    ({'noise': 'gaussian'}, "dualrs_jax.gaussian, not 'gaussian'"),
+    ({'radii': None}, 'radii must be an array of numbers, not a NoneType'),
+    ({'radii': 0.5}, 'radii is a list of numbers, not 0.5'),
+    ({'certificate': 'x'}, "a composition rule such as .*, not 'x'"),
   ],
 )
 def test_what_is_refused(changes, message):

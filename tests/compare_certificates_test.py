@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import compare_certificates, compared_rules
+from benchmarks import compare_certificates, compared_rules, compared_votes
 from benchmarks.compared_votes import RecordedImage, Recording
 from dualrs_jax import smoothing
 from dualrs_jax.distance_levels import DistanceLevel
@@ -82,3 +82,21 @@ def test_table_and_figure(found, tmp_path):
   assert 'not established' in table
   compare_certificates.draw(found, results, tmp_path / 'figure.png')
   assert (tmp_path / 'figure.png').stat().st_size > 10_000
+
+
+def test_votes_that_may_be_others_are_refused(tmp_path):
+  file = tmp_path / '0.npz'
+  compared_votes.claim(tmp_path, {'split': 'test'})
+  np.savez(file, votes=np.zeros((5, 60)), label=1, seconds=[1.0, 1.0])
+  compared_votes.claim(tmp_path, {'split': 'test'})
+  assert compared_votes.read(file, (5, 60))[0] == 1
+  with pytest.raises(SystemExit, match=r'\(5, 60\) in place of \(5, 70\)'):
+    compared_votes.read(file, (5, 70))
+  with pytest.raises(SystemExit, match='of another kind'):
+    compared_votes.claim(tmp_path, {'split': 'train'})
+  (tmp_path / 'settings.json').unlink()
+  with pytest.raises(SystemExit, match='is gone: put that file back'):
+    compared_votes.claim(tmp_path, {'split': 'test'})
+  file.write_bytes(file.read_bytes()[:99])
+  with pytest.raises(SystemExit, match='0.npz is damaged .*: remove it'):
+    compared_votes.read(file, (5, 60))

@@ -106,6 +106,7 @@ def test_one_rounding_above_white_is_told_with_all_its_digits(call):
     (np.uint8, 255, 'image / 255'),
     (np.uint16, 65535, 'image / 65535'),
     (bool, True, r'image\.astype\(float\)'),
+    (np.longdouble, 1, r'image\.astype\(numpy\.float32\)'),
     (np.int32, 1000, 'divide them by what is white'),
   ],
 )
@@ -117,6 +118,7 @@ def test_images_that_are_not_scaled(dtype, white, advice):
     'uint8': image / 255,
     'uint16': image / 65535,
     'bool': image.astype(float),
+    np.dtype(np.longdouble).name: image.astype(np.float32),
     'int32': image / white,
   }[image.dtype.name]
   validation.check_image(scaled)
@@ -399,6 +401,23 @@ for key in (0, jax.random.PRNGKey(0), np.zeros(2, np.uint32), None):
       assert 'key must be typed' in str(error) or 'sigma must be' in str(error)
     else:
       raise AssertionError(key)
+images = [(0, np.full((2, 2), 0.5))]
+options = {'goal': 'full', 'n0': 10, 'n': 50, 'alpha': 0.05}
+options |= {'certificate': drs.minimum, 'chunk_size': 10}
+for examples, changes, message in (
+  (7, {}, 'An example is a pair of a dataset index and an image, not a int'),
+  (images, {'tolerance': None}, 'tolerance must be a number, not None'),
+  (images, {'bounds': 'open'}, "dualrs_jax.open_ended, not 'open'"),
+  (images, {'certificate': 'x'}, "a composition rule such as"),
+):
+  try:
+    drs.certify_images(
+      None, model, examples, [0.5], None, jax.random.key(0),
+      **options | changes)
+  except ValueError as error:
+    assert message in str(error), error
+  else:
+    raise AssertionError(message)
 print('fine')
 """
 

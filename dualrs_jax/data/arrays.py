@@ -12,6 +12,12 @@ from dualrs_jax.data.source import Source
 
 _NEEDED = ('images', 'labels')
 
+#: Less than half a step of 8 bits: nothing that was scaled is so near to 1.
+_ROUNDING = 1e-3
+
+#: Where they have no names, so many more classes than images are a mistake.
+_EMPTY_CLASSES = 10_000
+
 
 def load(
   split: str,
@@ -34,7 +40,7 @@ def load(
       nearest of the 256 values of 8 bits.
     labels: a class from 0 on for each image.
     names: optionally, the name of each class. Without them there are as many
-      classes as the labels of all files say.
+      classes as the labels of all files say; at most 10,000 more than images.
 
   Args:
     split: 'train', 'validation' or 'test'.
@@ -105,7 +111,10 @@ def _read(path: pathlib.Path) -> _Arrays:
   return _Arrays(_pixels(path, images), labels, names)
 
 
-def _arrays(path: pathlib.Path, wanted: tuple[str, ...]) -> list[np.ndarray]:
+def _arrays(
+  path: pathlib.Path, wanted: tuple[str, ...], *, needed: bool = True
+) -> list[np.ndarray]:
+  """Arrays of a file; none where one lacks that is not needed."""
   try:
     with path.open('rb') as file, np.load(file) as saved:
       if not isinstance(saved, np.lib.npyio.NpzFile):
@@ -113,6 +122,8 @@ def _arrays(path: pathlib.Path, wanted: tuple[str, ...]) -> list[np.ndarray]:
       lost = [name for name in wanted if name not in saved]
       if not lost:
         return [saved[name] for name in wanted]
+      if not needed:
+        return []
       there = ', '.join(saved.files) or 'nothing'
   except Exception as error:  # the kinds differ with the bytes
     reason = str(error).partition('\n')[0] or type(error).__name__
@@ -149,9 +160,12 @@ def _pixels(
     )
   low, high = images.min(), images.max()
   if not (low >= 0 and high <= 1):  # a NaN is neither
+    advice = 'divide by 255, or undo what was taken from them'
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+      advice = 'numpy.clip(images, 0, 1) undoes what rounding did'
     raise ValueError(
-      f'{path} has floating-point images from {low:g} to {high:g}, which should'
-      ' be in [0, 1]: divide by 255, or undo what was taken from them'
+      f'{path} has floating-point images from {low!s} to {high!s}, which should'
+      f' be in [0, 1]: {advice}'
     )
   rounded = np.rint(images * 255).astype(np.uint8)
   splits.tell_once(
@@ -178,18 +192,24 @@ def _classes(
 
 
 def _names(path: pathlib.Path) -> tuple[str, ...] | None:
-  with path.open('rb') as file, np.load(file) as saved:
-    if 'names' not in saved:
-      return None
-  [names] = _arrays(path, ('names',))
+  found = _arrays(path, ('names',), needed=False)
+  if not found:
+    return None
+  [names] = found
   if names.ndim != 1 or names.dtype.kind not in 'US':
     raise ValueError(
       f'{path} has names of {names.dtype} and shape {names.shape}, which should'
       ' be a list of texts, one for each class'
     )
-  return tuple(
-    name.decode() if isinstance(name, bytes) else str(name) for name in names
-  )
+  try:
+    return tuple(
+      name.decode() if isinstance(name, bytes) else str(name) for name in names
+    )
+  except ValueError as error:
+    raise ValueError(
+      f'{path} has names that are no UTF-8 ({error}): save texts, as'
+      " numpy.array(['cat', 'dog']) makes them"
+    ) from error
 
 
 def _num_classes(paths: dict[str, pathlib.Path]) -> int:
@@ -202,10 +222,17 @@ def _num_classes(paths: dict[str, pathlib.Path]) -> int:
       ' some: give all files the same'
     )
   [names] = {*known.values()}
-  most = -1
+  most, images = -1, 0
   for path in paths.values():
     [labels] = _arrays(path, ('labels',))
     most = max(most, int(_classes(path, labels).max(initial=-1)))
+    images += len(labels)
+  if names is None and most >= images + _EMPTY_CLASSES:
+    raise ValueError(
+      f'{[*paths.values()][0].parent} has the label {most}, and only {images}'
+      ' images: number classes from 0 without gaps, or save the names of all'
+      ' classes as names'
+    )
   if names is not None and most >= len(names):
     raise ValueError(
       f'{paths.popitem()[1].parent} has the label {most} and names for'

@@ -71,4 +71,9 @@ def _map(index: pathlib.Path) -> dict[str, str]:
       raise ImportFailure(
         f'{index} has {name} in {file!r}, which is no file beside it'
       )
+    if file.endswith(ENDING):
+      raise ImportFailure(
+        f'{index} has {name} in {file!r}, which is an index and no weights:'
+        ' download the index again'
+      )
   return where

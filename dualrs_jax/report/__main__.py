@@ -12,24 +12,25 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from dualrs_jax import data
+from dualrs_jax import data, folders
 from dualrs_jax.evaluation import certify_source
 from dualrs_jax.evaluation.report import load_runs
 from dualrs_jax.report import writing
 from dualrs_jax.report.page import MissingLibrary
-from dualrs_jax.runtime import files
+from dualrs_jax.runtime import files, output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Writes what the command line asks for; returns the exit status."""
+  output.open_closed()
   options = _parser().parse_args(arguments)
-  [first, *others] = options.runs
   try:
+    [first, *others] = map(folders.expand, options.runs)
     if others or not (first / certify_source.FOLDER).is_dir():
-      text = writing.compare(options.runs, options.radii)
-      output = options.output or pathlib.Path('comparison.html')
-      files.write_atomic(output, text)
-      print(output)
+      text = writing.compare([first, *others], options.radii)
+      path = folders.expand(options.output or 'comparison.html')
+      files.write_atomic(path, text)
+      output.say(str(path))
     elif options.output:
       raise ValueError(
         f'--output is where a comparison is written, and {first} is one run:'
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       )
     else:
       for path in _write(first, options.radii, options.data_dir):
-        print(path)
+        output.say(str(path))
   except (ValueError, OSError, MissingLibrary) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2

@@ -180,7 +180,8 @@ def differences(
         wanted.get(key, _MISSING),
         f'{name}.{key}' if name else key,
       )
-  elif recorded != wanted:
+  # A NaN is no other than a NaN, though unequal.
+  elif recorded != wanted and _show(recorded) != _show(wanted):
     yield name, (_show(recorded), _show(wanted))
 
 

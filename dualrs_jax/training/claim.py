@@ -15,6 +15,8 @@ SETTINGS = 'settings.json'
 SOURCES = 'sources.json'
 #: And what images of one's own it was trained on.
 IMAGES = 'images.json'
+#: Folders of what training leaves, which depends on the images.
+_TRAINED = ('checkpoints', 'metrics', 'targets')
 
 
 def claim(identity: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
@@ -83,15 +85,28 @@ def claim_images(
     workdir: the directory.
 
   Raises:
-    SettingsMismatch: it was trained on others.
+    SettingsMismatch: it was trained on others, or holds something that does
+      not say on which.
   """
+  path = workdir / IMAGES
+  # In this order: another process may write the file now, and train then.
+  found = [folder for folder in _TRAINED if _holds_files(workdir / folder)]
+  if found and not path.exists():
+    raise settings.SettingsMismatch(
+      f'{workdir / found[0]} is of a training whose {path} is gone: put that'
+      ' file back, or choose another --workdir'
+    )
   try:
-    settings.claim(workdir / IMAGES, fingerprints)
+    settings.claim(path, fingerprints)
   except settings.SettingsMismatch as error:
     raise settings.SettingsMismatch(
       f'{workdir} was trained on other images, or some have changed since'
-      f' ({workdir / IMAGES}): choose another --workdir, or restore them'
+      f' ({path}): choose another --workdir, or restore them'
     ) from error
+
+
+def _holds_files(folder: pathlib.Path) -> bool:
+  return any(path.is_file() for path in folder.rglob('*'))
 
 
 def _check_adoption(workdir: pathlib.Path, wanted: Mapping[str, Any]) -> None:

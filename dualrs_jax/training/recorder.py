@@ -83,17 +83,32 @@ class Recorder:
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """The complete rows of a `metrics.jsonl`; none if there is no file."""
+  """The complete rows of a `metrics.jsonl`; none if there is no file.
+
+  What is no row is left out: a line that a crash cut short, or damaged.
+  """
   path = folders.expand(path)
   rows = []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in path.read_bytes().splitlines() if path.exists() else ():
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # also bytes that are no UTF-8
       continue
-    if isinstance(row, dict) and {'stage', 'step'} <= row.keys():
+    if _is_row(row):
       rows.append(row)
   return rows
+
+
+def _is_row(row: Any) -> bool:
+  """Whether it is what `Recorder.write` writes: numbers, by name."""
+  if not isinstance(row, dict) or not isinstance(row.get('stage'), str):
+    return False
+  step = row.get('step')
+  return isinstance(step, int) and all(
+    isinstance(value, int | float) and not isinstance(value, bool)
+    for name, value in row.items()
+    if name != 'stage'
+  )
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -82,7 +82,10 @@ WRONG = [
   ({'images': IMAGES[0]}, r'images of shape \(5, 6, 3\) and labels of shape'),
   ({'images': IMAGES.reshape(40, -1)}, r'of shape \(40, 90\), which should be'),
   ({'images': IMAGES.astype(np.int32)}, 'images of int32, which should be uin'),
-  ({'images': IMAGES.astype(np.float32)}, 'from 0 to 255, which should be in'),
+  (
+    {'images': IMAGES.astype(np.float32)},
+    r'from 0.0 to 255.0, .* divide by 255',
+  ),
   ({'images': np.full(IMAGES.shape, np.nan)}, 'from nan to nan, which should'),
   ({'images': np.zeros((40, 5, 6, 2), np.uint8)}, 'with 1 or 3 channels'),
   ({'labels': LABELS[:-1]}, r'labels of shape \(39,\), and should have one'),
@@ -92,6 +95,12 @@ WRONG = [
   ({'labels': LABELS * 0}, 'has 1 class, and needs two or more'),
   ({'names': NAMES}, 'has the label 2 and names for 2 classes'),
   ({'names': np.arange(3)}, 'has names of int64 and shape'),
+  ({'labels': LABELS + 2**30}, '1073741826, and only 40 images: number cl'),
+  ({'names': np.array([b'ant', b'b\xff', b'c'])}, 'train.npz .* no UTF-8'),
+  (
+    {'images': np.nextafter(np.ones_like(IMAGES, np.float32), np.float32(2))},
+    r'train.npz .* 1.0000001, which .*: numpy.clip\(images, 0, 1\)',
+  ),
   ({'images': np.array([None] * 40)}, 'no .npz file of plain arrays'),
 ]
 
@@ -127,6 +136,10 @@ def test_a_damaged_or_other_file_is_told(tmp_path):
     load(tmp_path)
   np.savez(path, x=IMAGES, labels=LABELS)
   with pytest.raises(ValueError, match="no array 'images', but x, labels: num"):
+    load(tmp_path)
+  save(tmp_path)
+  (tmp_path / 'test.npz').write_bytes(content[: len(content) // 2])
+  with pytest.raises(ValueError, match='test.npz is no .npz file of plain arr'):
     load(tmp_path)
   with path.open('wb') as file:
     np.save(file, IMAGES)

@@ -164,6 +164,7 @@ def test_an_index_that_lies_is_told(tmp_path):
   )
   assert f'{path / first} also holds {name}, other' in failure(**{name: second})
   assert f'{path / first} lacks absent, other' in failure(absent=first)
+  assert 'an index and no weights' in failure(**{name: index.name})
   assert 'no file beside it' in failure(**{name: '../x.safetensors'})
   (path / second).unlink()
   assert failure().endswith(f'1 are missing: {second}')

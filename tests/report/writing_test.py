@@ -1,5 +1,6 @@
 import builtins
 import re
+import sys
 
 import pytest
 
@@ -67,6 +68,23 @@ def test_the_program_compares_runs(workdir, tmp_path, run, capsys):
   assert 'holds no rows' in capsys.readouterr().err
   assert program.main([str(workdir), f'--output={output}']) == 2
   assert 'is one run: its pages' in capsys.readouterr().err
+
+
+def test_the_program_takes_the_home_and_a_full_device(
+  workdir, monkeypatch, capsys
+):
+  monkeypatch.setenv('HOME', str(workdir.parent))
+  both = ['~/one', '~/one/certify/dual-paper']
+  assert not program.main([*both, '--output=~/both.html'])
+  assert capsys.readouterr().out == f'{workdir.parent / "both.html"}\n'
+  assert (workdir.parent / 'both.html').exists()
+  for device, status in (('full', 2), ('null', 0)):
+    with open(f'/dev/{device}', 'w') as file:
+      monkeypatch.setattr(sys, 'stdout', file)
+      assert program.main([*both, '--output=~/both.html']) == status
+  assert capsys.readouterr().err == (
+    "error: [Errno 28] No space left on device: 'standard output'\n"
+  )
 
 
 def test_without_the_library_only_the_pages_are_missing(workdir, monkeypatch):

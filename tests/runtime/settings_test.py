@@ -49,6 +49,15 @@ def test_claim_names_every_differing_key_with_both_values(tmp_path):
   assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize('value', [float('nan'), [1, float('nan')]])
+def test_what_is_not_a_number_is_no_difference(tmp_path, value):
+  path = tmp_path / 'settings.json'
+  settings.claim(path, {'model': {'rate': value}})
+  settings.claim(path, {'model': {'rate': value}})
+  with pytest.raises(settings.SettingsMismatch, match='rate is .*NaN.* there'):
+    settings.claim(path, {'model': {'rate': 1.0}})
+
+
 def test_an_explicit_seed_is_compared_and_a_drawn_one_is_kept(tmp_path):
   path = tmp_path / 'settings.json'
   settings.claim(path, {'n': 1}, once={'seed': 7})

@@ -96,3 +96,18 @@ def test_metrics_alone_do_not_say_whose_they_are(config, workdir):
     settings.SettingsMismatch, match='metrics is of a training'
   ):
     claim.claim(config, workdir)
+
+
+@pytest.mark.parametrize('kept', ['checkpoints', 'metrics', 'targets/round-1'])
+def test_what_was_trained_on_unknown_images_is_not_taken(tmp_path, kept):
+  (tmp_path / kept).mkdir(parents=True)
+  claim.claim_images({'train': 'a'}, tmp_path)  # nothing there yet
+  (tmp_path / kept / 'file').touch()
+  claim.claim_images({'train': 'a'}, tmp_path)
+  path = tmp_path / claim.IMAGES
+  path.unlink()
+  with pytest.raises(
+    settings.SettingsMismatch, match=f'{path} is gone: put that file back'
+  ):
+    claim.claim_images({'train': 'b'}, tmp_path)
+  assert not path.exists()

@@ -96,12 +96,23 @@ def test_a_full_disk_is_told_with_the_place_and_never_waited_for(
 
 
 @pytest.mark.parametrize(
-  'tail', ['{"stage": "a", "st', '{"stage": "a"}\n', '7']
+  'tail',
+  [
+    b'{"stage": "a", "st',
+    b'{"stage": "a"}\n',
+    b'7',
+    b'{"stage": "\xff", "step": 1}\n',
+    b'{"stage": "a", "step": "x"}\n',
+    b'{"stage": "a", "step": 1, "loss": "x"}\n',
+    b'{"stage": ["a"], "step": 1}\n',
+    b'[' * 100_000 + b'\n',
+  ],
+  ids=range(8),
 )
 def test_a_torn_line_is_dropped(tmp_path, tail):
   with recorder.Recorder(tmp_path, 'a', after_step=0) as record:
     record.write(10, {'loss': 1.0})
-  with (tmp_path / recorder.LINES).open('a') as file:
+  with (tmp_path / recorder.LINES).open('ab') as file:
     file.write(tail)
   with recorder.Recorder(tmp_path, 'a', after_step=10) as record:
     record.write(20, {'loss': 2.0})

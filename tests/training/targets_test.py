@@ -184,7 +184,9 @@ def test_a_complete_table_is_not_counted_again(tmp_path, monkeypatch):
   np.testing.assert_array_equal(first, build(tmp_path))
 
 
-@pytest.mark.parametrize('damage', ['lost', 'truncated', 'empty', 'flipped'])
+@pytest.mark.parametrize(
+  'damage', ['lost', 'truncated', 'empty', 'flipped', 'encrypted', 'method']
+)
 def test_a_damaged_shard_is_made_again(tmp_path, damage, caplog):
   first = build(tmp_path)
   path = sorted(tmp_path.iterdir())[1]
@@ -193,6 +195,11 @@ def test_a_damaged_shard_is_made_again(tmp_path, damage, caplog):
     path.unlink()
   elif damage == 'flipped':
     path.write_bytes(content.replace(b'\x00\x00\x00', b'\x00\x01\x00'))
+  elif damage in ('encrypted', 'method'):  # in the directory of the archive
+    entry = content.index(b'PK\x01\x02') + (8 if damage == 'encrypted' else 10)
+    path.write_bytes(
+      content[:entry] + bytes([content[entry] | 1]) + content[entry + 1 :]
+    )
   else:
     path.write_bytes(content[: len(content) // 2] if damage != 'empty' else b'')
   np.testing.assert_array_equal(first, build(tmp_path))
