@@ -59,8 +59,7 @@ def load(
   if not data_dir:
     raise splits.DatasetNotFound(
       "the data set 'arrays' is in the folder that data.data_dir names, and it"
-      ' names none: --config.data.data_dir=pictures names one, or data_dir in'
-      ' data.load'
+      ' names none: --config.data.data_dir=pictures names one'
     )
   root = folders.expand(data_dir)
   paths = {name: root / f'{name}.npz' for name in splits.SPLITS}

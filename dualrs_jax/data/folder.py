@@ -74,8 +74,7 @@ def load(
   if not data_dir:
     raise splits.DatasetNotFound(
       "the data set 'folder' is in the folder that data.data_dir names, and it"
-      ' names none: --config.data.data_dir=pictures names one, or data_dir in'
-      ' data.load'
+      ' names none: --config.data.data_dir=pictures names one'
     )
   listing = folder_listing.read(folders.expand(data_dir))
   survey = folder_survey.look_through(listing)

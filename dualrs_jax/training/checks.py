@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -91,10 +91,10 @@ _RANGES = {
 }
 
 
-def numbers(config: Any) -> None:
+def numbers(fields: Mapping[str, Any]) -> None:
   """Raises ValueError for a number of a configuration that cannot be meant."""
   for group, ranges in _RANGES.items():
-    options = config
+    options = fields
     for part in filter(None, group.split('.')):
       options = options[part]
     for name, (allowed, told) in ranges.items():

@@ -33,7 +33,7 @@ _AT_A_TIME = ('accumulate', 'chunk_size', 'shard_size')
 def check(config: Any) -> None:
   """Raises ValueError, in one sentence, for settings that do not fit."""
   settings.check_seed(config.seed)
-  checks.numbers(config)
+  checks.numbers(config.to_dict())
   checks.levels(config.sigmas, config.estimator_sigma, config.baselines)
   classifier = config.model.classifier.to_dict()
   given = networks.untrained(classifier)

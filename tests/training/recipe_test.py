@@ -1,20 +1,24 @@
 """What a configuration cannot mean is said before anything is computed."""
 
 import json
+import math
 
 import pytest
 
 from dualrs_jax import sharding
 from dualrs_jax.runtime import processes
-from dualrs_jax.training import recipe
+from dualrs_jax.training import loop, recipe
 from tests.training import tiny
 
 
 def changed(**fields):
   config = tiny.get_config().unlock()
   for name, value in fields.items():
-    group, _, field = name.rpartition('__')
-    (config[group] if group else config)[field] = value
+    *groups, field = name.split('__')
+    place = config
+    for group in groups:
+      place = place[group]
+    place[field] = value
   return config
 
 
@@ -76,3 +80,35 @@ def test_processes_with_other_configurations(monkeypatch):
   )
   with pytest.raises(ValueError, match=message):
     recipe.check_same(changed(checkpoint__keep=3, certify__n=60))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'workers': -3}, 'workers must be a finite number from 0 on, not -3'),
+    ({'targets__alpha': 2.0}, r'targets.alpha must be in \(0, 1\), not 2.0'),
+    ({'estimator__batch_size': 0}, 'estimator.batch_size must be at least 1'),
+    ({'estimator__average': 1.5}, r'estimator.average must be in \[0, 1\)'),
+    ({'classifier__learning_rate': math.nan}, 'must be positive and finite'),
+    ({'estimator__utility__width': 0.0}, 'width must be positive and finite'),
+    ({'estimator__utility__radii': ()}, 'there are none: name those of the'),
+    (
+      {'estimator__certificate__gain': math.nan},
+      'gain must be a finite number',
+    ),
+  ],
+)
+def test_numbers_that_cannot_be_meant(changes, message):
+  config = changed(**changes)
+  with pytest.raises(ValueError, match=message):
+    recipe.check(config)
+
+
+@pytest.mark.parametrize('role', ['classifier', 'estimator'])
+def test_networks_are_drawn_up_before_anything_is_written(tmp_path, role):
+  config = tiny.get_config().unlock()
+  network = config.model[role].to_dict()
+  config.model[role] = {**network, 'strides': (1, 1, 1)}
+  with pytest.raises(ValueError, match=f'model.{role}: .* of one length'):
+    loop.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
