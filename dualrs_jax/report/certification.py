@@ -215,10 +215,15 @@ def _distributions(subject: Subject, specs: dict[str, Any]) -> str:
   told = 'Votes on each image, on a logarithmic scale; dashed: a fixed n.'
   add('votes', charts.votes(subject), 'Votes spent', told)
   if subject.certifies and None not in subject.terms:
-    meanings = '; '.join(f'{k}: {v}' for k, v in terms.LIMITS.items())
+    present = {term.limit for term in subject.terms if term is not None}
+    meanings = '; '.join(
+      f'{limit}: {meaning}'
+      for limit, meaning in terms.LIMITS.items()
+      if limit in present
+    )
     told = (
       'The smallest term of each radius, by the observed shares.'
-      f' {click} {meanings[0].upper()}{meanings[1:]}.'
+      f' {click} {meanings[:1].upper()}{meanings[1:]}.'
     )
     add('limits', charts.limits(subject), 'Where radius is lost', told)
   images = (

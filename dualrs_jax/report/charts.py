@@ -49,7 +49,8 @@ def limits(subject: Subject) -> dict[str, Any]:
     for row, term in zip(subject.rows, subject.terms, strict=True)
     if term is not None and term.limit
   )
-  names = [*terms.LIMITS]
+  present = {limit for limit, _ in counts}
+  names = [name for name in terms.LIMITS if name in present]
   values = [
     {'limit': name, 'outcome': outcome, 'images': counts[name, outcome]}
     for name in names

@@ -1,5 +1,6 @@
 """The table of a page: one entry per image, column by column."""
 
+import math
 from typing import Any, NamedTuple
 
 from dualrs_jax.evaluation.records import Record
@@ -18,14 +19,19 @@ CAUSES = {
 }
 
 
+#: The radius with endless votes where all votes agreed.
+UNLIMITED = 'no limit seen'
+
+
 class Column(NamedTuple):
   """A column of the table.
 
   Attributes:
     name: Its key.
     title: Its heading.
-    kind: 'text' to choose from, 'radius', 'estimate',
-      'share', 'count' or 'seconds'.
+    kind: 'text' to choose from, 'search' for text to search in, 'radius',
+      'estimate' (a radius; `UNLIMITED` where nothing limits it), 'share',
+      'count' or 'seconds'.
     values: One for each listed row; None where there is none.
     help: A sentence on what it says.
   """
@@ -101,9 +107,11 @@ def _answer_share(subject: Subject, row: Record, term) -> float | None:
   return round(found[0] / found[1], 4) if found and found[1] else None
 
 
-def _endless(subject: Subject, row: Record, term) -> float | None:
-  if term is None or term.radius is None:
+def _endless(subject: Subject, row: Record, term) -> float | str | None:
+  if term is None or term.radius is None or not term.complete:
     return None
+  if term.radius == math.inf:
+    return UNLIMITED
   return round(max(term.radius, row.radius, 0.0), 3)
 
 
@@ -213,7 +221,7 @@ _COLUMNS = (
     'estimate',
     _endless,
     'An estimate, no certificate: the radius if the observed shares of votes'
-    ' were the probabilities.',
+    f' were the probabilities; “{UNLIMITED}” where all votes agreed.',
   ),
   (
     'time',

@@ -15,7 +15,14 @@ from PIL import Image
 
 from dualrs_jax import noise
 from dualrs_jax.data import to_unit
-from dualrs_jax.report import answers, certification, page, pictures, subject
+from dualrs_jax.report import (
+  answers,
+  certification,
+  findings,
+  page,
+  pictures,
+  subject,
+)
 
 NAMES = ['cat', 'dog', '<b>bird', 'fish']
 
@@ -68,9 +75,16 @@ def test_which_were_given_up_and_why(text, run):
     assert f'{len(of_cause)} of 40: {told} (images {first}' in words(text)
 
 
-def test_would_more_votes_help(text):
-  said = words(text)
-  assert re.search(r'At r = 0.5: \d+ images? more would be right', said)
+def test_would_more_votes_help(run):
+  """The radius where most images are gained answers, and others follow."""
+  about = subject.make(run, radii=(0.0, 0.5, 1.0))
+  gains = {at.radius: at.endless - at.right for at in findings.at_radii(about)}
+  best = max(gains, key=gains.get)
+  assert best != 0.5
+  said = ' '.join(answers.more_votes(about))
+  assert f'At r = {best:g}: {gains.pop(best)} images more would be' in said
+  told = ', '.join(f'{gain} at r = {r:g}' for r, gain in gains.items())
+  assert f'Elsewhere: {told}.' in said
   assert re.search(r'that were given up, \d+ would get an answer', said)
   assert 'estimates without confidence, and no certificates' in said
 

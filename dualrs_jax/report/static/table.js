@@ -2,24 +2,35 @@
 
 const PAGE = 25;
 
+function show(column, value) {
+  if (value === null || value === '') return '';
+  if (value === Infinity) return column.unlimited;
+  if (column.kind === 'radius') {
+    const text = value.toFixed(3); // never read as more than it is
+    return Number(text) <= value ? text : (value - 0.0005).toFixed(3);
+  }
+  if (column.kind === 'share') return (100 * value).toFixed(1) + ' %';
+  if (column.kind === 'estimate') return value.toFixed(2);
+  if (column.kind === 'count' && column.name !== 'idx') {
+    return value.toLocaleString('en');
+  }
+  return String(value);
+}
+
+// JSON has no infinite numbers: these are texts in columns of estimates.
+function readColumns(columns) {
+  for (const column of columns.filter(({kind}) => kind === 'estimate')) {
+    column.unlimited = column.values.find((value) => typeof value === 'string');
+    column.values = column.values.map(
+      (value) => typeof value === 'string' ? Infinity : value);
+  }
+}
+
 function makeTable(data, openImage) {
+  readColumns(data.columns);
   const columns = Object.fromEntries(data.columns.map((c) => [c.name, c]));
   const numeric = (column) => column.kind !== 'text';
   const state = {filters: {}, sort: 'idx', down: false, page: 0, rows: []};
-
-  function show(column, value) {
-    if (value === null || value === '') return '';
-    if (column.kind === 'radius') {
-      const text = value.toFixed(3); // never read as more than it is
-      return Number(text) <= value ? text : (value - 0.0005).toFixed(3);
-    }
-    if (column.kind === 'share') return (100 * value).toFixed(1) + ' %';
-    if (column.kind === 'estimate') return value.toFixed(2);
-    if (column.kind === 'count' && column.name !== 'idx') {
-      return value.toLocaleString('en');
-    }
-    return String(value);
-  }
 
   function passes(row) {
     return Object.entries(state.filters).every(([name, wanted]) => {
