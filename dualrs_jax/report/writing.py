@@ -75,13 +75,23 @@ def write(
   links = {
     label: f'{certify_source.FOLDER}/{label}/{NAME}'
     for label in runs
-    if (workdir / certify_source.FOLDER / label / NAME).exists()
+    if place(workdir, label).exists()
   }
   text = comparison.write(
     workdir.name, runs, trainings, radii=radii, links=links, written=_now()
   )
   files.write_atomic(path, text)
   return [*written, path]
+
+
+def place(workdir: str | os.PathLike, label: str) -> pathlib.Path:
+  """Where the page of a certification is."""
+  return folders_lib.expand(workdir) / certify_source.FOLDER / label / NAME
+
+
+def has_pictures(path: pathlib.Path) -> bool:
+  """Whether there is a page, and it has pictures of images."""
+  return path.exists() and b'"pictures":["data:' in path.read_bytes()
 
 
 def told(workdir: str | os.PathLike, labels: Sequence[str], **options) -> str:
@@ -213,7 +223,7 @@ def _write_one(
   drawn = []
   if source is not None:
     drawn = pictures.draw(source, indices, subject.settings)
-  path = workdir / certify_source.FOLDER / subject.run.label / NAME
+  path = place(workdir, subject.run.label)
   files.write_atomic(path, certification.write(subject, drawn, _now()))
   return path
 

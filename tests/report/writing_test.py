@@ -69,6 +69,42 @@ def test_the_program_compares_runs(workdir, tmp_path, run, capsys):
   assert 'is one run: its pages' in capsys.readouterr().err
 
 
+def test_pages_do_not_lose_their_pictures(
+  workdir, run, source_of_run, monkeypatch, capsys
+):
+  [path, _] = writing.write(
+    workdir, ['dual-agreement'], source=source_of_run(run)
+  )
+  before = path.read_bytes()
+  assert writing.has_pictures(path)
+  data = {**run.settings, 'data': {'name': 'folder'}}
+  loaded = dict.fromkeys(
+    writing.load_runs(workdir), run._replace(settings=data)
+  )
+  monkeypatch.setattr(program, 'load_runs', lambda _: loaded)
+  assert program.main([str(workdir)]) == 2
+  said = capsys.readouterr()
+  assert path.read_bytes() == before
+  assert f'error: {path} is left as it is' in said.err
+  assert 'the folder that --data_dir names' in said.err
+  assert 'data.data_dir' not in said.err
+  # the other one had none, and is written with what there is
+  assert 'dual-paper: no pictures' in said.err
+  other = writing.place(workdir, 'dual-paper')
+  assert other.exists()
+  assert str(other) in said.out
+  # images of another folder are not drawn for those of the run
+  stranger = source_of_run(run, (4, 4, 1))
+  monkeypatch.setattr(program.data, 'load', lambda **_: stranger)
+  assert program.main([str(workdir), '--data_dir=elsewhere']) == 2
+  assert path.read_bytes() == before
+  assert 'that --data_dir names, or were changed' in capsys.readouterr().err
+  settings = {**data, 'source': stranger.fingerprint()}
+  loaded = {run.label: run._replace(settings=settings)}
+  assert program.main([str(workdir), '--data_dir=elsewhere']) == 0
+  assert path.read_bytes() != before
+
+
 def test_without_the_library_only_the_pages_are_missing(workdir, monkeypatch):
   original = builtins.__import__
 
