@@ -70,7 +70,9 @@ def given_up(subject: Subject) -> list[str]:
     return ['No image was given up.']
   lines = []
   for group in groups:
-    first = ', '.join(str(idx) for idx in group.images[:_FIRST])
+    first = ', '.join(
+      subject.files.get(idx, str(idx)) for idx in group.images[:_FIRST]
+    )
     more = ', …' if len(group.images) > _FIRST else ''
     lines.append(
       f'{len(group.images)} of {len(subject.rows)}:'

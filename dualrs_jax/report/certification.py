@@ -91,6 +91,9 @@ def _top(subject: Subject, written: str) -> str:
 def _answers(subject: Subject) -> str:
   claim = guarantee.of(subject.settings)
   kind = 'claim' if claim.known else 'claim unknown'
+  asked, field = 'Image', 'inputmode="numeric" size="6"'
+  if subject.files:
+    asked, field = 'Image or part of its file’s name', 'size="16"'
   questions = [
     (
       'How many images are certified?',
@@ -105,8 +108,8 @@ def _answers(subject: Subject) -> str:
     ('Would more votes help?', page.paragraphs(answers.more_votes(subject))),
     (
       'What was the level for one image, and how sure is that?',
-      f'<form id="ask"><label>Image <input id="ask-image" inputmode="numeric"'
-      f' size="6" value="{subject.rows[0].idx}"></label>'
+      f'<form id="ask"><label>{asked} <input id="ask-image" {field}'
+      f' value="{subject.rows[0].idx}"></label>'
       ' <button>Look it up</button></form>'
       '<p id="ask-answer" role="status"></p>',
     ),

@@ -143,6 +143,13 @@ _COLUMNS = (
     'Its number in the data set.',
   ),
   (
+    'file',
+    'file',
+    'search',
+    lambda subject, row, term: subject.files.get(row.idx, ''),
+    'Its file, in the folder of the data set.',
+  ),
+  (
     'label',
     'label',
     'text',

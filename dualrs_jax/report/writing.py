@@ -11,7 +11,7 @@ from typing import Any
 
 from dualrs_jax import folders as folders_lib
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import certify_source, summary
+from dualrs_jax.evaluation import certify_source, file_names, summary
 from dualrs_jax.evaluation.report import load_runs
 from dualrs_jax.evaluation.summary import Run
 from dualrs_jax.report import certification, comparison, page, pictures
@@ -198,7 +198,7 @@ def _subject(
   training: Sequence[Mapping[str, Any]],
   class_names: Sequence[str] | None,
 ) -> Subject:
-  run = runs[label]
+  run, folder = runs[label], place(workdir, label).parent
   singles = [
     other
     for other in runs.values()
@@ -212,7 +212,8 @@ def _subject(
     radii=radii,
     training=training,
     class_names=class_names,
-    folder=str(workdir / certify_source.FOLDER / label),
+    folder=str(folder),
+    files=file_names.read(folder),
   )
 
 

@@ -58,7 +58,8 @@ def address(tmp_path_factory, run_of, source_of_run):
     {'stage': 'classifier-0', 'step': step, 'loss': 1 / step}
     for step in range(1, 30)
   ]
-  about = subject.make(run, singles=singles, training=training)
+  files = {row.idx: f'test/cat/Photo {row.idx:03}.png' for row in run.rows}
+  about = subject.make(run, singles=singles, training=training, files=files)
   drawn = pictures.draw(source_of_run(run), range(120), run.settings)
   path = tmp_path_factory.mktemp('page') / 'report.html'
   path.write_text(certification.write(about, drawn))
@@ -198,6 +199,21 @@ def test_one_image_is_looked_up_with_the_keyboard(page, run_of):
   assert 'Image 18' in find(page, '#image').text
   page.switch_to.active_element.send_keys(Keys.ESCAPE)
   wait(page, "!document.getElementById('image').open")
+
+
+def test_an_image_is_found_by_its_file(page):
+  from selenium.webdriver.common.keys import Keys
+
+  choose(page, 'file', 'photo 01')
+  assert shown(page) == [*range(10, 20)]
+  find(page, '#clear').click()
+  assert len(shown(page)) == 120
+  field = find(page, '#ask-image')
+  field.clear()
+  field.send_keys('PHOTO 017', Keys.ENTER)
+  wait(page, "document.getElementById('image').open")
+  assert 'test/cat/Photo 017.png' in find(page, '#image').text
+  find(page, '#image .row button:last-child').click()
 
 
 def test_the_table_is_reached_by_tab_alone(page):

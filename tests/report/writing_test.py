@@ -8,7 +8,7 @@ from dualrs_jax.evaluation import report as evaluation_report
 from dualrs_jax.report import __main__ as program
 from dualrs_jax.report import page, writing
 from dualrs_jax.runtime import settings as settings_lib
-from tests.report.certification_test import words
+from tests.report.certification_test import data, words
 
 
 def store(workdir, run):
@@ -69,6 +69,26 @@ def test_the_program_compares_runs(workdir, tmp_path, run, capsys):
   assert 'is one run: its pages' in capsys.readouterr().err
 
 
+def test_files_have_their_names(workdir, run):
+  folder = workdir / 'certify' / 'dual-agreement'
+  lines = [f'{row.idx}\ttest/cat/<{row.idx}>.png' for row in run.rows]
+  (folder / 'files.tsv').write_text('\n'.join(['idx\tfile', *lines, '']))
+  text = writing.write(workdir, ['dual-agreement'])[0].read_text()
+  lost = next(row.idx for row in run.rows if row.status == 'classifier')
+  assert f'(images test/cat/<{lost}>.png, ' in words(text)
+  told = data(text)
+  columns = {column['name']: column for column in told['columns']}
+  assert columns['file']['kind'] == 'search'
+  assert columns['file']['values'] == [
+    f'test/cat/<{row.idx}>.png' for row in run.rows
+  ]
+  other = data(writing.write(workdir, ['dual-paper'])[0].read_text())
+  assert 'file' not in [column['name'] for column in other['columns']]
+  (folder / 'files.tsv').write_text('idx\tfile\nnothing\n')
+  with pytest.raises(ValueError, match='no list of numbers and files'):
+    writing.write(workdir, ['dual-agreement'])
+
+
 def test_pages_do_not_lose_their_pictures(
   workdir, run, source_of_run, monkeypatch, capsys
 ):
@@ -77,9 +97,9 @@ def test_pages_do_not_lose_their_pictures(
   )
   before = path.read_bytes()
   assert writing.has_pictures(path)
-  data = {**run.settings, 'data': {'name': 'folder'}}
+  known = {**run.settings, 'data': {'name': 'folder'}}
   loaded = dict.fromkeys(
-    writing.load_runs(workdir), run._replace(settings=data)
+    writing.load_runs(workdir), run._replace(settings=known)
   )
   monkeypatch.setattr(program, 'load_runs', lambda _: loaded)
   assert program.main([str(workdir)]) == 2
@@ -99,7 +119,7 @@ def test_pages_do_not_lose_their_pictures(
   assert program.main([str(workdir), '--data_dir=elsewhere']) == 2
   assert path.read_bytes() == before
   assert 'that --data_dir names, or were changed' in capsys.readouterr().err
-  settings = {**data, 'source': stranger.fingerprint()}
+  settings = {**known, 'source': stranger.fingerprint()}
   loaded = {run.label: run._replace(settings=settings)}
   assert program.main([str(workdir), '--data_dir=elsewhere']) == 0
   assert path.read_bytes() != before

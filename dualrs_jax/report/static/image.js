@@ -48,6 +48,8 @@ function makeImageView(data, rowsShown) {
     title.id = 'image-title';
     title.style.marginTop = 0;
     const parts = [title];
+    const file = column('file')?.values[row];
+    if (file) parts.push(element('p', file, 'quiet file'));
     const told = data.details[row];
     if (told) {
       parts.push(...told.said.map((text) => element('p', text)));
