@@ -132,9 +132,18 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
     ['radius', 'right and certified', '95 % interval', 'certified, wrong']
   ]
   rows[0].append('with endless votes (estimate)')
-  buttons = []
-  for at in findings.at_radii(subject):
-    share = 100 * at.right / len(subject.rows)
+  about, caption = subject, 'Images at each radius'
+  if drawn[-1].images < len(subject.rows):
+    images = curves.shared([subject.run, *subject.singles])
+    about = subject_lib.restricted(subject, images)
+    caption += f', of the {len(images)} that all of these runs have'
+  buttons = [
+    f'<button type="button" data-radius="{at.radius!r}">r ≥ {at.radius:g}'
+    f' <small>{at.right + at.wrong} images</small></button>'
+    for at in findings.at_radii(subject)
+  ]
+  for at in findings.at_radii(about):
+    share = 100 * at.right / len(about.rows)
     rows.append(
       [
         f'{at.radius:g}',
@@ -143,10 +152,6 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
         str(at.wrong),
         '' if at.endless is None else str(at.endless),
       ]
-    )
-    buttons.append(
-      f'<button type="button" data-radius="{at.radius!r}">r ≥ {at.radius:g}'
-      f' <small>{at.right + at.wrong} images</small></button>'
     )
   told = (
     'Certified accuracy: the share of all images that are right and certified'
@@ -161,12 +166,15 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
       ' classifier attains it.'
     )
   if drawn[-1].images < len(subject.rows):
-    told += f' On the {drawn[-1].images} images that all of these runs have.'
+    told += (
+      f' On the {drawn[-1].images} of {len(subject.rows)} images that all of'
+      ' these runs have.'
+    )
   content = (
     page.chart_place('accuracy', told)
     + '<p id="radius-hint">Who is certified there? Click the chart, or:</p>'
     + f'<div class="row" role="group" aria-labelledby="radius-hint">'
-    f'{"".join(buttons)}</div>' + page.table(rows, 'Images at each radius')
+    f'{"".join(buttons)}</div>' + page.table(rows, caption)
   )
   return page.section('accuracy', 'Certified accuracy', content)
 

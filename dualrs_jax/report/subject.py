@@ -62,6 +62,16 @@ class Subject(NamedTuple):
     return str(label) if self.class_names is None else self.class_names[label]
 
 
+def restricted(subject: Subject, images: set[int]) -> Subject:
+  """A subject with the rows of some images alone."""
+  places = [at for at, row in enumerate(subject.rows) if row.idx in images]
+  rows = [subject.rows[at] for at in places]
+  terms_of_rows = [subject.terms[at] for at in places]
+  return subject._replace(
+    run=subject.run._replace(rows=rows), terms=terms_of_rows
+  )
+
+
 def make(
   run: Run,
   *,

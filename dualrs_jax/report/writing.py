@@ -203,6 +203,7 @@ def _subject(
     other
     for other in runs.values()
     if summary.comparable(run, other)
+    and run.settings['source'] == other.settings['source']
     and run.settings['weights']['classifier']
     == other.settings['weights']['classifier']
   ]
