@@ -1,7 +1,6 @@
 """The page of one certification."""
 
 import html
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from dualrs_jax.report import (
   accuracy_chart,
   answers,
   charts,
+  checking,
   curves,
   details,
   findings,
@@ -42,7 +42,7 @@ def write(
   body.append(_images(subject, len(shown)))
   body.append(_distributions(subject, specs))
   body.append(training(subject.training, subject.settings['sigmas'], specs))
-  body.append(_guarantee(subject))
+  body.append(checking.section(subject))
   return page.page(
     subject.run.label, ''.join(body), specs, _data(subject, shown)
   )
@@ -101,7 +101,7 @@ def _answers(subject: Subject) -> str:
     ),
     (
       'Which were given up, and why?',
-      _items(answers.given_up(subject))
+      page.items(answers.given_up(subject))
       + '<p><button type="button" data-outcome="given up">'
       'Show them</button></p>',
     ),
@@ -253,46 +253,6 @@ def _distributions(subject: Subject, specs: dict[str, Any]) -> str:
   )
 
 
-def _guarantee(subject: Subject) -> str:
-  claim = guarantee.of(subject.settings)
-  code = check_code(subject)
-  settings = json.dumps(
-    {k: v for k, v in subject.settings.items() if k != 'asked'}, indent=2
-  )
-  content = (
-    page.paragraphs([claim.sentence])
-    + _items(claim.notes)
-    + '<h3>How to check a row</h3>'
-    + page.paragraphs(
-      [
-        'The votes in a row determine everything else in it. These lines read'
-        ' the file, refuse a row that its votes do not make, and derive one'
-        ' again in float64. To cast the votes again, run the same command in an'
-        ' empty folder with the seed below: the rows have to be the same.'
-      ]
-    )
-    + f'<pre><code id="check">{html.escape(code)}</code></pre>'
-    + '<details><summary>Settings</summary>'
-    f'<pre><code>{html.escape(settings)}</code></pre></details>'
-  )
-  return page.section('guarantee', 'What is guaranteed', content)
-
-
-def check_code(subject: Subject) -> str:
-  """Lines of Python that check the first row."""
-  return f"""import pathlib
-from dualrs_jax.evaluation import records, tsv
-from dualrs_jax.runtime import settings
-
-folder = pathlib.Path({subject.folder!r})  # where this page is
-known = settings.read(folder / 'settings.json')
-rows = {{row.idx: row for row in tsv.read(folder / 'rows.tsv', known)}}
-row = rows[{subject.rows[0].idx}]
-records.check(row, known)
-print(records.recompute(row, known))
-"""
-
-
 def _data(subject: Subject, drawn: Sequence[Sequence[str]]) -> dict[str, Any]:
   """What the table and the view of an image are made of."""
   listed = {at: place for place, at in enumerate(listing.listed(subject))}
@@ -317,8 +277,3 @@ def _data(subject: Subject, drawn: Sequence[Sequence[str]]) -> dict[str, Any]:
     'captions': ['clean', *captions],
     'guarantee': guarantee.of(subject.settings).known,
   }
-
-
-def _items(sentences: Sequence[str]) -> str:
-  items = ''.join(f'<li>{html.escape(text)}</li>' for text in sentences)
-  return f'<ul>{items}</ul>'

@@ -111,6 +111,12 @@ def paragraphs(sentences: Sequence[str]) -> str:
   return ''.join(f'<p>{html.escape(text)}</p>' for text in sentences)
 
 
+def items(sentences: Sequence[str]) -> str:
+  """Texts as a list."""
+  texts = ''.join(f'<li>{html.escape(text)}</li>' for text in sentences)
+  return f'<ul>{texts}</ul>'
+
+
 def chart_place(name: str, told: str) -> str:
   """Where a chart will be, and what it shows, for those who do not see it."""
   return (

@@ -18,6 +18,7 @@ from dualrs_jax.data import to_unit
 from dualrs_jax.report import (
   answers,
   certification,
+  checking,
   findings,
   page,
   pictures,
@@ -112,7 +113,18 @@ def test_every_image_is_in_the_table_by_class_name(text, run):
 def test_the_settings_and_how_to_check_a_row_are_told(text):
   said = words(text)
   assert '"alpha": 0.01' in said
-  assert 'records.check(row, known)' in said
+  command = said.index('python -m dualrs_jax.verify rows.tsv')
+  assert command < said.index('records.check(row, known)')
+  assert 'docs/' not in said
+
+
+def test_a_run_that_cannot_be_verified_says_so(run):
+  for changes in ({'tolerance': 0.1}, {'task': 'predict', 'goal': 'full'}):
+    settings = {**run.settings, **changes}
+    about = subject.make(run)._replace(run=run._replace(settings=settings))
+    said = words(checking.section(about))
+    assert 'rows.tsv cannot check this run yet: settings.json' in said
+    assert 'computes every row again' not in said
 
 
 def test_pictures_show_the_noise_of_the_votes(text, run, source_of_run):

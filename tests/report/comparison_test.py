@@ -26,7 +26,7 @@ def test_runs_are_compared_on_the_images_that_all_have(run, run_of):
   told = points(text)
   for name, each in (('one', one), ('other', other)):
     assert told[name, 0.25] == round(shares(each, common, 0.25), 2)
-    assert f'{name} {shares(each, common, 0):.1f} [' in ' '.join(
+    assert f'{name} {shares(each, common, 0.0):.1f} [' in ' '.join(
       words(text).split()
     )
   assert words(text).count('of the 17 images that all of them have') == 2
