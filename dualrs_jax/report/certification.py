@@ -63,8 +63,15 @@ def training(rows, sigmas: Sequence[float], specs: dict[str, Any]) -> str:
       name = f'training {stage} {family}'
       specs[name] = chart
       places.append(page.chart_place(name, f'{family} over the steps'))
+    told = page.paragraphs(
+      [
+        f'{family}: {training_charts.MEANINGS[family]}.'
+        for family in families
+        if family in training_charts.MEANINGS
+      ]
+    )
     parts.append(
-      f'<details><summary>{html.escape(stage)}</summary>'
+      f'<details><summary>{html.escape(stage)}</summary>{told}'
       f'<div class="grid">{"".join(places)}</div></details>'
     )
   if not parts:
@@ -92,6 +99,11 @@ def _answers(subject: Subject) -> str:
   claim = guarantee.of(subject.settings)
   kind = 'claim' if claim.known else 'claim unknown'
   asked, field = 'Image', 'inputmode="numeric" size="6"'
+  show = ''
+  if any(row.predict < 0 for row in subject.rows):
+    show = (
+      '<p><button type="button" data-outcome="given up">Show them</button></p>'
+    )
   if subject.files:
     asked, field = 'Image or part of its file’s name', 'size="16"'
   questions = [
@@ -101,9 +113,7 @@ def _answers(subject: Subject) -> str:
     ),
     (
       'Which were given up, and why?',
-      page.items(answers.given_up(subject))
-      + '<p><button type="button" data-outcome="given up">'
-      'Show them</button></p>',
+      page.items(answers.given_up(subject)) + show,
     ),
     ('Would more votes help?', page.paragraphs(answers.more_votes(subject))),
     (
@@ -200,7 +210,8 @@ def _images(subject: Subject, pictured: int) -> str:
     '<details id="filters"><summary>Filter</summary><form id="filter"></form>'
     '</details><p class="row"><span id="count" role="status"></span>'
     '<button type="button" id="clear">Show all</button></p>'
-    '<div id="table"></div><nav id="pages" aria-label="Pages of the table">'
+    '<div id="table" tabindex="0" role="region" aria-label="Images"></div>'
+    '<nav id="pages" aria-label="Pages of the table">'
     '</nav><noscript>The table needs JavaScript.</noscript>'
     '<dialog id="image" aria-labelledby="image-title"></dialog>'
   )

@@ -177,6 +177,22 @@ _COLUMNS = (
     _radius,
     'Certified ℓ₂ distance; pixels lie in [0, 1].',
   ),
+  ('cause', 'given up because', 'text', _cause, 'Why there is no answer.'),
+  (
+    'limit',
+    'limited by',
+    'text',
+    lambda _, row, term: '' if term is None else term.limit,
+    'Whose term of the radius is the smallest, by the observed shares.',
+  ),
+  (
+    'endless',
+    'radius with endless votes',
+    'estimate',
+    _endless,
+    'An estimate, no certificate: the radius if the observed shares of votes'
+    f' were the probabilities; “{UNLIMITED}” where all votes agreed.',
+  ),
   ('level', 'level σ', 'text', _level, 'The noise level chosen for the image.'),
   (
     'level_share',
@@ -207,28 +223,12 @@ _COLUMNS = (
     lambda _, row, term: findings.classifier_votes(row),
     'All votes that the classifier cast on the image, at all levels.',
   ),
-  ('cause', 'given up because', 'text', _cause, 'Why there is no answer.'),
   (
     'selected',
     'selected class',
     'text',
     _likely,
     'The class that the selection votes chose, certified or not.',
-  ),
-  (
-    'limit',
-    'limited by',
-    'text',
-    lambda _, row, term: '' if term is None else term.limit,
-    'Whose term of the radius is the smallest, by the observed shares.',
-  ),
-  (
-    'endless',
-    'radius with endless votes',
-    'estimate',
-    _endless,
-    'An estimate, no certificate: the radius if the observed shares of votes'
-    f' were the probabilities; “{UNLIMITED}” where all votes agreed.',
   ),
   (
     'time',

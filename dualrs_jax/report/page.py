@@ -93,7 +93,9 @@ def table(rows: Sequence[Sequence[str]], caption: str) -> str:
     cells = ''.join(f'<td>{html.escape(text)}</td>' for text in others)
     lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')
   return (
-    f'<div class="wide"><table><caption>{html.escape(caption)}</caption>'
+    f'<div class="wide" tabindex="0" role="region"'
+    f' aria-label="{html.escape(caption)}"><table>'
+    f'<caption>{html.escape(caption)}</caption>'
     f'<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
   )
 

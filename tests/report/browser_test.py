@@ -228,6 +228,13 @@ def test_the_table_is_reached_by_tab_alone(page):
   assert 'Filter' in seen
 
 
+def test_why_is_seen_without_scrolling(page):
+  room = find(page, '#table').rect
+  for name in ('cause', 'limit', 'endless'):
+    head = find(page, f'[data-sort={name}]').rect
+    assert head['x'] + head['width'] < room['x'] + room['width']
+
+
 def test_it_prints(page):
   pdf = base64.b64decode(page.print_page())
   assert pdf.startswith(b'%PDF')
@@ -242,6 +249,16 @@ def test_it_fits_every_screen_and_is_readable(page, width, scheme):
   assert page.execute_script(
     'return document.documentElement.scrollWidth <= innerWidth'
   )
+  # what a table has no room for is reached, and shown to be there
+  for table in page.find_elements('css selector', '.wide, #table'):
+    assert table.value_of_css_property('overflow-x') == 'auto'
+    assert 'linear-gradient' in table.value_of_css_property('background-image')
+    end = page.execute_script(
+      'const box = arguments[0]; box.scrollLeft = 9999;'
+      'return box.scrollLeft + box.clientWidth - box.scrollWidth',
+      table,
+    )
+    assert abs(end) <= 1
   for selector in ('.lead', '.card p', '.claim', 'figcaption', '.card h3'):
     assert contrast(page, selector) >= 4.5, selector
 

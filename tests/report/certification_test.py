@@ -118,6 +118,38 @@ def test_the_settings_and_how_to_check_a_row_are_told(text):
   assert 'docs/' not in said
 
 
+def test_an_opened_image_says_what_limits_it(text, run):
+  about = subject.make(run)
+  for at in (0, 17):
+    said = data(text)['details'][str(at)]['said'][-1]
+    assert said.startswith(f'Limited by: {about.terms[at].limit} (')
+
+
+def test_nothing_is_to_be_shown_where_no_image_was_given_up(run, text):
+  button = 'data-outcome="given up"'
+  assert button in text
+  right = run._replace(rows=[row for row in run.rows if row.predict >= 0])
+  said = written(right)
+  assert 'No image was given up.' in said
+  assert button not in said.replace(page.library(), '')
+
+
+def test_axes_of_few_images_have_whole_numbers(run_of):
+  told = data(written(run_of(3)), 'charts')
+  for name, axis in (('levels', 'x'), ('radii', 'y'), ('limits', 'x')):
+    values = told[name]['encoding'][axis]['axis']['values']
+    assert values == [*range(len(values))]
+    assert 2 <= len(values) <= 4
+
+
+def test_metrics_whose_names_do_not_say_it_are_explained(run):
+  row = {'stage': 'estimator-1', 'step': 1, 'soft_radius': 0.5, 'loss': 1.0}
+  said = words(written(run, training=[{**row, 'selected/0.5': 1.0}]))
+  assert 'soft_radius: a smooth stand-in for the certified radius' in said
+  assert 'selected: the share of validation images' in said
+  assert 'loss:' not in said
+
+
 def test_a_run_that_cannot_be_verified_says_so(run):
   for changes in ({'tolerance': 0.1}, {'task': 'predict', 'goal': 'full'}):
     settings = {**run.settings, **changes}
