@@ -12,6 +12,8 @@ from dualrs_jax.evaluation import style
 
 _STATIC = importlib.resources.files('dualrs_jax.report') / 'static'
 _SCRIPTS = ('charts.js', 'table.js', 'image.js', 'start.js')
+#: Characters from which on a text of a table is broken into lines.
+_LONG = 40
 #: Of charts; colours are variables of the style.
 CONFIG = {
   'background': 'transparent',
@@ -90,7 +92,7 @@ def table(rows: Sequence[Sequence[str]], caption: str) -> str:
   head = ''.join(f'<th scope="col">{html.escape(t)}</th>' for t in rows[0])
   lines = []
   for first, *others in rows[1:]:
-    cells = ''.join(f'<td>{html.escape(text)}</td>' for text in others)
+    cells = ''.join(map(_cell, others))
     lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')
   return (
     f'<div class="wide" tabindex="0" role="region"'
@@ -98,6 +100,11 @@ def table(rows: Sequence[Sequence[str]], caption: str) -> str:
     f'<caption>{html.escape(caption)}</caption>'
     f'<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
   )
+
+
+def _cell(text: str) -> str:
+  kind = ' class="long"' if len(text) > _LONG else ''
+  return f'<td{kind}>{html.escape(text)}</td>'
 
 
 def section(name: str, title: str, content: str) -> str:

@@ -16,7 +16,7 @@ MEANINGS = {
     ' some level can certify; no guarantee'
   ),
   'best_level_rate': (
-    'how often the estimator answers to a noisy copy of such an image with the'
+    'how often the estimator answers to a noisy copy of an image with the'
     ' level of its largest radius target'
   ),
   'selected': (
