@@ -227,7 +227,7 @@ MAY_IMPORT = {
     'pretrained',
   },
   # to look at, of what the loops leave
-  'report': THEORY | FOUNDATIONS | {'evaluation', 'training'},
+  'report': THEORY | FOUNDATIONS | {'evaluation', 'training', 'verify'},
   # what the loops would do, and nothing of it done
   'cost': FOUNDATIONS
   | {'evaluation', 'folders', 'pretrained', 'shipped', 'training'},

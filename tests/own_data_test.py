@@ -80,9 +80,8 @@ def certified(root, directory, **changes):
     devices=jax.local_devices()[:1],
     positions=np.arange(len(source)),
   )
-  lines = (directory / file_names.NAME).read_text().splitlines()[1:]
-  names = dict(line.split('\t') for line in lines)
-  return {names[str(row.idx)]: row._replace(time=0.0) for row in rows}
+  names = file_names.read(directory)
+  return {names[row.idx]: row._replace(time=0.0) for row in rows}
 
 
 def test_rows_of_others_stay_where_an_image_is_added(patterns, tmp_path):

@@ -4,13 +4,16 @@
   python -m dualrs_jax.report runs/digits runs/other/certify/dual-agreement
 
 A run is a working directory, or the folder of one certification in it. Of one
-working directory every certification gets its page, and the run as well.
+working directory every certification gets its page, and the run as well. A page
+whose pictures would be lost is left as it is; --data_dir says where images are.
 """
 
 import argparse
 import pathlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dualrs_jax import data, folders
 from dualrs_jax.evaluation import certify_source
@@ -37,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ' its pages are written into it'
       )
     else:
-      for path in _write(first, options.radii, options.data_dir):
+      pages, kept = _write(first, options.radii, options.data_dir)
+      for path in pages:
         output.say(str(path))
+      return 2 if kept else 0
   except (ValueError, OSError, MissingLibrary) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
@@ -47,20 +52,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(
   workdir: pathlib.Path, radii: Sequence[float], data_dir: str | None
-) -> list[pathlib.Path]:
-  """Writes all pages of a working directory, with pictures where it can."""
-  pages = []
+) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+  """Writes all pages of a working directory, with pictures where it can.
+
+  Returns:
+    The pages that were written, and those that were left as they are, as they
+    have pictures, which cannot be drawn again.
+  """
+  pages, kept = [], []
   for label, run in load_runs(workdir).items():
-    options = {**run.settings['data']}
-    if data_dir is not None:
-      options['data_dir'] = data_dir
+    source, labels = None, [label]
     try:
-      source = data.load(split=run.settings['split'], **options)
+      source = _images(run.settings, data_dir)
     except (TypeError, ValueError, OSError) as error:
-      print(f'{label}: no pictures: {error}', file=sys.stderr)
-      source = None
-    pages += writing.write(workdir, [label], radii=radii, source=source)
-  return list(dict.fromkeys(pages)) or writing.write(workdir)
+      page = writing.place(workdir, label)
+      told = f'{label}: no pictures'
+      if writing.has_pictures(page):
+        told = f'error: {page} is left as it is, or it would lose its pictures'
+        kept.append(page)
+        labels = []  # of the run alone
+      print(f'{told}: {_for_this_program(error)}', file=sys.stderr)
+    pages += writing.write(workdir, labels, radii=radii, source=source)
+  return list(dict.fromkeys(pages)) or writing.write(workdir), kept
+
+
+def _images(settings: Mapping[str, Any], data_dir: str | None) -> data.Source:
+  """The images of a run."""
+  options = {**settings['data']}
+  if data_dir is not None:
+    options['data_dir'] = data_dir
+  source = data.load(split=settings['split'], **options)
+  if source.fingerprint() != settings['source']:
+    raise ValueError(
+      f'these are other images of {options["name"]} than those of the run,'
+      ' which are in another folder, that data_dir names, or were changed'
+    )
+  return source
+
+
+def _for_this_program(error: Exception) -> str:
+  """What is wrong with the images, with the flag of this program."""
+  field = r'(?<![-\w/])(data\.)?data_dir(?![\w/])'
+  return re.sub(field, '--data_dir', str(error))
 
 
 def _parser() -> argparse.ArgumentParser:

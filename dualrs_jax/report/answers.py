@@ -4,6 +4,7 @@ from dualrs_jax.report import findings, listing
 from dualrs_jax.report.subject import Subject
 
 _FIRST = 8
+_IF = 'if the shares of votes that were seen are the true ones'
 
 
 def headline(subject: Subject) -> str:
@@ -69,7 +70,9 @@ def given_up(subject: Subject) -> list[str]:
     return ['No image was given up.']
   lines = []
   for group in groups:
-    first = ', '.join(str(idx) for idx in group.images[:_FIRST])
+    first = ', '.join(
+      subject.files.get(idx, str(idx)) for idx in group.images[:_FIRST]
+    )
     more = ', …' if len(group.images) > _FIRST else ''
     lines.append(
       f'{len(group.images)} of {len(subject.rows)}:'
@@ -87,29 +90,69 @@ def more_votes(subject: Subject) -> list[str]:
       'This page cannot say what more votes would do under the method of the'
       ' run.'
     ]
-  found = findings.at_radii(subject)
-  middle = found[len(found) // 2]
-  gain = (middle.endless or 0) - middle.right
-  lines = [
-    f'At r = {middle.radius:g}: {_images(gain)} more would be right and'
-    f' certified with endless votes ({middle.right} now, {middle.endless}'
-    ' then), if the shares of votes that were seen are the true ones.'
-  ]
-  groups = findings.given_up(subject)
-  lost = sum(len(group.images) for group in groups)
-  if lost:
-    helped = sum(group.helped or 0 for group in groups)
-    verb = 'was' if lost == 1 else 'were'
+  lines = [_gained(subject)]
+  unlimited = findings.unlimited(subject)
+  if unlimited:
+    radii = subject.settings['radii']
+    up_to = f', up to r = {radii[-1]:g}' if radii else ''
     lines.append(
-      f'Of the {_images(lost)} that {verb} given up, {helped} would get an'
-      f' answer; for the other {lost - helped} no number of votes suffices, as'
-      ' it is the networks that are undecided.'
+      f'Of {_images(unlimited)} all votes agreed on the label: nothing in them'
+      f' limits the radius, and more votes would go on helping{up_to}.'
     )
+  lines += _lost(subject)
   lines.append(
     'These are estimates without confidence, and no certificates. The column'
     ' “radius with endless votes” has them image by image.'
   )
   return lines
+
+
+def _gained(subject: Subject) -> str:
+  """How many images endless votes would add: where most, and elsewhere."""
+  found = findings.at_radii(subject)
+  gains = [(at.endless or 0) - at.right for at in found]
+  most = max(gains)
+  if not most:
+    radii = ', '.join(f'{at.radius:g}' for at in found)
+    return (
+      f'At no radius of {radii} would more images be right and certified with'
+      f' endless votes, {_IF}.'
+    )
+  best = found[gains.index(most)]
+  others = [
+    f'{gain} at r = {at.radius:g}'
+    for at, gain in zip(found, gains, strict=True)
+    if at is not best
+  ]
+  elsewhere = f' Elsewhere: {", ".join(others)}.' if others else ''
+  return (
+    f'At r = {best.radius:g}: {_images(most)} more would be right and certified'
+    f' with endless votes ({best.right} now, {best.endless} then),'
+    f' {_IF}.{elsewhere}'
+  )
+
+
+def _lost(subject: Subject) -> list[str]:
+  """What endless votes would do for the images that were given up."""
+  groups = findings.given_up(subject)
+  lost = sum(len(group.images) for group in groups)
+  if not lost:
+    return []
+  helped = sum(group.helped or 0 for group in groups)
+  unknown = sum(group.unknown for group in groups)
+  verb = 'was' if lost == 1 else 'were'
+  line = (
+    f'Of the {_images(lost)} that {verb} given up, {helped} would get an answer'
+  )
+  hopeless = lost - helped - unknown
+  if hopeless:
+    line += (
+      f'; for {hopeless} no number of votes suffices, as it is the networks'
+      ' that are undecided'
+    )
+  if unknown:
+    line += f'; of {unknown} it cannot be said, as a stage cast too few votes'
+  return [f'{line}.']
 
 
 def cost(subject: Subject) -> str:

@@ -1,7 +1,6 @@
 """The page of one certification."""
 
 import html
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from dualrs_jax.report import (
   accuracy_chart,
   answers,
   charts,
+  checking,
   curves,
   details,
   findings,
@@ -42,7 +42,7 @@ def write(
   body.append(_images(subject, len(shown)))
   body.append(_distributions(subject, specs))
   body.append(training(subject.training, subject.settings['sigmas'], specs))
-  body.append(_guarantee(subject))
+  body.append(checking.section(subject))
   return page.page(
     subject.run.label, ''.join(body), specs, _data(subject, shown)
   )
@@ -63,8 +63,15 @@ def training(rows, sigmas: Sequence[float], specs: dict[str, Any]) -> str:
       name = f'training {stage} {family}'
       specs[name] = chart
       places.append(page.chart_place(name, f'{family} over the steps'))
+    told = page.paragraphs(
+      [
+        f'{family}: {training_charts.MEANINGS[family]}.'
+        for family in families
+        if family in training_charts.MEANINGS
+      ]
+    )
     parts.append(
-      f'<details><summary>{html.escape(stage)}</summary>'
+      f'<details><summary>{html.escape(stage)}</summary>{told}'
       f'<div class="grid">{"".join(places)}</div></details>'
     )
   if not parts:
@@ -91,6 +98,14 @@ def _top(subject: Subject, written: str) -> str:
 def _answers(subject: Subject) -> str:
   claim = guarantee.of(subject.settings)
   kind = 'claim' if claim.known else 'claim unknown'
+  asked, field = 'Image', 'inputmode="numeric" size="6"'
+  show = ''
+  if any(row.predict < 0 for row in subject.rows):
+    show = (
+      '<p><button type="button" data-outcome="given up">Show them</button></p>'
+    )
+  if subject.files:
+    asked, field = 'Image or part of its file’s name', 'size="16"'
   questions = [
     (
       'How many images are certified?',
@@ -98,15 +113,13 @@ def _answers(subject: Subject) -> str:
     ),
     (
       'Which were given up, and why?',
-      _items(answers.given_up(subject))
-      + '<p><button type="button" data-outcome="given up">'
-      'Show them</button></p>',
+      page.items(answers.given_up(subject)) + show,
     ),
     ('Would more votes help?', page.paragraphs(answers.more_votes(subject))),
     (
       'What was the level for one image, and how sure is that?',
-      f'<form id="ask"><label>Image <input id="ask-image" inputmode="numeric"'
-      f' size="6" value="{subject.rows[0].idx}"></label>'
+      f'<form id="ask"><label>{asked} <input id="ask-image" {field}'
+      f' value="{subject.rows[0].idx}"></label>'
       ' <button>Look it up</button></form>'
       '<p id="ask-answer" role="status"></p>',
     ),
@@ -129,9 +142,18 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
     ['radius', 'right and certified', '95 % interval', 'certified, wrong']
   ]
   rows[0].append('with endless votes (estimate)')
-  buttons = []
-  for at in findings.at_radii(subject):
-    share = 100 * at.right / len(subject.rows)
+  about, caption = subject, 'Images at each radius'
+  if drawn[-1].images < len(subject.rows):
+    images = curves.shared([subject.run, *subject.singles])
+    about = subject_lib.restricted(subject, images)
+    caption += f', of the {len(images)} that all of these runs have'
+  buttons = [
+    f'<button type="button" data-radius="{at.radius!r}">r ≥ {at.radius:g}'
+    f' <small>{at.right + at.wrong} images</small></button>'
+    for at in findings.at_radii(subject)
+  ]
+  for at in findings.at_radii(about):
+    share = 100 * at.right / len(about.rows)
     rows.append(
       [
         f'{at.radius:g}',
@@ -140,10 +162,6 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
         str(at.wrong),
         '' if at.endless is None else str(at.endless),
       ]
-    )
-    buttons.append(
-      f'<button type="button" data-radius="{at.radius!r}">r ≥ {at.radius:g}'
-      f' <small>{at.right + at.wrong} images</small></button>'
     )
   told = (
     'Certified accuracy: the share of all images that are right and certified'
@@ -158,12 +176,15 @@ def _accuracy(subject: Subject, specs: dict[str, Any]) -> str:
       ' classifier attains it.'
     )
   if drawn[-1].images < len(subject.rows):
-    told += f' On the {drawn[-1].images} images that all of these runs have.'
+    told += (
+      f' On the {drawn[-1].images} of {len(subject.rows)} images that all of'
+      ' these runs have.'
+    )
   content = (
     page.chart_place('accuracy', told)
     + '<p id="radius-hint">Who is certified there? Click the chart, or:</p>'
     + f'<div class="row" role="group" aria-labelledby="radius-hint">'
-    f'{"".join(buttons)}</div>' + page.table(rows, 'Images at each radius')
+    f'{"".join(buttons)}</div>' + page.table(rows, caption)
   )
   return page.section('accuracy', 'Certified accuracy', content)
 
@@ -189,7 +210,8 @@ def _images(subject: Subject, pictured: int) -> str:
     '<details id="filters"><summary>Filter</summary><form id="filter"></form>'
     '</details><p class="row"><span id="count" role="status"></span>'
     '<button type="button" id="clear">Show all</button></p>'
-    '<div id="table"></div><nav id="pages" aria-label="Pages of the table">'
+    '<div id="table" tabindex="0" role="region" aria-label="Images"></div>'
+    '<nav id="pages" aria-label="Pages of the table">'
     '</nav><noscript>The table needs JavaScript.</noscript>'
     '<dialog id="image" aria-labelledby="image-title"></dialog>'
   )
@@ -215,10 +237,15 @@ def _distributions(subject: Subject, specs: dict[str, Any]) -> str:
   told = 'Votes on each image, on a logarithmic scale; dashed: a fixed n.'
   add('votes', charts.votes(subject), 'Votes spent', told)
   if subject.certifies and None not in subject.terms:
-    meanings = '; '.join(f'{k}: {v}' for k, v in terms.LIMITS.items())
+    present = {term.limit for term in subject.terms if term is not None}
+    meanings = '; '.join(
+      f'{limit}: {meaning}'
+      for limit, meaning in terms.LIMITS.items()
+      if limit in present
+    )
     told = (
       'The smallest term of each radius, by the observed shares.'
-      f' {click} {meanings[0].upper()}{meanings[1:]}.'
+      f' {click} {meanings[:1].upper()}{meanings[1:]}.'
     )
     add('limits', charts.limits(subject), 'Where radius is lost', told)
   images = (
@@ -235,46 +262,6 @@ def _distributions(subject: Subject, specs: dict[str, Any]) -> str:
     'Distributions',
     f'<div class="grid two">{"".join(places)}</div>',
   )
-
-
-def _guarantee(subject: Subject) -> str:
-  claim = guarantee.of(subject.settings)
-  code = check_code(subject)
-  settings = json.dumps(
-    {k: v for k, v in subject.settings.items() if k != 'asked'}, indent=2
-  )
-  content = (
-    page.paragraphs([claim.sentence])
-    + _items(claim.notes)
-    + '<h3>How to check a row</h3>'
-    + page.paragraphs(
-      [
-        'The votes in a row determine everything else in it. These lines read'
-        ' the file, refuse a row that its votes do not make, and derive one'
-        ' again in float64. To cast the votes again, run the same command in an'
-        ' empty folder with the seed below: the rows have to be the same.'
-      ]
-    )
-    + f'<pre><code id="check">{html.escape(code)}</code></pre>'
-    + '<details><summary>Settings</summary>'
-    f'<pre><code>{html.escape(settings)}</code></pre></details>'
-  )
-  return page.section('guarantee', 'What is guaranteed', content)
-
-
-def check_code(subject: Subject) -> str:
-  """Lines of Python that check the first row."""
-  return f"""import pathlib
-from dualrs_jax.evaluation import records, tsv
-from dualrs_jax.runtime import settings
-
-folder = pathlib.Path({subject.folder!r})  # where this page is
-known = settings.read(folder / 'settings.json')
-rows = {{row.idx: row for row in tsv.read(folder / 'rows.tsv', known)}}
-row = rows[{subject.rows[0].idx}]
-records.check(row, known)
-print(records.recompute(row, known))
-"""
 
 
 def _data(subject: Subject, drawn: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -301,8 +288,3 @@ def _data(subject: Subject, drawn: Sequence[Sequence[str]]) -> dict[str, Any]:
     'captions': ['clean', *captions],
     'guarantee': guarantee.of(subject.settings).known,
   }
-
-
-def _items(sentences: Sequence[str]) -> str:
-  items = ''.join(f'<li>{html.escape(text)}</li>' for text in sentences)
-  return f'<ul>{items}</ul>'

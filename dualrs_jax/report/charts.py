@@ -17,6 +17,8 @@ from dualrs_jax.report.subject import Subject
 _BINS = 24
 _OUTCOMES = ['right', 'wrong', 'given up']
 _OUTCOME_COLORS = ['var(--right)', 'var(--wrong)', 'var(--given-up)']
+#: Numbers of images up to which an axis has each; of more it has round ones.
+_COUNTED = 10
 #: Right next to the axis.
 _ORDER = {
   'calculate': f'indexof({_OUTCOMES}, datum.outcome)',
@@ -49,7 +51,8 @@ def limits(subject: Subject) -> dict[str, Any]:
     for row, term in zip(subject.rows, subject.terms, strict=True)
     if term is not None and term.limit
   )
-  names = [*terms.LIMITS]
+  present = {limit for limit, _ in counts}
+  names = [name for name in terms.LIMITS if name in present]
   values = [
     {'limit': name, 'outcome': outcome, 'images': counts[name, outcome]}
     for name in names
@@ -229,6 +232,23 @@ def _outcome_color() -> dict[str, Any]:
   }
 
 
+def _images(values, field: str) -> dict[str, Any]:
+  """An axis of images that are stacked at each value of a field."""
+  totals = collections.Counter()
+  for value in values:
+    totals[value[field]] += value['images']
+  most = max(totals.values(), default=0)
+  axis: dict[str, Any] = {'format': ',d', 'tickMinStep': 1}
+  if most <= _COUNTED:  # few ticks would be at halves
+    axis['values'] = list(range(most + 1))
+  return {
+    'field': 'images',
+    'type': 'quantitative',
+    'title': 'images',
+    'axis': axis,
+  }
+
+
 def _bars(values, field: str, title, *, sort, height: int) -> dict[str, Any]:
   """Lying bars of images by outcome; a click picks a bar."""
   return {
@@ -250,7 +270,7 @@ def _bars(values, field: str, title, *, sort, height: int) -> dict[str, Any]:
         'title': title,
         'axis': {'labelLimit': 260},
       },
-      'x': {'field': 'images', 'type': 'quantitative', 'title': 'images'},
+      'x': _images(values, field),
       'color': _outcome_color(),
       'order': {'field': 'order', 'type': 'quantitative'},
       'tooltip': [
@@ -276,7 +296,7 @@ def _columns(values, x, x2=None) -> dict[str, Any]:
     'encoding': {
       'x': x,
       **({'x2': x2} if x2 else {}),
-      'y': {'field': 'images', 'type': 'quantitative', 'title': 'images'},
+      'y': _images(values, 'from'),
       'color': _outcome_color(),
       'order': {'field': 'order', 'type': 'quantitative'},
       'tooltip': tooltip,

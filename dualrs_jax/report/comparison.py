@@ -102,10 +102,17 @@ def _list(runs: Mapping[str, Run], links: Mapping[str, str]) -> str:
 
 
 def _accuracy(runs: Mapping[str, Run], radii, specs: dict[str, Any]) -> str:
+  images = curves.shared([*runs.values()])
+  runs = {name: curves.restricted(run, images) for name, run in runs.items()}
+  which = f'of the {len(images)} images that all of them have'
+  if len(runs) == 1:
+    which = f'of all {len(images)} images'
+  elif not images:
+    which = 'each of other images: there is none that all of them have'
   table = [['right and certified, %', *(f'r = {r:g}' for r in radii)]]
   for name, run in runs.items():
     counts = summary.hits(run, radii).sum(axis=1).tolist()
-    cells = [name]
+    cells = [name if images else f'{name} ({len(run.rows)} images)']
     for hits in counts:
       low, high = findings.interval(hits, len(run.rows))
       share = 100 * hits / len(run.rows)
@@ -123,14 +130,14 @@ def _accuracy(runs: Mapping[str, Run], radii, specs: dict[str, Any]) -> str:
     decided=decided,
   )
   told = (
-    'Certified accuracy over the radius; brackets and shades are 95 %'
-    ' Clopper-Pearson intervals for having few images.'
+    f'Certified accuracy over the radius, {which}; brackets and shades are'
+    ' 95 % Clopper-Pearson intervals for having few images.'
   )
   return page.section(
     'accuracy',
     'Certified accuracy',
     page.chart_place('accuracy', told)
-    + page.table(table, 'Right and certified at each radius, of all images'),
+    + page.table(table, f'Right and certified at each radius, {which}'),
   )
 
 

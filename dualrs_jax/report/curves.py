@@ -76,6 +76,23 @@ def of(
   )
 
 
+def shared(runs: Sequence[Run]) -> set[int]:
+  """The dataset indices of the images that all runs have.
+
+  Returns:
+    None of runs whose images come from different data sets.
+  """
+  if len({run.settings['source'] for run in runs}) > 1:
+    return set()
+  return set.intersection(*({row.idx for row in run.rows} for run in runs))
+
+
+def restricted(run: Run, images: set[int]) -> Run:
+  """A run with the rows of some images alone; of all, if there are none."""
+  kept = [row for row in run.rows if row.idx in images or not images]
+  return run._replace(rows=kept)
+
+
 def beside(run: Run, singles: Sequence[Run]) -> list[Curve]:
   """The curves of a certification: plain smoothing, their envelope, itself.
 
@@ -87,13 +104,8 @@ def beside(run: Run, singles: Sequence[Run]) -> list[Curve]:
     run: The certification.
     singles: Plain smoothing of the same classifier; may be empty.
   """
-  common = set.intersection(
-    *({row.idx for row in each.rows} for each in (run, *singles))
-  )
-  same = [
-    each._replace(rows=[row for row in each.rows if row.idx in common])
-    for each in (run, *singles)
-  ]
+  common = shared([run, *singles])
+  same = [restricted(each, common) for each in (run, *singles)]
   if not common:
     same = [run]
   radii = grid(same)

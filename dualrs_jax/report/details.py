@@ -1,5 +1,6 @@
 """What a page says about one image when it is opened."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from dualrs_jax.evaluation import tsv
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.report import guarantee, listing
+from dualrs_jax.report import guarantee, listing, terms
 from dualrs_jax.report.subject import Subject
 from dualrs_jax.report.terms import Terms
 
@@ -23,7 +24,11 @@ def of(subject: Subject, row: Record, term: Terms | None) -> dict[str, Any]:
   """
   said = [
     sentence
-    for sentence in (answer(subject, row, term), level(subject, row))
+    for sentence in (
+      answer(subject, row, term),
+      level(subject, row),
+      limit(subject, term),
+    )
     if sentence
   ]
   return {'said': said, 'votes': _stages(subject, row)}
@@ -88,6 +93,19 @@ def level(subject: Subject, row: Record) -> str:
     f' {tsv.round_down(row.estimator_radius)}, with probability at least'
     f' {1 - share * settings["alpha"]:.6g}.'
   )
+
+
+def limit(subject: Subject, term: Terms | None) -> str:
+  """What limits the radius of an image, by the observed shares."""
+  if not subject.certifies or term is None or not term.limit:
+    return ''
+  text = f'Limited by: {term.limit} ({terms.LIMITS[term.limit]}).'
+  if term.radius is None or not term.complete:
+    return text
+  if term.radius == math.inf:
+    return f'{text} With endless votes: {listing.UNLIMITED} (an estimate).'
+  radius = max(term.radius, 0.0)
+  return f'{text} Radius with endless votes: {radius:.2f} (an estimate).'
 
 
 def _stages(subject: Subject, row: Record) -> list[dict[str, Any]]:

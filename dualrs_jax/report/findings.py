@@ -25,7 +25,8 @@ class AtRadius(NamedTuple):
       in percent, rounded outward.
     high: Its upper end.
     endless: How many would be right and certified if no votes were lacking,
-      by the observed shares; None where that is not known.
+      by the observed shares; None where that is not known. Where all votes of
+      the stages agreed, no radius is beyond that.
   """
 
   radius: float
@@ -44,11 +45,14 @@ class GivenUp(NamedTuple):
     images: Their dataset indices.
     helped: Of how many the observed shares would certify the first radius, had
       there been more votes; None where that is not known.
+    unknown: Of how many that cannot be said, as a stage has no votes to
+      estimate and the others rule nothing out.
   """
 
   cause: str
   images: list[int]
   helped: int | None
+  unknown: int
 
 
 class Cost(NamedTuple):
@@ -82,9 +86,9 @@ def at_radii(
   endless = reached
   if known:
     possible = [
-      -math.inf
-      if term.radius is None or term.answer != row.label
-      else term.radius
+      term.radius
+      if term.radius is not None and term.complete and term.answer == row.label
+      else -math.inf
       for row, term in zip(subject.rows, subject.terms, strict=True)
       if term is not None
     ]
@@ -118,13 +122,17 @@ def given_up(subject: Subject) -> list[GivenUp]:
   found = []
   for cause, members in groups.items():
     possible = [term for _, term in members if term is not None]
-    helped = None
+    helped, unknown = None, 0
     if len(possible) == len(members):
-      helped = sum(
-        term.radius is not None and term.radius >= first and term.radius > 0
+      open_ = [
+        term
         for term in possible
-      )
-    found.append(GivenUp(cause, [idx for idx, _ in members], helped))
+        if term.radius is None or (term.radius >= first and term.radius > 0)
+      ]
+      helped = sum(term.complete for term in open_)
+      unknown = len(open_) - helped
+    images = [idx for idx, _ in members]
+    found.append(GivenUp(cause, images, helped, unknown))
   order = [*methods.CAUSES]
   return sorted(
     found,
@@ -132,6 +140,24 @@ def given_up(subject: Subject) -> list[GivenUp]:
       -len(group.images),
       order.index(group.cause) if group.cause in order else len(order),
     ),
+  )
+
+
+def unlimited(subject: Subject) -> int:
+  """How many right radii endless votes would raise without a limit.
+
+  All votes of the stages agreed on these images, and the largest radius that
+  the run decides, if it decides only some, is not yet reached.
+  """
+  decided = subject.settings['radii']
+  most = decided[-1] if decided else math.inf
+  return sum(
+    term is not None
+    and term.complete
+    and term.radius == math.inf
+    and term.answer == row.label
+    and row.radius < most
+    for row, term in zip(subject.rows, subject.terms, strict=True)
   )
 
 

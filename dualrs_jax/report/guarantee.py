@@ -115,8 +115,8 @@ def of(settings: Mapping[str, Any]) -> Guarantee:
   sentence, notes = statement(settings)
   common = (
     'Each row holds by itself: of N rows, at most αN are expected to be wrong.',
-    noise + 'What else a claim rests on is in docs/theory.md, section 6, and'
-    ' docs/adaptive.md, section 9.',
+    noise + 'What else a claim rests on is in the documentation of dualrs_jax,'
+    ' on the pages Theory (section 6) and Adaptive certification (section 9).',
   )
   return Guarantee(sentence, (*notes, *common), known=True)
 

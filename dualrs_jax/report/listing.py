@@ -1,5 +1,6 @@
 """The table of a page: one entry per image, column by column."""
 
+import math
 from typing import Any, NamedTuple
 
 from dualrs_jax.evaluation.records import Record
@@ -18,14 +19,19 @@ CAUSES = {
 }
 
 
+#: The radius with endless votes where all votes agreed.
+UNLIMITED = 'no limit seen'
+
+
 class Column(NamedTuple):
   """A column of the table.
 
   Attributes:
     name: Its key.
     title: Its heading.
-    kind: 'text' to choose from, 'radius', 'estimate',
-      'share', 'count' or 'seconds'.
+    kind: 'text' to choose from, 'search' for text to search in, 'radius',
+      'estimate' (a radius; `UNLIMITED` where nothing limits it), 'share',
+      'count' or 'seconds'.
     values: One for each listed row; None where there is none.
     help: A sentence on what it says.
   """
@@ -101,9 +107,11 @@ def _answer_share(subject: Subject, row: Record, term) -> float | None:
   return round(found[0] / found[1], 4) if found and found[1] else None
 
 
-def _endless(subject: Subject, row: Record, term) -> float | None:
-  if term is None or term.radius is None:
+def _endless(subject: Subject, row: Record, term) -> float | str | None:
+  if term is None or term.radius is None or not term.complete:
     return None
+  if term.radius == math.inf:
+    return UNLIMITED
   return round(max(term.radius, row.radius, 0.0), 3)
 
 
@@ -135,6 +143,13 @@ _COLUMNS = (
     'Its number in the data set.',
   ),
   (
+    'file',
+    'file',
+    'search',
+    lambda subject, row, term: subject.files.get(row.idx, ''),
+    'Its file, in the folder of the data set.',
+  ),
+  (
     'label',
     'label',
     'text',
@@ -161,6 +176,22 @@ _COLUMNS = (
     'radius',
     _radius,
     'Certified ℓ₂ distance; pixels lie in [0, 1].',
+  ),
+  ('cause', 'given up because', 'text', _cause, 'Why there is no answer.'),
+  (
+    'limit',
+    'limited by',
+    'text',
+    lambda _, row, term: '' if term is None else term.limit,
+    'Whose term of the radius is the smallest, by the observed shares.',
+  ),
+  (
+    'endless',
+    'radius with endless votes',
+    'estimate',
+    _endless,
+    'An estimate, no certificate: the radius if the observed shares of votes'
+    f' were the probabilities; “{UNLIMITED}” where all votes agreed.',
   ),
   ('level', 'level σ', 'text', _level, 'The noise level chosen for the image.'),
   (
@@ -192,28 +223,12 @@ _COLUMNS = (
     lambda _, row, term: findings.classifier_votes(row),
     'All votes that the classifier cast on the image, at all levels.',
   ),
-  ('cause', 'given up because', 'text', _cause, 'Why there is no answer.'),
   (
     'selected',
     'selected class',
     'text',
     _likely,
     'The class that the selection votes chose, certified or not.',
-  ),
-  (
-    'limit',
-    'limited by',
-    'text',
-    lambda _, row, term: '' if term is None else term.limit,
-    'Whose term of the radius is the smallest, by the observed shares.',
-  ),
-  (
-    'endless',
-    'radius with endless votes',
-    'estimate',
-    _endless,
-    'An estimate, no certificate: the radius if the observed shares of votes'
-    ' were the probabilities.',
   ),
   (
     'time',

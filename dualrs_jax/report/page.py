@@ -12,6 +12,8 @@ from dualrs_jax.evaluation import style
 
 _STATIC = importlib.resources.files('dualrs_jax.report') / 'static'
 _SCRIPTS = ('charts.js', 'table.js', 'image.js', 'start.js')
+#: Characters from which on a text of a table is broken into lines.
+_LONG = 40
 #: Of charts; colours are variables of the style.
 CONFIG = {
   'background': 'transparent',
@@ -90,12 +92,19 @@ def table(rows: Sequence[Sequence[str]], caption: str) -> str:
   head = ''.join(f'<th scope="col">{html.escape(t)}</th>' for t in rows[0])
   lines = []
   for first, *others in rows[1:]:
-    cells = ''.join(f'<td>{html.escape(text)}</td>' for text in others)
+    cells = ''.join(map(_cell, others))
     lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')
   return (
-    f'<div class="wide"><table><caption>{html.escape(caption)}</caption>'
+    f'<div class="wide" tabindex="0" role="region"'
+    f' aria-label="{html.escape(caption)}"><table>'
+    f'<caption>{html.escape(caption)}</caption>'
     f'<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
   )
+
+
+def _cell(text: str) -> str:
+  kind = ' class="long"' if len(text) > _LONG else ''
+  return f'<td{kind}>{html.escape(text)}</td>'
 
 
 def section(name: str, title: str, content: str) -> str:
@@ -109,6 +118,12 @@ def section(name: str, title: str, content: str) -> str:
 def paragraphs(sentences: Sequence[str]) -> str:
   """Texts as paragraphs."""
   return ''.join(f'<p>{html.escape(text)}</p>' for text in sentences)
+
+
+def items(sentences: Sequence[str]) -> str:
+  """Texts as a list."""
+  texts = ''.join(f'<li>{html.escape(text)}</li>' for text in sentences)
+  return f'<ul>{texts}</ul>'
 
 
 def chart_place(name: str, told: str) -> str:

@@ -28,6 +28,7 @@ class Subject(NamedTuple):
     training: Rows of metrics of the training.
     class_names: The names of the classes; None for their numbers.
     folder: Where the rows are, as text.
+    files: The files of images by dataset index; empty where they are none.
   """
 
   run: Run
@@ -37,6 +38,7 @@ class Subject(NamedTuple):
   training: Sequence[Mapping[str, Any]]
   class_names: Sequence[str] | None
   folder: str
+  files: Mapping[int, str]
 
   @property
   def rows(self) -> Sequence[Record]:
@@ -60,6 +62,16 @@ class Subject(NamedTuple):
     return str(label) if self.class_names is None else self.class_names[label]
 
 
+def restricted(subject: Subject, images: set[int]) -> Subject:
+  """A subject with the rows of some images alone."""
+  places = [at for at, row in enumerate(subject.rows) if row.idx in images]
+  rows = [subject.rows[at] for at in places]
+  terms_of_rows = [subject.terms[at] for at in places]
+  return subject._replace(
+    run=subject.run._replace(rows=rows), terms=terms_of_rows
+  )
+
+
 def make(
   run: Run,
   *,
@@ -68,6 +80,7 @@ def make(
   training: Sequence[Mapping[str, Any]] = (),
   class_names: Sequence[str] | None = None,
   folder: str = '',
+  files: Mapping[int, str] | None = None,
 ) -> Subject:
   """Collects what a page is about; see `Subject`.
 
@@ -79,6 +92,7 @@ def make(
     training: Rows of metrics.
     class_names: One for each class; by default those that the run recorded.
     folder: Where the rows are.
+    files: Those of images that are files, by dataset index.
 
   Raises:
     ValueError: If the number of names is not that of the classes.
@@ -93,7 +107,9 @@ def make(
     )
   observed = [terms.observe(row, run.settings) for row in run.rows]
   chosen = tuple(run.settings['radii'] or radii) or round_radii(run)
-  return Subject(run, singles, chosen, observed, training, class_names, folder)
+  return Subject(
+    run, singles, chosen, observed, training, class_names, folder, files or {}
+  )
 
 
 def round_radii(run: Run) -> tuple[float, ...]:

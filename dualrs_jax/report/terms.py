@@ -2,7 +2,8 @@
 
 Here the observed shares of votes are taken for the probabilities. That is a
 diagnosis, an estimate without confidence, and no part of any certificate: these
-are in the rows.
+are in the rows. Where all votes agreed, no radius is too large for the share of
+one that was seen: only the number of votes limits it.
 """
 
 import math
@@ -10,18 +11,28 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy import special
 
 from dualrs_jax.evaluation.records import Record, Votes
 from dualrs_jax.report import guarantee
 
+_UNANIMOUS = 'all votes of that stage agreed, and only their number limits it'
 #: What may limit a radius, and what that means.
 LIMITS = {
   'classifier': 'the classifier at the chosen level is not surer of its answer',
   'estimator': 'the estimator could choose another level, which is not asked',
   'other level': 'at another level the classifier is less sure of the answer',
-  'votes': 'all votes of that stage agreed: only more of them would help',
+  'votes of classifier': _UNANIMOUS,
+  'votes of estimator': _UNANIMOUS,
+  'votes of other level': _UNANIMOUS,
 }
+#: Votes that are added on either side of a share: none for the radius, and half
+#: a vote to tell which of several unanimous stages has the fewest votes.
+_ADDED = np.array([0.0, 0.5])
+
+#: A score of each of `_ADDED`, and radii made of it.
+_Pair = Float[np.ndarray, ' 2']
 
 
 class Terms(NamedTuple):
@@ -30,14 +41,16 @@ class Terms(NamedTuple):
   Attributes:
     answer: The class that was selected, answered or not; None before that.
     radius: The radius if the observed shares were the probabilities, in pixel
-      units, at most 0 where no number of votes would certify; None if no stage
-      has votes.
+      units, at most 0 where no number of votes would certify, and infinite
+      where all votes of the stages agreed; None if no stage has votes.
     limit: One of `LIMITS`: whose term is the smallest.
+    complete: Whether every stage has votes; `radius` is else an upper limit.
   """
 
   answer: int | None
   radius: float | None
   limit: str
+  complete: bool
 
 
 def observe(row: Record, settings: Mapping[str, Any]) -> Terms | None:
@@ -55,26 +68,21 @@ def observe(row: Record, settings: Mapping[str, Any]) -> Terms | None:
     return None
   level = row.sigma_index
   answer = _first(row.classifier_selection.get(level, ()))
-  if answer is None:
-    return Terms(None, None, '')
-  terms = [_at_level(row, settings, level, answer, 'classifier')]
-  cast = row.estimator_cast[1]
-  if len(settings['sigmas']) > 1 and cast:
-    votes = row.estimator_estimation
-    keeps = z_score(votes[level], cast)
-    invalid = cast - sum(votes)
-    for k in range(len(votes)):
-      if k != level:
-        gap = -math.inf
-        if rule.avoids:
-          gap = (keeps + z_score(cast - votes[k] - invalid, cast)) / 2
-        radius = settings['estimator_sigma'] * max(keeps, gap)
-        term = radius, 'votes' if votes[level] == cast else 'estimator'
-        if rule.agrees and row.classifier_cast.get(k, (0, 0))[1]:
-          term = max(term, _at_level(row, settings, k, answer, 'other level'))
-        terms.append(term)
-  radius, limit = min(terms)
-  return Terms(answer, None if radius == math.inf else radius, limit)
+  if level < 0:
+    return Terms(None, None, '', complete=False)
+  others = [k for k in range(len(settings['sigmas'])) if k != level]
+  estimator = bool(row.estimator_cast[1])
+  classifier = bool(row.classifier_cast.get(level, (0, 0))[1])
+  terms = []
+  if answer is not None and classifier:  # selection votes come first
+    terms.append(_at_level(row, settings, level, answer, 'classifier'))
+  if estimator:
+    terms += [_apart(row, settings, k, answer) for k in others]
+  complete = classifier and (estimator or not others)
+  if not terms:
+    return Terms(answer, None, '', complete=False)
+  radius, _, limit = min(terms)
+  return Terms(answer, radius, limit, complete)
 
 
 def share(row: Record, answer: int | None) -> tuple[int, int] | None:
@@ -86,25 +94,50 @@ def share(row: Record, answer: int | None) -> tuple[int, int] | None:
   return votes[answer], cast
 
 
-def z_score(votes: int, cast: int) -> float:
-  """The normal quantile of a share, with half a vote on either side."""
-  return float(special.ndtri((votes + 0.5) / (cast + 1)))
+def z_score(votes: int, cast: int) -> _Pair:
+  """The normal quantiles of a share, see `_ADDED`; infinite for all or none."""
+  return special.ndtri((votes + _ADDED) / (cast + 2 * _ADDED))
 
 
 def _at_level(
   row: Record, settings: Mapping[str, Any], level: int, answer: int, who: str
-) -> tuple[float, str]:
+) -> tuple[float, float, str]:
   """Within how far the classifier gives the answer at a level, and why."""
-  cast = row.classifier_cast.get(level, (0, 0))[1]
-  if not cast:
-    return math.inf, who
+  cast = row.classifier_cast[level][1]
   votes = row.classifier_estimation.get(level, (0,) * settings['num_classes'])
   score = z_score(votes[answer], cast)
   if settings['goal'] is not None:  # adaptive bounds know the runner-up
     rivals = np.delete(votes, answer).max(initial=0) + cast - sum(votes)
-    score = max(score, (score + z_score(cast - int(rivals), cast)) / 2)
-  unanimous = votes[answer] == cast
-  return settings['sigmas'][level] * score, 'votes' if unanimous else who
+    score = _larger(score, z_score(cast - int(rivals), cast))
+  return _term(settings['sigmas'][level] * score, who)
+
+
+def _apart(
+  row: Record, settings: Mapping[str, Any], k: int, answer: int | None
+) -> tuple[float, float, str]:
+  """Within how far level k is not chosen or gives the answer, and why."""
+  rule = guarantee.rule(settings)
+  votes, cast = row.estimator_estimation, row.estimator_cast[1]
+  score = z_score(votes[row.sigma_index], cast)
+  if rule.avoids:
+    invalid = cast - sum(votes)
+    score = _larger(score, z_score(cast - votes[k] - invalid, cast))
+  term = _term(settings['estimator_sigma'] * score, 'estimator')
+  asked = rule.agrees and row.classifier_cast.get(k, (0, 0))[1]
+  if answer is not None and asked:
+    term = max(term, _at_level(row, settings, k, answer, 'other level'))
+  return term
+
+
+def _larger(keeps: _Pair, avoids: _Pair) -> _Pair:
+  """The score of a class, or half its distance to a competitor's."""
+  with np.errstate(invalid='ignore'):  # none for either: still none
+    return np.fmax(keeps, (keeps + avoids) / 2)
+
+
+def _term(radii: _Pair, who: str) -> tuple[float, float, str]:
+  radius, capped = radii.tolist()
+  return radius, capped, f'votes of {who}' if radius == math.inf else who
 
 
 def _first(votes: Votes) -> int | None:

@@ -8,6 +8,22 @@ from dualrs_jax.report.curves import level_color
 
 _MOST_POINTS = 200
 
+#: What metrics say that their names do not.
+MEANINGS = {
+  'soft_radius': (
+    'a smooth stand-in for the certified radius, in pixel units, on average'
+    ' over the levels as the estimator weighs them and over the images that'
+    ' some level can certify; no guarantee'
+  ),
+  'best_level_rate': (
+    'how often the estimator answers to a noisy copy of an image with the'
+    ' level of its largest radius target'
+  ),
+  'selected': (
+    'the share of validation images for which the estimator chooses each level'
+  ),
+}
+
 
 def charts(
   rows: Sequence[Mapping[str, Any]], sigmas: Sequence[float]

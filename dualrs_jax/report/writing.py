@@ -11,7 +11,7 @@ from typing import Any
 
 from dualrs_jax import folders as folders_lib
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import certify_source, summary
+from dualrs_jax.evaluation import certify_source, file_names, summary
 from dualrs_jax.evaluation.report import load_runs
 from dualrs_jax.evaluation.summary import Run
 from dualrs_jax.report import certification, comparison, page, pictures
@@ -75,13 +75,23 @@ def write(
   links = {
     label: f'{certify_source.FOLDER}/{label}/{NAME}'
     for label in runs
-    if (workdir / certify_source.FOLDER / label / NAME).exists()
+    if place(workdir, label).exists()
   }
   text = comparison.write(
     workdir.name, runs, trainings, radii=radii, links=links, written=_now()
   )
   files.write_atomic(path, text)
   return [*written, path]
+
+
+def place(workdir: str | os.PathLike, label: str) -> pathlib.Path:
+  """Where the page of a certification is."""
+  return folders_lib.expand(workdir) / certify_source.FOLDER / label / NAME
+
+
+def has_pictures(path: pathlib.Path) -> bool:
+  """Whether there is a page, and it has pictures of images."""
+  return path.exists() and b'"pictures":["data:' in path.read_bytes()
 
 
 def told(workdir: str | os.PathLike, labels: Sequence[str], **options) -> str:
@@ -188,11 +198,12 @@ def _subject(
   training: Sequence[Mapping[str, Any]],
   class_names: Sequence[str] | None,
 ) -> Subject:
-  run = runs[label]
+  run, folder = runs[label], place(workdir, label).parent
   singles = [
     other
     for other in runs.values()
     if summary.comparable(run, other)
+    and run.settings['source'] == other.settings['source']
     and run.settings['weights']['classifier']
     == other.settings['weights']['classifier']
   ]
@@ -202,7 +213,8 @@ def _subject(
     radii=radii,
     training=training,
     class_names=class_names,
-    folder=str(workdir / certify_source.FOLDER / label),
+    folder=str(folder),
+    files=file_names.read(folder),
   )
 
 
@@ -213,7 +225,7 @@ def _write_one(
   drawn = []
   if source is not None:
     drawn = pictures.draw(source, indices, subject.settings)
-  path = workdir / certify_source.FOLDER / subject.run.label / NAME
+  path = place(workdir, subject.run.label)
   files.write_atomic(path, certification.write(subject, drawn, _now()))
   return path
 

@@ -63,6 +63,31 @@ def read(path: pathlib.Path) -> dict[str, Any]:
       f'{path} does not record {", ".join(lost)}, without which no row can be'
       ' computed again: put a copy of the whole file back'
     )
+  refuse_unknown(found, path)
+  for name, wanted, right in _values(found):
+    if not right:
+      raise Unverifiable(
+        f'{path} has {name} = {found[name]!r}, which should be {wanted}'
+      )
+  if FINGERPRINT in found and found[FINGERPRINT] != fingerprint(found):
+    raise Unverifiable(
+      f'{path} was changed since its rows were computed: its fingerprint is'
+      f' {found[FINGERPRINT]}, and what it records makes it'
+      f' {fingerprint(found)}'
+    )
+  return found
+
+
+def refuse_unknown(found: Mapping[str, Any], path: str | pathlib.Path) -> None:
+  """Refuses methods that are not known here.
+
+  Args:
+    found: Settings with all that rows follow from.
+    path: Where they are, for the message.
+
+  Raises:
+    Unverifiable: If their method is none that is known here.
+  """
   for name, choices in _KNOWN.items():
     if name in found and found[name] not in choices:
       raise Unverifiable(
@@ -79,18 +104,6 @@ def read(path: pathlib.Path) -> dict[str, Any]:
       f'{path} is of adaptive predictions, which this verification does not'
       ' know: it knows those of a fixed number of votes'
     )
-  for name, wanted, right in _values(found):
-    if not right:
-      raise Unverifiable(
-        f'{path} has {name} = {found[name]!r}, which should be {wanted}'
-      )
-  if FINGERPRINT in found and found[FINGERPRINT] != fingerprint(found):
-    raise Unverifiable(
-      f'{path} was changed since its rows were computed: its fingerprint is'
-      f' {found[FINGERPRINT]}, and what it records makes it'
-      f' {fingerprint(found)}'
-    )
-  return found
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:

@@ -58,7 +58,8 @@ def address(tmp_path_factory, run_of, source_of_run):
     {'stage': 'classifier-0', 'step': step, 'loss': 1 / step}
     for step in range(1, 30)
   ]
-  about = subject.make(run, singles=singles, training=training)
+  files = {row.idx: f'test/cat/Photo {row.idx:03}.png' for row in run.rows}
+  about = subject.make(run, singles=singles, training=training, files=files)
   drawn = pictures.draw(source_of_run(run), range(120), run.settings)
   path = tmp_path_factory.mktemp('page') / 'report.html'
   path.write_text(certification.write(about, drawn))
@@ -200,6 +201,21 @@ def test_one_image_is_looked_up_with_the_keyboard(page, run_of):
   wait(page, "!document.getElementById('image').open")
 
 
+def test_an_image_is_found_by_its_file(page):
+  from selenium.webdriver.common.keys import Keys
+
+  choose(page, 'file', 'photo 01')
+  assert shown(page) == [*range(10, 20)]
+  find(page, '#clear').click()
+  assert len(shown(page)) == 120
+  field = find(page, '#ask-image')
+  field.clear()
+  field.send_keys('PHOTO 017', Keys.ENTER)
+  wait(page, "document.getElementById('image').open")
+  assert 'test/cat/Photo 017.png' in find(page, '#image').text
+  find(page, '#image .row button:last-child').click()
+
+
 def test_the_table_is_reached_by_tab_alone(page):
   from selenium.webdriver.common.keys import Keys
 
@@ -210,6 +226,13 @@ def test_the_table_is_reached_by_tab_alone(page):
     seen.add(active.get_attribute('aria-label') or active.text)
   assert 'Open image 0' in seen
   assert 'Filter' in seen
+
+
+def test_why_is_seen_without_scrolling(page):
+  room = find(page, '#table').rect
+  for name in ('cause', 'limit', 'endless'):
+    head = find(page, f'[data-sort={name}]').rect
+    assert head['x'] + head['width'] < room['x'] + room['width']
 
 
 def test_it_prints(page):
@@ -226,6 +249,16 @@ def test_it_fits_every_screen_and_is_readable(page, width, scheme):
   assert page.execute_script(
     'return document.documentElement.scrollWidth <= innerWidth'
   )
+  # what a table has no room for is reached, and shown to be there
+  for table in page.find_elements('css selector', '.wide, #table'):
+    assert table.value_of_css_property('overflow-x') == 'auto'
+    assert 'linear-gradient' in table.value_of_css_property('background-image')
+    end = page.execute_script(
+      'const box = arguments[0]; box.scrollLeft = 9999;'
+      'return box.scrollLeft + box.clientWidth - box.scrollWidth',
+      table,
+    )
+    assert abs(end) <= 1
   for selector in ('.lead', '.card p', '.claim', 'figcaption', '.card h3'):
     assert contrast(page, selector) >= 4.5, selector
 

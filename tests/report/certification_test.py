@@ -15,7 +15,15 @@ from PIL import Image
 
 from dualrs_jax import noise
 from dualrs_jax.data import to_unit
-from dualrs_jax.report import answers, certification, page, pictures, subject
+from dualrs_jax.report import (
+  answers,
+  certification,
+  checking,
+  findings,
+  page,
+  pictures,
+  subject,
+)
 
 NAMES = ['cat', 'dog', '<b>bird', 'fish']
 
@@ -68,9 +76,16 @@ def test_which_were_given_up_and_why(text, run):
     assert f'{len(of_cause)} of 40: {told} (images {first}' in words(text)
 
 
-def test_would_more_votes_help(text):
-  said = words(text)
-  assert re.search(r'At r = 0.5: \d+ images? more would be right', said)
+def test_would_more_votes_help(run):
+  """The radius where most images are gained answers, and others follow."""
+  about = subject.make(run, radii=(0.0, 0.5, 1.0))
+  gains = {at.radius: at.endless - at.right for at in findings.at_radii(about)}
+  best = max(gains, key=gains.get)
+  assert best != 0.5
+  said = ' '.join(answers.more_votes(about))
+  assert f'At r = {best:g}: {gains.pop(best)} images more would be' in said
+  told = ', '.join(f'{gain} at r = {r:g}' for r, gain in gains.items())
+  assert f'Elsewhere: {told}.' in said
   assert re.search(r'that were given up, \d+ would get an answer', said)
   assert 'estimates without confidence, and no certificates' in said
 
@@ -98,7 +113,50 @@ def test_every_image_is_in_the_table_by_class_name(text, run):
 def test_the_settings_and_how_to_check_a_row_are_told(text):
   said = words(text)
   assert '"alpha": 0.01' in said
-  assert 'records.check(row, known)' in said
+  command = said.index('python -m dualrs_jax.verify rows.tsv')
+  assert command < said.index('records.check(row, known)')
+  assert 'docs/' not in said
+
+
+def test_an_opened_image_says_what_limits_it(text, run):
+  about = subject.make(run)
+  for at in (0, 17):
+    said = data(text)['details'][str(at)]['said'][-1]
+    assert said.startswith(f'Limited by: {about.terms[at].limit} (')
+
+
+def test_nothing_is_to_be_shown_where_no_image_was_given_up(run, text):
+  button = 'data-outcome="given up"'
+  assert button in text
+  right = run._replace(rows=[row for row in run.rows if row.predict >= 0])
+  said = written(right)
+  assert 'No image was given up.' in said
+  assert button not in said.replace(page.library(), '')
+
+
+def test_axes_of_few_images_have_whole_numbers(run_of):
+  told = data(written(run_of(3)), 'charts')
+  for name, axis in (('levels', 'x'), ('radii', 'y'), ('limits', 'x')):
+    values = told[name]['encoding'][axis]['axis']['values']
+    assert values == [*range(len(values))]
+    assert 2 <= len(values) <= 4
+
+
+def test_metrics_whose_names_do_not_say_it_are_explained(run):
+  row = {'stage': 'estimator-1', 'step': 1, 'soft_radius': 0.5, 'loss': 1.0}
+  said = words(written(run, training=[{**row, 'selected/0.5': 1.0}]))
+  assert 'soft_radius: a smooth stand-in for the certified radius' in said
+  assert 'selected: the share of validation images' in said
+  assert 'loss:' not in said
+
+
+def test_a_run_that_cannot_be_verified_says_so(run):
+  for changes in ({'tolerance': 0.1}, {'task': 'predict', 'goal': 'full'}):
+    settings = {**run.settings, **changes}
+    about = subject.make(run)._replace(run=run._replace(settings=settings))
+    said = words(checking.section(about))
+    assert 'rows.tsv cannot check this run yet: settings.json' in said
+    assert 'computes every row again' not in said
 
 
 def test_pictures_show_the_noise_of_the_votes(text, run, source_of_run):

@@ -1,6 +1,6 @@
 import collections
 
-from dualrs_jax.report import findings, listing, subject
+from dualrs_jax.report import answers, findings, listing, subject
 
 
 def test_certified_images_are_those_of_the_rows(run):
@@ -23,6 +23,41 @@ def test_everyone_who_was_given_up_has_a_cause(run):
   assert causes
   assert {g.cause: len(g.images) for g in groups} == causes
   assert all(0 <= group.helped <= len(group.images) for group in groups)
+
+
+def test_an_image_whose_votes_all_agree_is_gained_at_every_radius(run_of):
+  run = run_of(1, goal='grid', radii=[0.0, 0.5, 1.0])
+  row = run.rows[0]._replace(
+    label=0,
+    predict=0,
+    radius=0.5,
+    sigma_index=1,
+    estimator_estimation=(0, 100, 0),
+    classifier_selection={1: (20, 0, 0, 0)},
+    classifier_estimation={1: (100, 0, 0, 0)},
+    classifier_cast={1: (20, 100)},
+  )
+  about = subject.make(run._replace(rows=[row]))
+  assert [at.endless for at in findings.at_radii(about)] == [1, 1, 1]
+  said = ' '.join(answers.more_votes(about))
+  assert 'At r = 1: 1 image more would be' in said
+  assert 'would go on helping, up to r = 1' in said
+  [endless] = [c for c in listing.columns(about) if c.name == 'endless']
+  assert endless.values == ['no limit seen']
+  # an estimator in doubt rules out all but 0, and another label everything
+  doubt = row._replace(estimator_estimation=(0, 55, 45), radius=0.0)
+  about = subject.make(run._replace(rows=[doubt]))
+  assert [at.endless for at in findings.at_radii(about)] == [1, 0, 0]
+  about = subject.make(run._replace(rows=[row._replace(label=1)]))
+  assert [at.endless for at in findings.at_radii(about)] == [0, 0, 0]
+  assert 'would go on helping' not in ' '.join(answers.more_votes(about))
+  # nor is one gained of whose classifier nothing is known
+  row = row._replace(
+    predict=-1, radius=0.0, status='hopeless', classifier_cast={1: (20, 0)}
+  )
+  about = subject.make(run._replace(rows=[row]))
+  assert [at.endless for at in findings.at_radii(about)] == [0, 0, 0]
+  assert 'it cannot be said' in ' '.join(answers.more_votes(about))
 
 
 def test_cost_counts_all_votes(run):

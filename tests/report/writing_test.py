@@ -9,7 +9,7 @@ from dualrs_jax.evaluation import report as evaluation_report
 from dualrs_jax.report import __main__ as program
 from dualrs_jax.report import page, writing
 from dualrs_jax.runtime import settings as settings_lib
-from tests.report.certification_test import words
+from tests.report.certification_test import data, words
 
 
 def store(workdir, run):
@@ -85,6 +85,62 @@ def test_the_program_takes_the_home_and_a_full_device(
   assert capsys.readouterr().err == (
     "error: [Errno 28] No space left on device: 'standard output'\n"
   )
+
+
+def test_files_have_their_names(workdir, run):
+  folder = workdir / 'certify' / 'dual-agreement'
+  lines = [f'{row.idx}\ttest/cat/<{row.idx}>.png' for row in run.rows]
+  (folder / 'files.tsv').write_text('\n'.join(['idx\tfile', *lines, '']))
+  text = writing.write(workdir, ['dual-agreement'])[0].read_text()
+  lost = next(row.idx for row in run.rows if row.status == 'classifier')
+  assert f'(images test/cat/<{lost}>.png, ' in words(text)
+  told = data(text)
+  columns = {column['name']: column for column in told['columns']}
+  assert columns['file']['kind'] == 'search'
+  assert columns['file']['values'] == [
+    f'test/cat/<{row.idx}>.png' for row in run.rows
+  ]
+  other = data(writing.write(workdir, ['dual-paper'])[0].read_text())
+  assert 'file' not in [column['name'] for column in other['columns']]
+  (folder / 'files.tsv').write_text('idx\tfile\nnothing\n')
+  with pytest.raises(ValueError, match='no list of numbers and files'):
+    writing.write(workdir, ['dual-agreement'])
+
+
+def test_pages_do_not_lose_their_pictures(
+  workdir, run, source_of_run, monkeypatch, capsys
+):
+  [path, _] = writing.write(
+    workdir, ['dual-agreement'], source=source_of_run(run)
+  )
+  before = path.read_bytes()
+  assert writing.has_pictures(path)
+  known = {**run.settings, 'data': {'name': 'folder'}}
+  loaded = dict.fromkeys(
+    writing.load_runs(workdir), run._replace(settings=known)
+  )
+  monkeypatch.setattr(program, 'load_runs', lambda _: loaded)
+  assert program.main([str(workdir)]) == 2
+  said = capsys.readouterr()
+  assert path.read_bytes() == before
+  assert f'error: {path} is left as it is' in said.err
+  assert 'the folder that --data_dir names' in said.err
+  assert 'data.data_dir' not in said.err
+  # the other one had none, and is written with what there is
+  assert 'dual-paper: no pictures' in said.err
+  other = writing.place(workdir, 'dual-paper')
+  assert other.exists()
+  assert str(other) in said.out
+  # images of another folder are not drawn for those of the run
+  stranger = source_of_run(run, (4, 4, 1))
+  monkeypatch.setattr(program.data, 'load', lambda **_: stranger)
+  assert program.main([str(workdir), '--data_dir=elsewhere']) == 2
+  assert path.read_bytes() == before
+  assert 'that --data_dir names, or were changed' in capsys.readouterr().err
+  settings = {**known, 'source': stranger.fingerprint()}
+  loaded = {run.label: run._replace(settings=settings)}
+  assert program.main([str(workdir), '--data_dir=elsewhere']) == 0
+  assert path.read_bytes() != before
 
 
 def test_without_the_library_only_the_pages_are_missing(workdir, monkeypatch):

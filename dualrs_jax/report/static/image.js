@@ -48,6 +48,8 @@ function makeImageView(data, rowsShown) {
     title.id = 'image-title';
     title.style.marginTop = 0;
     const parts = [title];
+    const file = column('file')?.values[row];
+    if (file) parts.push(element('p', file, 'quiet file'));
     const told = data.details[row];
     if (told) {
       parts.push(...told.said.map((text) => element('p', text)));
@@ -60,10 +62,9 @@ function makeImageView(data, rowsShown) {
       const answer = column('answer').values[row] || 'given up';
       parts.push(element('p', `The answer is: ${answer}. Pictures and votes by class`
         + ' of this image are not in this page; rows.tsv has its votes.'));
-      for (const {title, values} of data.columns) {
-        if (values[row] !== null && values[row] !== '') {
-          parts.push(element('p', `${title}: ${values[row]}`));
-        }
+      for (const shown of data.columns) {
+        const text = show(shown, shown.values[row]);
+        if (text) parts.push(element('p', `${shown.title}: ${text}`));
       }
     }
     const shown = rowsShown();

@@ -34,8 +34,11 @@ function start() {
     const ask = document.getElementById('ask');
     ask.addEventListener('submit', (event) => {
       event.preventDefault();
-      const wanted = Number(document.getElementById('ask-image').value);
-      const row = table.columns.idx.values.indexOf(wanted);
+      const wanted = document.getElementById('ask-image').value.trim();
+      let row = table.columns.idx.values.indexOf(wanted === '' ? NaN : Number(wanted));
+      if (row < 0 && wanted) {
+        row = table.columns.file?.values.findIndex((file) => has(file, wanted)) ?? -1;
+      }
       const reply = document.getElementById('ask-answer');
       reply.textContent = row < 0 ? `There is no row of image ${wanted} here.`
         : (data.details[row]?.said ?? ['Its row is in the table.']).join(' ');

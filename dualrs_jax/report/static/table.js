@@ -2,28 +2,45 @@
 
 const PAGE = 25;
 
-function makeTable(data, openImage) {
-  const columns = Object.fromEntries(data.columns.map((c) => [c.name, c]));
-  const numeric = (column) => column.kind !== 'text';
-  const state = {filters: {}, sort: 'idx', down: false, page: 0, rows: []};
-
-  function show(column, value) {
-    if (value === null || value === '') return '';
-    if (column.kind === 'radius') {
-      const text = value.toFixed(3); // never read as more than it is
-      return Number(text) <= value ? text : (value - 0.0005).toFixed(3);
-    }
-    if (column.kind === 'share') return (100 * value).toFixed(1) + ' %';
-    if (column.kind === 'estimate') return value.toFixed(2);
-    if (column.kind === 'count' && column.name !== 'idx') {
-      return value.toLocaleString('en');
-    }
-    return String(value);
+function show(column, value) {
+  if (value === null || value === '') return '';
+  if (value === Infinity) return column.unlimited;
+  if (column.kind === 'radius') {
+    const text = value.toFixed(3); // never read as more than it is
+    return Number(text) <= value ? text : (value - 0.0005).toFixed(3);
   }
+  if (column.kind === 'share') return (100 * value).toFixed(1) + ' %';
+  if (column.kind === 'estimate') return value.toFixed(2);
+  if (column.kind === 'count' && column.name !== 'idx') {
+    return value.toLocaleString('en');
+  }
+  return String(value);
+}
+
+// JSON has no infinite numbers: these are texts in columns of estimates.
+function readColumns(columns) {
+  for (const column of columns.filter(({kind}) => kind === 'estimate')) {
+    column.unlimited = column.values.find((value) => typeof value === 'string');
+    column.values = column.values.map(
+      (value) => typeof value === 'string' ? Infinity : value);
+  }
+}
+
+// Whether a text has a part, in letters of either case.
+function has(text, part) {
+  return text.toLowerCase().includes(part.toLowerCase());
+}
+
+function makeTable(data, openImage) {
+  readColumns(data.columns);
+  const columns = Object.fromEntries(data.columns.map((c) => [c.name, c]));
+  const numeric = (column) => !['text', 'search'].includes(column.kind);
+  const state = {filters: {}, sort: 'idx', down: false, page: 0, rows: []};
 
   function passes(row) {
     return Object.entries(state.filters).every(([name, wanted]) => {
       const value = columns[name].values[row];
+      if (columns[name].kind === 'search') return has(value, wanted);
       if (!numeric(columns[name])) return value === wanted;
       if (value === null) return false;
       return value >= wanted.from && value <= wanted.to;
@@ -44,7 +61,8 @@ function makeTable(data, openImage) {
     const td = document.createElement('td');
     td.dataset.title = column.title;
     const text = show(column, column.values[row]);
-    if (column.kind === 'text') td.className = 'text';
+    if (!numeric(column)) td.className = `text ${column.kind}`;
+    if (column.kind === 'search') td.title = text;
     if (column.name === 'idx') {
       const button = document.createElement('button');
       button.type = 'button';
@@ -68,7 +86,7 @@ function makeTable(data, openImage) {
     for (const column of data.columns) {
       const th = document.createElement('th');
       const sorted = state.sort === column.name;
-      if (column.kind === 'text') th.className = 'text';
+      if (!numeric(column)) th.className = 'text';
       th.scope = 'col';
       th.title = column.help;
       th.setAttribute('aria-sort',
@@ -175,6 +193,12 @@ function drawFilters(data, changed) {
       select.append(new Option('any', '*'));
       for (const value of values) select.append(new Option(value || '(none)', value));
       set.append(select);
+    } else if (column.kind === 'search') {
+      const input = document.createElement('input');
+      input.name = column.name;
+      input.placeholder = 'part of it';
+      input.setAttribute('aria-label', `${column.title}, part of it`);
+      set.append(input);
     } else {
       for (const end of ['from', 'to']) {
         const input = document.createElement('input');
@@ -198,6 +222,11 @@ function readFilters(data, form) {
       if (form.elements[name].value !== '*') filters[name] = form.elements[name].value;
       continue;
     }
+    if (kind === 'search') {
+      const part = form.elements[name].value.trim();
+      if (part) filters[name] = part;
+      continue;
+    }
     const scale = kind === 'share' ? 0.01 : 1; // shares are typed in percent
     const [from, to] = ['from', 'to'].map((end) => form.elements[`${name} ${end}`].value.trim());
     if (!from && !to) continue;
@@ -214,6 +243,7 @@ function showFilters(data, filters) {
   for (const {name, kind} of data.columns) {
     const wanted = filters[name];
     if (kind === 'text') form.elements[name].value = wanted ?? '*';
+    else if (kind === 'search') form.elements[name].value = wanted ?? '';
     else {
       for (const end of ['from', 'to']) {
         const value = wanted?.[end];
