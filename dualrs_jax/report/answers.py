@@ -3,7 +3,8 @@
 from dualrs_jax.report import findings, listing
 from dualrs_jax.report.subject import Subject
 
-_FIRST = 8
+#: Images that are named for each reason; fewer by their files, which are long.
+_FIRST, _FIRST_FILES = 8, 2
 _IF = 'if the shares of votes that were seen are the true ones'
 
 
@@ -68,12 +69,12 @@ def given_up(subject: Subject) -> list[str]:
   groups = findings.given_up(subject)
   if not groups:
     return ['No image was given up.']
-  lines = []
+  lines, most = [], _FIRST_FILES if subject.files else _FIRST
   for group in groups:
     first = ', '.join(
-      subject.files.get(idx, str(idx)) for idx in group.images[:_FIRST]
+      subject.files.get(idx, str(idx)) for idx in group.images[:most]
     )
-    more = ', …' if len(group.images) > _FIRST else ''
+    more = ', …' if len(group.images) > most else ''
     lines.append(
       f'{len(group.images)} of {len(subject.rows)}:'
       f' {listing.CAUSES.get(group.cause, group.cause)} (images {first}{more}).'

@@ -92,8 +92,9 @@ def test_files_have_their_names(workdir, run):
   lines = [f'{row.idx}\ttest/cat/<{row.idx}>.png' for row in run.rows]
   (folder / 'files.tsv').write_text('\n'.join(['idx\tfile', *lines, '']))
   text = writing.write(workdir, ['dual-agreement'])[0].read_text()
-  lost = next(row.idx for row in run.rows if row.status == 'classifier')
-  assert f'(images test/cat/<{lost}>.png, ' in words(text)
+  lost = [row.idx for row in run.rows if row.status == 'classifier'][:2]
+  first, second = (f'test/cat/<{idx}>.png' for idx in lost)
+  assert f'(images {first}, {second}, …)' in words(text)
   told = data(text)
   columns = {column['name']: column for column in told['columns']}
   assert columns['file']['kind'] == 'search'

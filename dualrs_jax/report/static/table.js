@@ -1,6 +1,7 @@
 // The table: columns of values, sorted, filtered and paged.
 
 const PAGE = 25;
+const END = 24;
 
 function show(column, value) {
   if (value === null || value === '') return '';
@@ -60,9 +61,12 @@ function makeTable(data, openImage) {
   function cell(column, row) {
     const td = document.createElement('td');
     td.dataset.title = column.title;
-    const text = show(column, column.values[row]);
+    let text = show(column, column.values[row]);
     if (!numeric(column)) td.className = `text ${column.kind}`;
-    if (column.kind === 'search') td.title = text;
+    if (column.kind === 'search') {
+      td.title = text;
+      if (text.length > END) text = `…${text.slice(-END)}`; // where files differ
+    }
     if (column.name === 'idx') {
       const button = document.createElement('button');
       button.type = 'button';
