@@ -18,6 +18,7 @@ from dualrs_jax.evaluation import (
   summary,
 )
 from dualrs_jax.evaluation import report as report_lib
+from dualrs_jax.report import __main__ as pages
 from dualrs_jax.report import writing
 from dualrs_jax.runtime import settings
 from dualrs_jax.training import loop
@@ -82,6 +83,22 @@ def certified(root, directory, **changes):
   )
   names = file_names.read(directory)
   return {names[row.idx]: row._replace(time=0.0) for row in rows}
+
+
+def test_pages_of_files_have_names_and_keep_their_pictures(
+  patterns, tmp_path, capsys
+):
+  folder = tmp_path / 'certify' / 'dual'
+  [first, *_] = certified(patterns, folder)
+  assert not pages.main([str(tmp_path), f'--data_dir={patterns}'])
+  page = folder / 'report.html'
+  text = page.read_text()
+  assert first in text
+  assert '"pictures":["data:' in text
+  capsys.readouterr()
+  assert pages.main([str(tmp_path)]) == 2
+  assert '--data_dir' in capsys.readouterr().err
+  assert page.read_text() == text
 
 
 def test_rows_of_others_stay_where_an_image_is_added(patterns, tmp_path):
