@@ -135,6 +135,9 @@ def test_a_noise_may_refuse_images_and_levels():
     def check(self, image, sigmas):
       raise ValueError(f'not {sigmas}')
 
+    def __call__(self, key, image, sigma):
+      return image
+
   with pytest.raises(ValueError, match=r'not 0\.5'):
     count(noise=Picky())
 
