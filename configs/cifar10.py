@@ -1,4 +1,4 @@
-r"""CIFAR-10 as Sun, Mao and Vechev (2026) set it up, and three variants.
+r"""CIFAR-10 as Sun, Mao and Vechev (2026) set it up, and four variants.
 
 `:denoised`, the default: noise is first removed by the published diffusion
 model, then the published vision transformer classifies. What has to be there:
@@ -43,6 +43,12 @@ certificate itself; and a baseline at each level. Wider ones take
 
     python train.py --config configs/cifar10.py:small
 
+`:routing`: an estimator that routes between the three baselines of `:small`, as
+its training has left them; they are not touched. Costs what targets, estimator
+and certification of `:small` cost:
+
+    python train.py --config configs/cifar10.py:routing
+
 Cost, counted in multiply-adds: 25.9e9 for a vote of the denoised classifier,
 8.6e9 for one of its estimator, 0.25e9 for one of a ResNet-110, 0.013e9 for one
 of a small network. Of stages, with the votes that measure them on validation
@@ -80,7 +86,7 @@ from ml_collections import ConfigDict
 
 from dualrs_jax import data, fields
 
-VARIANTS = ('denoised', 'resnet', 'experts', 'small')
+VARIANTS = ('denoised', 'resnet', 'experts', 'small', 'routing')
 SIGMAS = (0.25, 0.5, 1.0)
 RADII = tuple(quarter / 4 for quarter in range(11))
 HELD_OUT = 500
@@ -160,8 +166,11 @@ def get_config(arg: str = '') -> ConfigDict:
   config.certify = fields.certify(
     distance={'centre': 10.1}, stride=20, radii=RADII
   )
-  if variant == 'small':
+  if variant in ('small', 'routing'):
     make_small(config)
+  if variant == 'routing':
+    config.classifier.steps = config.finetune.steps = 0
+    config.baselines = ()
   return config.lock()
 
 
@@ -217,6 +226,10 @@ def models(variant: str) -> dict[str, Any]:
     }
   if variant == 'small':
     return {'denoiser': {}, 'classifier': SMALL, 'estimator': SMALL}
+  if variant == 'routing':
+    trained = 'runs/cifar10-small/checkpoints/single-'
+    experts = {'experts': tuple(f'{trained}{sigma:g}' for sigma in SIGMAS)}
+    return {'denoiser': {}, 'classifier': experts, 'estimator': SMALL}
   experts = {
     'experts': tuple(f'models/cifar10_resnet110_{s:.2f}' for s in SIGMAS),
     'dtype': 'bfloat16',

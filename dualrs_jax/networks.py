@@ -3,8 +3,9 @@
 A description is a plain mapping. `{'name': 'cnn', ...sizes}` is a fresh network
 of that architecture, or of a class of the user's own that `name` says where to
 find, as in `path/to/file.py:MyNet`; `{'pretrained': FOLDER}` is what
-`python -m dualrs_jax.pretrained` left in a folder; `{'experts': (FOLDER, ...)}`
-is one such network for each noise level. `{'functions': (reference, ...)}` is
+`python -m dualrs_jax.pretrained` left in a folder, or a stage of a training in
+its folder of checkpoints; `{'experts': (FOLDER, ...)}` is one such network for
+each noise level. `{'functions': (reference, ...)}` is
 what the user's own functions return, PyTorch modules or functions of NumPy
 images, see `models.hosted`: one for all levels, or one for each. An option
 `dtype` is that of the activations, and `size` the height and width at which
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dualrs_jax import denoising, diffusion, host, models, named
-from dualrs_jax.pretrained import converted
+from dualrs_jax.pretrained import converted, trained
 
 
 def create(
@@ -58,11 +59,11 @@ def create(
     return hosts if others else first
   if 'experts' in options:
     return tuple(
-      _converted(folder, expected, options) for folder in options['experts']
+      _from_folder(folder, expected, options) for folder in options['experts']
     )
   if 'pretrained' in options:
     return nnx.view(
-      _converted(options['pretrained'], expected, options),
+      _from_folder(options['pretrained'], expected, options),
       deterministic=False,
       use_running_average=False,
       raise_if_not_found=False,
@@ -133,7 +134,7 @@ def identity(description: Mapping[str, Any]) -> dict[str, Any]:
   The file of a class of the user's own is known by its name without the folder;
   what it says is not compared, see `sources`. A folder is replaced by
   checksums of what its model was made of: the published weights, and the sizes
-  with which they were read.
+  with which they were read; or the weights that were trained here.
   """
   fields = dict(description)
   if 'functions' in fields:
@@ -183,15 +184,20 @@ def experts(description: Mapping[str, Any]) -> int:
 
 
 def _origin(folder: str) -> str:
+  if trained.is_trained(folder):
+    name = named.short(trained.describe(folder)['name'])
+    return f'{name} {trained.digest(folder)[:16]}'
   found = converted.describe(folder)
   sizes = json.dumps(found['sizes'], sort_keys=True).encode()
   digest = hashlib.sha256(sizes).hexdigest()
   return f'{found["architecture"]} {found["sha256"][:16]} {digest[:16]}'
 
 
-def _converted(
+def _from_folder(
   folder: str, expected: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
+  if trained.is_trained(folder):
+    return trained.load(folder, **expected, dtype=options.get('dtype'))
   found = converted.describe(folder)
   if found['architecture'] == 'diffusion_unet':
     raise ValueError(f'the model in {folder} is a diffusion model')

@@ -9,7 +9,7 @@ from configs import cifar10, digits, imagenet, own
 from dualrs_jax.evaluation import refused
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.training import recipe
+from dualrs_jax.training import recipe, stages
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ALL = [
@@ -97,6 +97,17 @@ def test_small_is_certified_as_the_results_table_needs():
   assert config.certify.radii[-1] == 1.5
 
 
+def test_routing_is_between_the_baselines_of_small():
+  small, routing = map(cifar10.get_config, ('small', 'routing'))
+  assert [*routing.model.classifier.experts] == [
+    f'runs/{small.name}/checkpoints/{stages.single(sigma)}'
+    for sigma in small.baselines
+  ]
+  assert recipe.stages(routing) == ['estimator-1']
+  for name in ('sigmas', 'targets', 'estimator', 'certify'):
+    assert routing[name] == small[name], name
+
+
 def test_full_is_what_the_results_table_needs():
   config = digits.get_config('full')
   assert config.name == 'digits-full'
@@ -117,7 +128,7 @@ def test_the_quick_one_is_quick():
   [
     (digits, "'full' or none, not 'ful'"),
     (own, "own.py has no argument such as 'ful'"),
-    (cifar10, "one of denoised, resnet, experts, small, not 'ful'"),
+    (cifar10, "one of denoised, resnet, experts, small, routing, not 'ful'"),
     (imagenet, "one of denoised, resnet, experts, not 'ful'"),
   ],
 )

@@ -244,6 +244,7 @@ MAY_IMPORT = {
 LOOPS = {
   'training.recipe': {'networks'},
   'training.run': {'networks'},
+  'training.fitting': {'networks'},
   'training.loop': {'networks'},
   'evaluation.run_settings': {'networks', 'training'},
   'evaluation.certify_dataset': {'networks', 'training'},

@@ -19,6 +19,7 @@ from dualrs_jax.checkpoints.description import model_state as model_state
 from dualrs_jax.checkpoints.description import steps as steps
 from dualrs_jax.checkpoints.reader import is_finished as is_finished
 from dualrs_jax.checkpoints.reader import load_model as load_model
+from dualrs_jax.checkpoints.reader import newest_arrays as newest_arrays
 from dualrs_jax.checkpoints.reader import newest_meta as newest_meta
 from dualrs_jax.checkpoints.reader import restore as restore
 from dualrs_jax.checkpoints.saver import Saver as Saver

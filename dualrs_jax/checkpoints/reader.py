@@ -162,15 +162,31 @@ def newest_meta(directory: str | os.PathLike) -> dict[str, Any] | None:
 
   Its arrays are not looked at.
   """
+  meta = _newest_description(directory).get('meta')
+  return meta if isinstance(meta, dict) else None
+
+
+def newest_arrays(directory: str | os.PathLike) -> dict[str, str]:
+  """Dtype, shape and checksum of the weights of the newest checkpoint.
+
+  As its description has them; see `load_model`, which compares. Empty if it
+  cannot be read.
+  """
+  arrays = _newest_description(directory).get('arrays')
+  found = arrays.get(MODEL) if isinstance(arrays, dict) else None
+  return found if isinstance(found, dict) else {}
+
+
+def _newest_description(directory: str | os.PathLike) -> dict[str, Any]:
   found = steps(directory)
   if not found:
-    return None
+    return {}
   path = absolute(directory) / str(found[0]) / DESCRIPTION / 'metadata'
   try:
-    meta = json.loads(path.read_text())['meta']
-  except (OSError, ValueError, LookupError, TypeError):
-    return None
-  return meta if isinstance(meta, dict) else None
+    described = json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
+  return described if isinstance(described, dict) else {}
 
 
 def is_finished(directory: str | os.PathLike) -> bool:

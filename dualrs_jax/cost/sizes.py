@@ -16,7 +16,7 @@ from flax import nnx
 from dualrs_jax import folders, models
 from dualrs_jax.cost import operations
 from dualrs_jax.models import beit, cifar_resnet, diffusion_unet, resnet, vit
-from dualrs_jax.pretrained import converted, matching
+from dualrs_jax.pretrained import converted, matching, trained
 
 #: The name of an architecture, and the sizes that its published files state.
 Published = tuple[str, Mapping[str, Any]]
@@ -82,8 +82,8 @@ def of_models(
     The networks by role.
 
   Raises:
-    ValueError: If a folder holds no converted model, and nothing was published
-      for its place.
+    ValueError: If a folder holds no network, and nothing was published for its
+      place.
   """
   return {
     role: _network(
@@ -145,9 +145,18 @@ def _network(role, description, data, shape, width) -> Network:
   if folder is None:
     architecture = options.pop('name')
     sizes = {**options, **shape, 'num_classes': width}
+  elif trained.is_trained(folder):
+    sizes = {**trained.describe(folder), **shape, 'num_classes': width}
+    architecture = sizes.pop('name')
+    dtype = description.get('dtype', sizes.pop('dtype', dtype))
   elif folders.expand(folder).exists():
     found = converted.describe(folder)
     architecture, sizes = found['architecture'], found['sizes']
+  elif folders.expand(folder).parent.name == 'checkpoints':
+    raise ValueError(
+      f'{folder} is not there: a training leaves it, and the cost of its'
+      ' network is known from then on'
+    )
   else:
     place = (data, 'expert' if experts else role)
     if place not in PUBLISHED:
