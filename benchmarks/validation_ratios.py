@@ -17,7 +17,6 @@ not; `by certainty` that which the selected level certifies and the dual does
 not.
 """
 
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -32,10 +31,10 @@ from dualrs_jax import confidence, data, voting
 from dualrs_jax.composition import Bounds, agreement, compose, take, votes_for
 from dualrs_jax.evaluation import certify_dataset
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
-_IMAGES = flags.DEFINE_integer('images', 500, 'Validation images.')
-_VOTES = flags.DEFINE_integer('votes', 200, 'Votes per image and level.')
+CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+IMAGES = flags.DEFINE_integer('images', 500, 'Validation images.')
+VOTES = flags.DEFINE_integer('votes', 200, 'Votes per image and level.')
 
 #: Right and wrong votes that are added to each share: nothing is certain.
 _SHRINKAGE = 0.02
@@ -71,31 +70,45 @@ class Expected(NamedTuple):
   levels: Int[np.ndarray, ' images']
 
 
+def spread(source: data.Source, most: int) -> data.Source:
+  """Images at equal distances."""
+  count = min(most, len(source))
+  return source.take(np.arange(count) * len(source) // count)
+
+
+def count(
+  network: Any, source: data.Source, sigma: float, votes: int
+) -> Int[np.ndarray, 'images classes']:
+  """Casts the votes of a network at one level on each of some images."""
+  images, _ = source.gather(np.arange(len(source)))
+  return np.stack(
+    [
+      voting.count_votes(
+        network,
+        image=data.to_unit(jnp.asarray(image)),
+        key=jax.random.fold_in(jax.random.key(1), index),
+        sigma=sigma,
+        n0=0,
+        n=votes,
+        chunk_size=votes,
+      ).estimation
+      for image, index in zip(images, source.indices, strict=True)
+    ]
+  )
+
+
 def cast(config: Any, workdir: pathlib.Path, most: int, votes: int) -> Votes:
   """Casts the votes of a run on validation images at equal distances."""
   source = data.load(split='validation', **data.chosen(config.data.to_dict()))
-  count = min(most, len(source))
-  source = source.take(np.arange(count) * len(source) // count)
+  source = spread(source, most)
   networks: Any = certify_dataset.load_networks(config, workdir, source)
   estimator, classifier = networks
-  images, labels = source.gather(np.arange(count))
-  found = []
-  for image, index in zip(images, source.indices, strict=True):
-    count_votes = functools.partial(
-      voting.count_votes,
-      image=data.to_unit(jnp.asarray(image)),
-      key=jax.random.fold_in(jax.random.key(1), index),
-      n0=0,
-      n=votes,
-      chunk_size=votes,
-    )
-    choices = count_votes(estimator, sigma=config.estimator_sigma).estimation
-    answers = [
-      count_votes(classifier, sigma=sigma).estimation for sigma in config.sigmas
-    ]
-    found.append((choices, np.stack(answers)))
-  choices, answers = map(np.stack, zip(*found, strict=True))
-  return Votes(labels, choices, answers)
+  answers = [count(classifier, source, sigma, votes) for sigma in config.sigmas]
+  return Votes(
+    np.asarray(source.labels),
+    count(estimator, source, config.estimator_sigma, votes),
+    np.stack(answers, 1),
+  )
 
 
 def expected(config: Any, votes: Votes) -> Expected:
@@ -188,9 +201,9 @@ def table(config: Any, found: Expected) -> str:
 
 def main(argv):
   del argv
-  config = _CONFIG.value
-  workdir = pathlib.Path(_WORKDIR.value or f'runs/{config.name}')
-  votes = cast(config, workdir, _IMAGES.value, _VOTES.value)
+  config = CONFIG.value
+  workdir = pathlib.Path(WORKDIR.value or f'runs/{config.name}')
+  votes = cast(config, workdir, IMAGES.value, VOTES.value)
   print(table(config, expected(config, votes)))
 
 

@@ -1,0 +1,283 @@
+"""Estimators trained in other ways on the radius targets of a run.
+
+  python -m benchmarks.estimator_ablations --config configs/cifar10.py:small \
+    --workdir runs/cifar10-small --output runs/ablations --steps 500
+
+Each variant of `VARIANTS` trains an estimator for the classifier that the run
+trained first, or for the fine-tuned one, with the options of the configuration
+but for those that the variant names. What its dual would certify on validation
+images is expected from few votes, as `validation_ratios` does: no certificate.
+Every one is also compared with the best constant choice of its levels, which
+an estimator has to beat, and with what its own choices would have, were they
+certain. Variants that are there are not trained again; `--only` names some.
+
+Ratios are to the best of the run's own levels at each radius, whatever levels
+a variant chooses from, so that they can be compared.
+"""
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import machine
+from benchmarks import validation_ratios as ratios
+from dualrs_jax import data, networks
+from dualrs_jax.runtime import preemption
+from dualrs_jax.runtime import settings as settings_lib
+from dualrs_jax.training import claim, fit, fitting, recipe, targets
+from dualrs_jax.training import run as run_lib
+
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder of what is trained here.')
+_STEPS = flags.DEFINE_integer('steps', 500, 'Steps of each estimator.')
+_ONLY = flags.DEFINE_list('only', None, 'Variants; all by default.')
+
+_CLOSE = (0.25, 0.35, 0.5, 0.7, 1.0)
+_PAPER = {'estimator.loss': 'paper', 'estimator.utility.name': 'radius'}
+_SOFT = {**_PAPER, 'estimator.paper.divergence': 0.0}
+_SOFT |= {'estimator.paper.entropy': 0.0}
+
+
+class Variant(NamedTuple):
+  """One way to train an estimator.
+
+  Attributes:
+    options: Fields of the configuration, by their dotted names.
+    sigmas: Levels to choose from; those of the configuration by default.
+    votes: Of the votes for a radius target, how many are seen.
+    share: Of the images with radius targets, which are seen.
+    stage: The classifier, by the stage that trained it.
+  """
+
+  options: Mapping[str, Any] = {}
+  sigmas: tuple[float, ...] = ()
+  votes: int = 0
+  share: float = 1.0
+  stage: str = 'classifier-0'
+
+
+VARIANTS = {
+  'certificate': Variant(),
+  'hard labels': Variant({**_SOFT, 'estimator.paper.temperature': 0.01}),
+  'soft labels': Variant(_SOFT),
+  'soft labels, consistency': Variant(_PAPER),
+  'estimator_sigma .5': Variant({'estimator_sigma': 0.5}),
+  '8 votes a target': Variant(votes=8),
+  'half of the images': Variant(share=0.5),
+  'a tenth of the images': Variant(share=0.1),
+  'levels .25 .5': Variant(sigmas=(0.25, 0.5)),
+  'levels .5 1': Variant(sigmas=(0.5, 1.0)),
+  'levels .25 .35 .5 .7 1': Variant(sigmas=_CLOSE),
+  'after fine-tuning': Variant(stage='classifier-1'),
+}
+
+
+class Ground(NamedTuple):
+  """What the variants of a run share.
+
+  Attributes:
+    config: The configuration of the run.
+    workdir: Its folder.
+    output: Where everything of the variants is.
+    run: It, loaded.
+    source: The images with radius targets.
+    validation: The images on which variants are compared.
+  """
+
+  config: Any
+  workdir: pathlib.Path
+  output: pathlib.Path
+  run: run_lib.Run
+  source: data.Source
+  validation: data.Source
+
+  def classifier(self, stage: str) -> Any:
+    """A classifier that the run has trained, for inference."""
+    options = self.config[
+      'classifier' if stage == 'classifier-0' else 'finetune'
+    ]
+    found = fit.finished(
+      fitting.new_classifier(self.run),
+      self.workdir / 'checkpoints' / stage,
+      stage=stage,
+      steps=options.steps,
+      settings=self.run.settings,
+    )
+    if found is None:
+      raise SystemExit(f'{self.workdir} has not trained {stage} yet')
+    return self.run.classifier_front.before(networks.inference_view(found))
+
+  def right_votes(self, stage: str, sigma: float) -> np.ndarray:
+    """Of the images with radius targets, the votes for their class."""
+    options, own = self.config.targets, tuple(self.config.sigmas)
+    sigmas = own if sigma in own else (sigma,)
+    folder = self.output / 'targets' / f'{stage}-{len(sigmas)}-{sigmas[0]:g}'
+    if stage == 'classifier-0' and sigmas == own:
+      folder = self.workdir / 'targets' / 'targets-1'  # the run's own
+    found = targets.build(
+      self.classifier(stage),
+      self.source,
+      stage=folder.name,
+      sigmas=sigmas,
+      votes=options.votes,
+      chunk_size=options.chunk_size,
+      shard_size=options.shard_size,
+      workers=self.config.workers,
+      key=fit.stage_key(self.config.seed, 'targets-1'),
+      directory=folder,
+      mark=self.run.settings[settings_lib.FINGERPRINT],
+      preempted=self.run.preempted,
+    )
+    return found[:, sigmas.index(sigma)]
+
+  def answers(self, stage: str, sigma: float) -> np.ndarray:
+    """Votes of a classifier on the validation images, by class."""
+    path = self.output / 'answers' / f'{stage}-{sigma:g}.npy'
+    if not path.exists():
+      path.parent.mkdir(parents=True, exist_ok=True)
+      found = ratios.count(
+        self.classifier(stage), self.validation, sigma, ratios.VOTES.value
+      )
+      np.save(path, found)
+    return np.load(path)
+
+
+def prepare(config: Any, workdir: pathlib.Path, output: pathlib.Path) -> Ground:
+  """Loads a run that is trained."""
+  images = run_lib.load_sources(config)
+  claimed = claim.claim(recipe.identity(config), workdir)
+  run = run_lib.load(config, workdir, claimed, images, lambda: False)
+  return Ground(
+    config,
+    workdir,
+    output,
+    run,
+    run_lib.subset(run.train, config.targets.count),
+    ratios.spread(images['validation'], ratios.IMAGES.value),
+  )
+
+
+def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
+  """Trains a variant, or reads it.
+
+  Returns:
+    Its configuration and the estimator, for inference.
+  """
+  config = ground.config.copy_and_resolve_references().unlock()
+  changes = {'estimator.steps': _STEPS.value, **variant.options}
+  if variant.sigmas:
+    changes |= {'sigmas': variant.sigmas, 'baselines': ()}
+    changes |= {'classifier.shares': ()}
+  for field, value in changes.items():
+    *groups, last = field.split('.')
+    functools.reduce(lambda part, g: part[g], groups, config)[last] = value
+  folder = ground.output / name.replace(' ', '-').replace(',', '')
+  marks = {
+    'trained as': name,
+    'votes': variant.votes,
+    'share': variant.share,
+    'stage': variant.stage,
+  }
+  claimed = claim.claim(recipe.identity(config) | marks, folder)
+  run = ground.run._replace(config=config, workdir=folder, settings=claimed)
+  every = round(1 / variant.share)
+  seen = np.arange(0, len(ground.source), every)
+
+  def bounds():
+    rng = np.random.default_rng(0)
+    options = config.targets
+    counts = np.stack(
+      [ground.right_votes(variant.stage, sigma) for sigma in config.sigmas], -1
+    )[seen]
+    votes = options.votes
+    if variant.votes:
+      votes = variant.votes
+      wrong = options.votes - counts
+      counts = rng.hypergeometric(counts, wrong, votes)
+    return targets.signed_bounds(
+      counts,
+      config.sigmas,
+      votes=votes,
+      shrinkage=options.shrinkage,
+      n=options.n,
+      alpha=options.alpha,
+    )
+
+  estimator = fitting.fit_estimator(
+    run, 'estimator-1', ground.source.take(seen), bounds
+  )
+  return config, run.estimator_front.before(networks.inference_view(estimator))
+
+
+def line(ground: Ground, name: str, variant: Variant) -> str:
+  """The row of a variant."""
+  config, estimator = train(ground, name, variant)
+  radii = config.certify.radii
+  labels = np.asarray(ground.validation.labels)
+
+  def votes(sigmas):
+    found = [ground.answers(variant.stage, sigma) for sigma in sigmas]
+    return np.stack(found, 1)
+
+  own = ratios.Votes(
+    labels,
+    ratios.count(
+      estimator, ground.validation, config.estimator_sigma, ratios.VOTES.value
+    ),
+    votes(config.sigmas),
+  )
+  found = ratios.expected(config, own)
+  levels = ratios.expected(
+    ground.config,
+    own._replace(
+      estimator=np.ones((len(labels), len(ground.config.sigmas)), int),
+      classifier=votes(ground.config.sigmas),
+    ),
+  )
+  envelope = ratios.reached(levels.singles, radii).mean(0).max(0)
+  counted = envelope > 0
+
+  def ratio(radius):
+    return (ratios.reached(radius, radii).mean(0) / envelope)[counted]
+
+  constants = [ratio(column).mean() for column in found.singles.T]
+  dual = ratio(found.dual)
+  shares = np.bincount(found.levels, minlength=len(config.sigmas)) / len(labels)
+  cells = [
+    name,
+    *(f'{value:.2f}' for value in dual),
+    f'**{dual.mean():.3f}**',
+    f'{max(constants):.3f}',
+    f'{ratio(found.selected).mean():.3f}',
+    f'{ratio(found.singles.max(-1)).mean():.3f}',
+    ' '.join(f'{100 * share:.0f}' for share in shares),
+  ]
+  return f'| {" | ".join(cells)} |'
+
+
+def main(argv):
+  del argv
+  config = ratios.CONFIG.value
+  workdir = pathlib.Path(ratios.WORKDIR.value or f'runs/{config.name}')
+  output = pathlib.Path(_OUTPUT.value or f'{workdir}-ablations')
+  with preemption.watch(together=False):
+    ground = prepare(config, workdir, output)
+    radii = [f'r = {r:g}' for r in config.certify.radii]
+    head = ['variant', *radii, 'mean', 'best constant', 'were it certain']
+    head += ['best per image', 'selected, %']
+    print(
+      f'| {" | ".join(head)} |', '---'.join('|' * (len(head) + 1)), sep='\n'
+    )
+    for name in _ONLY.value or VARIANTS:
+      print(line(ground, name, VARIANTS[name]), flush=True)
+  print(
+    f'\n{len(ground.validation)} validation images, {_STEPS.value} steps.'
+    f' Machine: {machine.in_short()}'
+  )
+
+
+if __name__ == '__main__':
+  app.run(main)
