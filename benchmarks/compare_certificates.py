@@ -105,24 +105,29 @@ def markdown(found, results, radii, alpha):
 
 
 def _row_by_row(results):
-  """Agreement and cascade: who is larger how often, and what limits."""
-  radius = {
-    method.name: np.array([a.radius for a in answered])
-    for method, answered in results.items()
-  }
-  one, other = radius['dual, `agreement`'], radius['cascade']
-  larger, smaller = (100 * np.mean(d > 0) for d in (one - other, other - one))
+  """Agreement and cascade: who is larger how often, and what limits it."""
+  one, other = (
+    next(answers for m, answers in results.items() if m.name == name)
+    for name in ('dual, `agreement`', 'cascade')
+  )
+  larger, smaller = [], []
+  limits = [0, 0]  # the earlier levels, the estimator
+  for ours, theirs in zip(one, other, strict=True):
+    gain = ours.radius - theirs.radius
+    if gain > 0:
+      larger.append(gain)
+      limits[0] += theirs.first < theirs.last
+    elif gain < 0:
+      smaller.append(-gain)
+      limits[1] += ours.first < ours.last
   yield (
     'Of `agreement` and the cascade, the first has the larger radius on'
-    f' {larger:.0f} % of the images, by {_mean(one - other):.3f} on average,'
-    f' the other on {smaller:.0f} %, by {_mean(other - one):.3f}; on the rest'
+    f' {len(larger)} of {len(one)} images, by {np.mean(larger or [0]):.3f} on'
+    f' average; on {limits[0]} of these the earlier levels limit the cascade.'
+    f' The other has it on {len(smaller)}, by {np.mean(smaller or [0]):.3f};'
+    f' on {limits[1]} of these the estimator limits `agreement`. On the rest'
     ' they are equal, or both abstain.'
   )
-
-
-def _mean(differences):
-  positive = differences[differences > 0]
-  return positive.mean() if positive.size else 0.0
 
 
 def draw(found, results, path):
@@ -155,11 +160,15 @@ def main():
   parser.add_argument('workdir', type=pathlib.Path)
   parser.add_argument('--config', default='configs/digits.py')
   parser.add_argument('--images', type=int, default=None)
+  parser.add_argument('--split', help="in place of the configuration's")
   parser.add_argument('--n', type=int, default=10_000)
   parser.add_argument('--radii', type=float, nargs='+', default=RADII)
   parser.add_argument('--output', type=pathlib.Path)
   options = parser.parse_args()
   config = load_config(options.config)
+  if options.split:
+    with config.unlocked():
+      config.certify.split = options.split
   found = compared_votes.record(
     config, options.workdir, options.images, options.n
   )

@@ -6,6 +6,7 @@ certification of a grid of radii would cast them, where there is one.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,6 +38,9 @@ class Answer(NamedTuple):
     classifier: Votes of the classifier, with a fixed number.
     estimator: Votes of the estimator.
     adaptive: Both, where a grid of radii is decided adaptively; or None.
+    first: The radius of the part that is asked first, the estimator or the
+      earlier levels; infinite where there is none.
+    last: That of the classifier at the level that answers.
   """
 
   predict: int
@@ -44,6 +48,8 @@ class Answer(NamedTuple):
   classifier: int
   estimator: int = 0
   adaptive: tuple[int, int] | None = None
+  first: float = math.inf
+  last: float = math.inf
 
 
 class Method(NamedTuple):
@@ -116,8 +122,15 @@ def dual(found, recorded, alpha, grid, *, rule) -> Answer:
     index.index(rule),
   )
   cost = _replay(decisions.certification(plan), found, recorded)
-  predict, radius = int(answer.prediction), float(answer.radius)
-  return Answer(predict, radius, levels * votes, votes, cost)
+  return Answer(
+    int(answer.prediction),
+    float(answer.radius),
+    levels * votes,
+    votes,
+    cost,
+    float(answer.estimator_radius),
+    float(answer.classifier_radius),
+  )
 
 
 def cascade(found, recorded, alpha, grid) -> Answer:
@@ -132,6 +145,8 @@ def cascade(found, recorded, alpha, grid) -> Answer:
     float(answer.radius),
     int(sum(np.sum(split) for split in answer.cast)),
     adaptive=cost,
+    first=float(answer.earlier_radius),
+    last=float(answer.level_radius),
   )
 
 

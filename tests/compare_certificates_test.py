@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import compare_certificates, compared_rules, compared_votes
+from benchmarks.compared_rules import Answer, Method
 from benchmarks.compared_votes import RecordedImage, Recording
-from dualrs_jax import smoothing
+from dualrs_jax import composition, smoothing
 from dualrs_jax.distance_levels import DistanceLevel
 
 N0, N, ALPHA = 50, 1_000, 0.001
@@ -71,6 +72,36 @@ def test_costs(found):
   lone = compared_rules.single(found, recorded, ALPHA, GRID, level=0)
   assert 0 < lone.adaptive[0] < N0 + N
   assert lone.adaptive[1] == 0
+
+
+def test_what_limits_is_the_smaller_part(found):
+  for recorded in found.images:
+    for answer in (
+      compared_rules.cascade(found, recorded, ALPHA, GRID),
+      compared_rules.dual(
+        found, recorded, ALPHA, GRID, rule=composition.minimum
+      ),
+    ):
+      assert answer.radius == min(answer.first, answer.last)
+
+
+def test_row_by_row(found):
+  plain = Answer(0, 0.5, 1)
+  results = {
+    Method('dual, `agreement`', '', None): [
+      plain._replace(radius=0.75, first=0.75),
+      plain._replace(first=0.5, last=0.6),
+      plain,
+    ],
+    Method('cascade', '', None): [
+      plain._replace(first=0.5, last=0.9),
+      plain._replace(radius=0.625),
+      plain,
+    ],
+  }
+  [text] = compare_certificates._row_by_row(results)
+  assert 'on 1 of 3 images, by 0.250 on average; on 1 of these' in text
+  assert 'The other has it on 1, by 0.125; on 1 of these' in text
 
 
 def test_table_and_figure(found, tmp_path):
