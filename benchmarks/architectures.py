@@ -1,0 +1,154 @@
+"""Classifiers of other architectures, trained equally long.
+
+  python -m benchmarks.architectures --config configs/cifar10.py:small \
+    --output runs/architectures --seconds 360
+
+Each of `CANDIDATES` is trained by the recipe of the configuration, for as many
+steps as the seconds allow: a few are timed first, and the schedule is made for
+what remains. The table has the accuracy on validation images under the noise
+of each level, one noisy copy an image, the size, and what a vote costs. A
+candidate that is there is not trained again.
+"""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from flax import nnx
+from ml_collections import ConfigDict, config_flags
+
+from benchmarks import machine
+from dualrs_jax import networks
+from dualrs_jax.training import claim, fitting, recipe
+from dualrs_jax.training import classifier as classifier_stage
+from dualrs_jax.training import run as run_lib
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder of the trainings.')
+_SECONDS = flags.DEFINE_integer('seconds', 360, 'Of each training.')
+_TIMED = 30
+
+CANDIDATES = {
+  'patches of 2, widths 32 64 128': {
+    'name': 'conditional_resnet',
+    'patch': 2,
+    'widths': (32, 64, 128),
+    'blocks': (1, 1, 1),
+  },
+  'patches of 4, two blocks of 96': {
+    'name': 'conditional_resnet',
+    'patch': 4,
+    'widths': (96,),
+    'blocks': (2,),
+  },
+  'patches of 2, widths 64 128': {
+    'name': 'conditional_resnet',
+    'patch': 2,
+    'widths': (64, 128),
+    'blocks': (1, 1),
+  },
+  'CIFAR ResNet-20': {'name': 'cifar_resnet', 'depth': 20},
+}
+
+
+def prepare(config: Any, name: str, steps: int, folder: pathlib.Path) -> Any:
+  """A run of the configuration with that classifier and so many steps."""
+  config = config.copy_and_resolve_references().unlock()
+  config.model.classifier = ConfigDict(CANDIDATES[name])
+  config.classifier.steps = steps
+  config.classifier.warmup_steps = min(
+    config.classifier.warmup_steps, steps // 2
+  )
+  claimed = claim.claim(recipe.identity(config), folder)
+  images = run_lib.load_sources(config)
+  return run_lib.load(config, folder, claimed, images, lambda: False)
+
+
+def train(run: Any) -> tuple[nnx.Module, float]:
+  """The classifier after its first stage, and the seconds that took."""
+  start = time.perf_counter()
+  config = run.config
+  shares = classifier_stage.level_shares(
+    config.classifier.shares, config.sigmas
+  )
+  found = fitting.fit_classifier(
+    run,
+    'classifier-0',
+    fitting.new_classifier(run),
+    config.classifier,
+    fitting.levels(run, config.sigmas, shares),
+  )
+  return found, time.perf_counter() - start
+
+
+def microseconds(network: Any, shape: tuple[int, ...], *, batch: int) -> float:
+  """What a vote takes without its noise, the least of five rounds."""
+  forward = jax.jit(lambda network, *inputs: network(*inputs))
+  inputs = jnp.zeros((batch, *shape)), jnp.full(batch, 0.5)
+  jax.block_until_ready(forward(network, *inputs))
+  spent = []
+  for _ in range(5):
+    start = time.perf_counter()
+    jax.block_until_ready(forward(network, *inputs))
+    spent.append(time.perf_counter() - start)
+  return 1e6 * min(spent) / batch
+
+
+def measure(name: str) -> dict[str, Any]:
+  """Trains a candidate; what there is to say of it."""
+  config, output = _CONFIG.value, pathlib.Path(_OUTPUT.value or 'runs/architectures')
+  folder = output / name.replace(' ', '-').replace(',', '')
+  path = folder / 'found.json'
+  if path.exists():
+    return json.loads(path.read_text())
+  trial = prepare(config, name, _TIMED, folder / 'timed')
+  train(trial)  # compiles, with what is evaluated in the end
+  rest = trial._replace(workdir=folder / 'timed again')
+  _, seconds = train(rest)
+  steps = int(_SECONDS.value * _TIMED / seconds)
+  run = prepare(config, name, steps, folder / 'trained')
+  network, seconds = train(run)
+  network = networks.inference_view(network)
+  accuracies = classifier_stage.noisy_accuracy(
+    network,
+    run.validation,
+    jnp.asarray(config.sigmas, jnp.float32),
+    jax.random.key(0),
+    batch_size=run_lib.images_per_pass(config.classifier),
+  )
+  found = {
+    'steps': steps,
+    'seconds': round(seconds),
+    'accuracy': np.asarray(accuracies).tolist(),
+    'parameters': sum(
+      leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))
+    ),
+    'microseconds': microseconds(network, run.train.image_shape, batch=500),
+  }
+  path.write_text(json.dumps(found))
+  return found
+
+
+def main(argv):
+  del argv
+  levels = ' | '.join(f'sigma {sigma:g}' for sigma in _CONFIG.value.sigmas)
+  head = f'| network | parameters | us a vote | steps | seconds | {levels} |'
+  print(head, '|---' * (head.count('|') - 1) + '|', sep='\n')
+  for name in CANDIDATES:
+    found = measure(name)
+    shares = ' | '.join(f'{100 * a:.1f}' for a in found['accuracy'])
+    print(
+      f'| {name} | {found["parameters"]:,} | {found["microseconds"]:.0f} |'
+      f' {found["steps"]:,} | {found["seconds"]} | {shares} |',
+      flush=True,
+    )
+  print(f'\nMachine: {machine.in_short()}')
+
+
+if __name__ == '__main__':
+  app.run(main)
