@@ -101,7 +101,8 @@ def microseconds(network: Any, shape: tuple[int, ...], *, batch: int) -> float:
 
 def measure(name: str) -> dict[str, Any]:
   """Trains a candidate; what there is to say of it."""
-  config, output = _CONFIG.value, pathlib.Path(_OUTPUT.value or 'runs/architectures')
+  config = _CONFIG.value
+  output = pathlib.Path(_OUTPUT.value or 'runs/architectures')
   folder = output / name.replace(' ', '-').replace(',', '')
   path = folder / 'found.json'
   if path.exists():
