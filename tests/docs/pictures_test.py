@@ -57,8 +57,10 @@ def test_the_balls_are_those_of_the_theorem(agreement):
       assert (agreement.composed(around(share * avoids[k]))[0] != k).all()
 
 
-def test_the_picture_of_the_theory_is_what_is_drawn(agreement, tmp_path):
-  for path in agreement.save(agreement.draw, tmp_path / 'agreement.svg'):
+@pytest.mark.parametrize('name', ['agreement', 'doors'])
+def test_a_picture_is_what_its_program_draws(monkeypatch, tmp_path, name):
+  program = script(monkeypatch, name)
+  for path in program.save(program.draw, tmp_path / f'{name}.svg'):
     ET.parse(path)
     there = (IMAGES / path.name).stat().st_size
     assert path.stat().st_size == pytest.approx(there, rel=0.1)

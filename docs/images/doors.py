@@ -1,13 +1,13 @@
 """Draws the picture of docs/doors.md.
 
-python docs/images/draw_doors.py
+python docs/images/doors.py
 """
 
 import pathlib
 
-from dualrs_jax.evaluation import style
+from tones import Tone, save
 
-PICTURE = pathlib.Path(__file__).with_name('doors.png')
+PICTURE = pathlib.Path(__file__).with_name('doors.svg')
 
 #: What one has, the door, and what comes out of it.
 DOORS = (
@@ -40,26 +40,26 @@ DOORS = (
 )
 #: The left edges and widths of the three columns, in inches.
 COLUMNS = ((0.12, 1.9), (2.6, 2.2), (5.4, 1.7))
-ROW, HIGH, TOP = 0.68, 0.54, 0.98
+ROW, HIGH, TOP = 0.68, 0.54, 0.4
 
 
-def draw(picture: pathlib.Path = PICTURE) -> pathlib.Path:
+def draw(tone: Tone):
   """Draws a row for each door: what one has, the way in, what one gets."""
+  from matplotlib.colors import to_rgba
+  from matplotlib.figure import Figure
   from matplotlib.patches import FancyBboxPatch
 
   width, height = 7.3, TOP + ROW * len(DOORS)
-  figure = style.blank(
-    width, height, 'Which door', 'All of them lead to the same certificates'
-  )
+  figure = Figure(figsize=(width, height))
   axes = figure.add_axes((0, 0, 1, 1))
   axes.set(xlim=(0, width), ylim=(height, 0))
   axes.axis('off')
   for (left, wide), name in zip(
     COLUMNS, ('you have', 'you enter by', 'you get'), strict=True
   ):
-    axes.text(left + wide / 2, TOP - 0.17, name, color=style.QUIET, ha='center')
+    axes.text(left + wide / 2, TOP - 0.17, name, color=tone.quiet, ha='center')
   for row, texts in enumerate(DOORS):
-    colour = style.level_color(row)
+    colour = tone.levels[row % len(tone.levels)]
     middle = TOP + ROW * row + HIGH / 2
     for place, ((left, wide), text) in enumerate(
       zip(COLUMNS, texts, strict=True)
@@ -71,7 +71,7 @@ def draw(picture: pathlib.Path = PICTURE) -> pathlib.Path:
           wide - 0.12,
           HIGH - 0.12,
           boxstyle='round,pad=0.06',
-          facecolor=style.faded(colour, 0.25 if door else 0.08),
+          facecolor=to_rgba(colour, 0.25 if door else 0.08),
           edgecolor=colour,
           linewidth=1.6 if door else 0.8,
         )
@@ -80,7 +80,7 @@ def draw(picture: pathlib.Path = PICTURE) -> pathlib.Path:
         left + wide / 2,
         middle,
         text,
-        color=style.INK,
+        color=tone.ink,
         ha='center',
         va='center',
         fontsize=9.5,
@@ -95,8 +95,8 @@ def draw(picture: pathlib.Path = PICTURE) -> pathlib.Path:
           (before + 0.04, middle),
           arrowprops={'arrowstyle': '-|>', 'color': colour, 'linewidth': 1.4},
         )
-  return style.save(figure, picture)
+  return figure
 
 
 if __name__ == '__main__':
-  print(draw())
+  print(*save(draw, PICTURE), sep='\n')
