@@ -13,6 +13,9 @@ from scipy import special
 #: error of special functions, which differ between versions of SciPy.
 ROUNDING = 1e-9
 
+#: The bound of what was not sampled.
+NOTHING = np.full(2, -np.inf)
+
 
 def exactly(wins: int, n: int, alpha: float) -> float:
   """The lower confidence limit of Clopper and Pearson: Phi^-1 of it.

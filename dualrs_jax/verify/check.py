@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dualrs_jax.verify import votes
-from dualrs_jax.verify.claims import ABSTAIN, Claim, claims
+from dualrs_jax.verify import methods, votes
+from dualrs_jax.verify.claims import ABSTAIN, Claim
 from dualrs_jax.verify.rows import Row
 
 #: Of products and sums that are rounded down.
@@ -18,7 +18,7 @@ def problems(row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
   yield from own
   if own:
     return
-  least, most = claims(row, settings)
+  least, most = methods.of(settings).claims(row, settings)
   for name in Claim._fields:
     said, low, high = (getattr(claim, name) for claim in (row, least, most))
     if name.endswith(('radius', 'radius_full')):
@@ -35,7 +35,7 @@ def problems(row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
 
 def _impossible(row: Row, settings) -> Iterator[str]:
   """What no votes could make."""
-  classes = settings['num_classes']
+  classes, levels = settings['num_classes'], len(settings['sigmas'])
   if row.idx < 0:
     yield f'idx is {row.idx}, and images are numbered from 0'
   if not 0 <= row.label < classes:
@@ -44,6 +44,11 @@ def _impossible(row: Row, settings) -> Iterator[str]:
     yield (
       f'predict is {row.predict}, and classes are 0 to {classes - 1}, or -1 for'
       ' none'
+    )
+  if not ABSTAIN <= row.sigma_index < levels:
+    yield (
+      f'sigma_index is {row.sigma_index}, and levels are 0 to {levels - 1}, or'
+      ' -1 for none'
     )
   if not 0 <= row.radius_full < math.inf:
     yield f'radius_full is {row.radius_full}, which is no radius'

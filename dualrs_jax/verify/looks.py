@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft, special
 
+from dualrs_jax.verify.schedules import Schedule
+
 _LOWEST = -3.0
 _ABOVE = 2.0**-21
 #: Grid points that are computed side by side, over the same failure counts.
@@ -22,24 +24,6 @@ _BESIDE = 32
 _NEVER = 1e-22
 #: Probabilities that are closer, times the votes, may be taken for equal.
 _CLOSE = 1e-15
-
-
-def numbers(n: int) -> tuple[int, ...]:
-  """The looks: 32 sqrt(2)^k, rounded to multiples of 32, below n; then n."""
-  early = set()
-  k = 0
-  while 32 * 2 ** (k / 2) < 2 * n:
-    early.add(32 * math.floor(2 ** (k / 2) + 0.5))
-    k += 1
-  return (*sorted(look for look in early if look < n), n)
-
-
-def spendable(looks: int, at_the_end: float) -> np.ndarray:
-  """W_1, ..., W_K: an even part of alpha at each look, and the last one's."""
-  if looks == 1:
-    return np.ones(1)
-  even = np.arange(1, looks) / (looks - 1)
-  return np.append((1 - at_the_end) * even, 1.0)
 
 
 def grid(n: int, alpha: float) -> np.ndarray:
@@ -70,16 +54,16 @@ class Table(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def table(n: int, alpha: float, at_the_end: float) -> Table:
-  """The bounds for up to n votes.
+def table(schedule: Schedule, alpha: float) -> Table:
+  """The bounds at all looks.
 
   Args:
-    n: Votes at the last look.
+    schedule: The looks, and what may be spent at them.
     alpha: Failure probability of all looks together.
-    at_the_end: The share of alpha that is kept for the last look.
   """
-  z, looks = grid(n, alpha), numbers(n)
-  budget = alpha * spendable(len(looks), at_the_end)
+  looks = schedule.looks
+  z = grid(looks[-1], alpha)
+  budget = alpha * np.array(schedule.spendable)
   limits = np.concatenate(
     [
       _limits(z[start : start + _BESIDE], looks, budget)
@@ -100,20 +84,20 @@ def table(n: int, alpha: float, at_the_end: float) -> Table:
 
 
 def bound(
-  look: int, failures: int, n: int, alpha: float, at_the_end: float
+  schedule: Schedule, look: int, failures: int, alpha: float
 ) -> np.ndarray:
   """The bound at a look, from the least to the most, shape [2].
 
   Args:
-    look: The number of votes that were cast, one of `numbers(n)`.
+    schedule: See `table`.
+    look: The number of votes that were cast, one of its looks.
     failures: Votes that are not for the class.
-    n: See `table`, as for the others.
     alpha: Failure probability.
-    at_the_end: The share of the last look.
   """
-  at = numbers(n).index(look)
-  found = [row[at][failures] for row in table(n, alpha, at_the_end)]
-  return np.append(grid(n, alpha), -np.inf)[found]
+  at = schedule.looks.index(look)
+  found = [row[at][failures] for row in table(schedule, alpha)]
+  points = grid(schedule.looks[-1], alpha)
+  return np.append(points, -np.inf)[found]
 
 
 def _limits(

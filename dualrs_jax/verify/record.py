@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from dualrs_jax.verify import bounds
+from dualrs_jax.verify import bounds, guarantee
 from dualrs_jax.verify.claims import ABSTAIN
 
 #: What the record of a verification says of its own form.
@@ -26,7 +26,8 @@ _PARTS = {
   'networks': ('weights', 'model', 'sources', 'stages', 'expert'),
   'method': (
     *('task', 'smoothing', 'certificate', 'sigmas', 'estimator_sigma'),
-    *('goal', 'radii', 'n0', 'n', 'alpha', 'noise', 'noise_alpha', 'seed'),
+    *('distance', 'training', 'pixels', 'protocol', 'goal', 'tolerance'),
+    *('radii', 'n0', 'n', 'alpha', 'noise', 'noise_alpha', 'seed'),
   ),
   'environment': (
     *('versions', 'git_revision', 'platform', 'device_kind', 'dtype'),
@@ -69,7 +70,7 @@ def of_counted(
   return {
     **_head(identity, notes),
     **parts,
-    'guarantee': _guarantee(settings),
+    'guarantee': guarantee.of(settings),
     'missing_images': len(missing),
     **_figures(rows, radii or []),
   }
@@ -102,16 +103,6 @@ def _head(identity, notes) -> dict[str, Any]:
     },
     'notes': list(notes),
   }
-
-
-def _guarantee(settings: Mapping[str, Any]) -> str:
-  claim = 'the smoothed classifier answers with the class of the row'
-  if settings['task'] == 'certify':
-    claim += ' at every image whose l2 distance is below the radius of the row'
-  return (
-    'of each row by itself, with probability at least 1 -'
-    f' {settings["alpha"]:g} over the noise: {claim}, if it names a class'
-  )
 
 
 def _usual(rows: Sequence[Any]) -> list[float]:

@@ -5,11 +5,20 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dualrs_jax import folders
-from dualrs_jax.verify import check, cohen, record, rows, settings
+from dualrs_jax.verify import (
+  check,
+  cohen,
+  images,
+  methods,
+  notes,
+  record,
+  rows,
+  settings,
+)
 from dualrs_jax.verify.errors import Unverifiable
 
 
@@ -74,12 +83,12 @@ def verify(
   content, columns, lines = _read(path)
   identity = {'file': path.name, 'sha256': hashlib.sha256(content).hexdigest()}
   if not rows.is_counted(columns):
-    found, problems, notes = cohen.check(columns, lines, votes)
+    found, problems, told = cohen.check(columns, lines, votes)
     problems = [Problem(*problem) for problem in problems]
     made = None
     if not problems:
-      made = record.of_stated(found, identity, notes, votes, radii)
-    return Report(len(lines), problems, notes, made)
+      made = record.of_stated(found, identity, told, votes, radii)
+    return Report(len(lines), problems, told, made)
   if votes is not None:
     raise Unverifiable(
       'rows with vote counts are checked by their settings: leave out --sigma,'
@@ -89,32 +98,32 @@ def verify(
     settings_path = path.with_name(settings.NAME)
   known = settings.read(folders.expand(settings_path))
   _check_columns(path, columns, known)
-  found, problems = [], []
-  first: dict[int, int] = {}
+  problems = []
+  last: dict[int, tuple[int, rows.Row]] = {}
   for number, line in lines:
     try:
       row = _row(columns, line, known)
     except ValueError as error:
       problems.append(Problem(number, str(error)))
       continue
-    found.append(row)
-    if row.idx in first:
-      reason = f'image {row.idx} is already in line {first[row.idx]}'
-      problems.append(Problem(number, reason))
-    first.setdefault(row.idx, number)
+    reasons = [*check.problems(row, known)]
+    if row.idx in last:
+      line_before, before = last[row.idx]
+      reason = images.reason_against(row, before, line_before, known)
+      reasons = [reason, *reasons] if reason else reasons
+    last[row.idx] = number, row
     problems += [
-      Problem(number, f'image {row.idx}: {reason}')
-      for reason in check.problems(row, known)
+      Problem(number, f'image {row.idx}: {reason}') for reason in reasons
     ]
   asked = record.asked(known)
-  missing = sorted(set(asked) - set(first))
-  beyond = set(first) - set(asked) if asked else set()
-  notes = [*_notes(known, missing, asked, beyond)]
+  missing = sorted(set(asked) - set(last))
+  beyond = set(last) - set(asked) if asked else set()
+  told = [*notes.of(known, missing, asked, beyond)]
   made = None
   if not problems:
-    counted = [row for row in found if row.idx not in beyond]
-    made = record.of_counted(counted, identity, notes, known, missing, radii)
-  return Report(len(lines), problems, notes, made)
+    counted = [row for _, row in last.values() if row.idx not in beyond]
+    made = record.of_counted(counted, identity, told, known, missing, radii)
+  return Report(len(lines), problems, told, made)
 
 
 def _read(path: pathlib.Path) -> tuple[bytes, list[str], list[tuple[int, str]]]:
@@ -147,7 +156,7 @@ def _read(path: pathlib.Path) -> tuple[bytes, list[str], list[tuple[int, str]]]:
 
 def _check_columns(path, columns: list[str], known: Mapping[str, Any]) -> None:
   """Raises Unverifiable unless the columns are those of the run."""
-  wanted = [*rows.COLUMNS[known['task']]]
+  wanted = [*rows.COLUMNS[methods.of(known).columns]]
   if settings.FINGERPRINT in known:
     wanted.append(rows.OF_SETTINGS)
   if columns != wanted:
@@ -176,39 +185,3 @@ def _row(columns: list[str], line: str, known: Mapping[str, Any]) -> rows.Row:
       f' ({known.get(settings.FINGERPRINT)})'
     )
   return rows.read(texts)
-
-
-def _notes(known, missing, asked, beyond) -> Iterator[str]:
-  method = f'{known["smoothing"]} smoothing, {known["task"]}'
-  if known['certificate']:
-    method += f', rule {known["certificate"]}'
-  method += f', {_votes(known)}, alpha = {known["alpha"]:g}'
-  yield method
-  yield (
-    'checked from the counts: levels, classes, radii, abstentions and their'
-    ' reasons, numbers of votes'
-  )
-  if known['noise'] == 'lattice':
-    yield (
-      f'taken as recorded: noise_alpha = {known["noise_alpha"]:.3g}, which the'
-      ' noise takes of alpha'
-    )
-  yield (
-    'not checked, as no counts show it: that the votes are those of the'
-    ' networks, the images and the noise of the settings'
-  )
-  if missing:
-    yield (
-      f'PARTIAL: {len(missing)} of the {len(asked)} images asked for last have'
-      f' no row, the first of them {missing[0]}'
-    )
-  if beyond:
-    yield (
-      f'{len(beyond)} rows are of images that were not asked for last: checked,'
-      ' and not counted'
-    )
-
-
-def _votes(known) -> str:
-  goal = f' (goal {known["goal"]})' if known['goal'] else ''
-  return f'n = {known["n"]:,}{goal}'

@@ -9,20 +9,24 @@ from typing import Any, NamedTuple
 Votes = tuple[int, ...]
 
 _FIRST = ('idx', 'label', 'predict', 'radius', 'correct', 'time')
+_WITHOUT_RADIUS = tuple(name for name in _FIRST if name != 'radius')
 _LEVEL = ('sigma', 'sigma_index')
+_ESTIMATOR = ('estimator_selection', 'estimator_estimation', 'estimator_cast')
+_CLASSIFIER = tuple(
+  name.replace('estimator', 'classifier') for name in _ESTIMATOR
+)
 
-#: The columns of a file, by what its run was asked to do.
+#: The columns of a file, by the name of their kind.
 COLUMNS = {
   'certify': (
     *(*_FIRST, *_LEVEL, 'estimator_radius', 'classifier_radius'),
-    *('radius_full', 'estimator_selection', 'estimator_estimation'),
-    *('estimator_cast', 'classifier_selection', 'classifier_estimation'),
-    *('classifier_cast', 'status'),
+    *('radius_full', *_ESTIMATOR, *_CLASSIFIER, 'status'),
   ),
   'predict': (
-    *('idx', 'label', 'predict', 'correct', 'time', *_LEVEL),
-    *('estimator_estimation', 'estimator_cast', 'classifier_estimation'),
-    *('classifier_cast', 'status'),
+    *(*_WITHOUT_RADIUS, *_LEVEL, *_ESTIMATOR[1:], *_CLASSIFIER[1:], 'status'),
+  ),
+  'predict adaptively': (
+    *(*_WITHOUT_RADIUS, *_LEVEL, *_ESTIMATOR, *_CLASSIFIER, 'status'),
   ),
 }
 #: A further one, in files whose settings say by which name they are known.
@@ -30,7 +34,7 @@ OF_SETTINGS = 'settings'
 
 
 class Row(NamedTuple):
-  """What a row says, see docs/evaluating.md; radii are 0 in a prediction.
+  """What a row says, see docs/evaluating.md; 0 or nothing without a column.
 
   Votes of an estimator are by level, those of a classifier by class for each
   level that was sampled; what was cast is a pair, selection and estimation.
@@ -43,8 +47,6 @@ class Row(NamedTuple):
     time: Seconds that the row took.
     sigma: The selected noise level, in pixel units.
     sigma_index: Its number, from 0.
-    estimator_estimation: Votes that bound the estimator.
-    estimator_cast: How many votes the estimator cast.
     classifier_estimation: Votes that bound the classifier.
     classifier_cast: How many votes it cast at each level.
     status: How the row was decided, or why it was given up.
@@ -52,7 +54,11 @@ class Row(NamedTuple):
     radius_full: The same, not rounded.
     estimator_radius: Within it the estimator keeps its level.
     classifier_radius: Within it the classifier there keeps its class.
+    earlier_radius: Within it no level before that answers another class.
+    distance: Of the image to the training images.
     estimator_selection: Votes that choose the level.
+    estimator_estimation: Votes that bound the estimator.
+    estimator_cast: How many votes the estimator cast.
     classifier_selection: Votes that choose the class.
   """
 
@@ -63,8 +69,6 @@ class Row(NamedTuple):
   time: float
   sigma: float
   sigma_index: int
-  estimator_estimation: Votes
-  estimator_cast: Votes
   classifier_estimation: Mapping[int, Votes]
   classifier_cast: Mapping[int, Votes]
   status: str
@@ -72,7 +76,11 @@ class Row(NamedTuple):
   radius_full: float = 0.0
   estimator_radius: float = 0.0
   classifier_radius: float = 0.0
+  earlier_radius: float = 0.0
+  distance: float = 0.0
   estimator_selection: Votes = ()
+  estimator_estimation: Votes = ()
+  estimator_cast: Votes = (0, 0)
   classifier_selection: Mapping[int, Votes] = {}
 
 

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: The radius of what was not sampled, from the least to the most.
-NOTHING = np.full(2, -np.inf)
+from dualrs_jax.verify.bounds import NOTHING
 
 
 class Shares(NamedTuple):

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dualrs_jax.verify.claims import AT_THE_END
+from dualrs_jax.verify import methods, protocols
 from dualrs_jax.verify.errors import Unverifiable
 from dualrs_jax.verify.rules import RULES
 
@@ -26,11 +26,11 @@ _APART = {
 #: What is known here, by name; other methods need another verification.
 _KNOWN = {
   'task': ('certify', 'predict'),
-  'smoothing': ('dual', 'single'),
+  'smoothing': tuple(dict.fromkeys(name for name, *_ in methods.METHODS)),
   'certificate': (None, *RULES),
-  'goal': (None, *AT_THE_END),
+  'goal': (None, 'radius', 'grid', 'full'),
   'noise': ('gaussian', 'lattice', 'published'),
-  'protocol': ('adaptive', 'fixed', 'paper'),
+  'protocol': ('adaptive', 'fixed', 'paper', 'open'),
 }
 _NEEDED = (
   *('task', 'smoothing', 'certificate', 'goal', 'noise', 'radii'),
@@ -94,29 +94,40 @@ def refuse_unknown(found: Mapping[str, Any], path: str | pathlib.Path) -> None:
         f'{path} has {name} = {found[name]!r}, which this verification does not'
         f' know: it knows {", ".join(str(c) for c in choices if c)}'
       )
-  if 'tolerance' in found:
+  key = methods.key(found)
+  if key not in methods.METHODS:
+    smoothing, task, protocol = key
     raise Unverifiable(
-      f'{path} has tolerance = {found["tolerance"]!r}, whose bounds this'
-      ' verification does not know'
+      f'{path} has smoothing = {smoothing!r} with task = {task!r} and votes'
+      f' that are {protocol}, which this verification does not know'
     )
-  if found['task'] == 'predict' and found['goal'] is not None:
+  goal = found['goal']
+  if key[-1] == 'open' and goal is None:
     raise Unverifiable(
-      f'{path} is of adaptive predictions, which this verification does not'
-      ' know: it knows those of a fixed number of votes'
+      f"{path} has protocol = 'open' with goal = None, which this verification"
+      ' does not know: it knows radius, grid, full'
+    )
+  if found['task'] == 'predict' and goal not in (None, 'radius'):
+    raise Unverifiable(
+      f"{path} has task = 'predict' with goal = {goal!r}, which this"
+      ' verification does not know: it knows radius'
     )
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
   """The name of settings: the beginning of a hash of what rows depend on."""
-  counted = {n: value for n, value in settings.items() if n not in _APART}
+  apart = _APART
+  if protocols.name(settings) == 'open':
+    apart = apart | {'n'}  # what was asked for last, and no row depends on
+  counted = {n: value for n, value in settings.items() if n not in apart}
   text = json.dumps(counted, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _values(found: Mapping[str, Any]):
   """Names, what they should be, and whether they are."""
-  certifies, dual = found['task'] == 'certify', found['smoothing'] == 'dual'
-  sigmas = found['sigmas']
+  selects = found['task'] == 'certify' or found['goal'] is not None
+  dual, sigmas = found['smoothing'] == 'dual', found['sigmas']
   levels = 'a list of positive noise levels'
   yield (
     'sigmas',
@@ -134,10 +145,10 @@ def _values(found: Mapping[str, Any]):
   yield (
     'certificate',
     'the name of a rule',
-    found['certificate'] is not None or not (dual and certifies),
+    found['certificate'] is not None or not (dual and selects),
   )
   yield 'n', 'a number of votes', _whole(found['n'])
-  yield 'n0', 'a number of votes', not certifies or _whole(found['n0'])
+  yield 'n0', 'a number of votes', not selects or _whole(found['n0'])
   yield 'num_classes', 'a number of classes', _whole(found['num_classes'])
   alpha, taken = found['alpha'], found['noise_alpha']
   yield 'alpha', 'between 0 and 1', _positive(alpha) and alpha < 1
@@ -147,7 +158,16 @@ def _values(found: Mapping[str, Any]):
     taken == 0
     or (found['noise'] == 'lattice' and _positive(taken) and taken < alpha),
   )
+  if 'tolerance' in found:
+    share = found['tolerance']
+    yield (
+      'tolerance',
+      "between 0 and 1, and of a certification with goal = 'full'",
+      _positive(share) and share < 1 and found['goal'] == 'full',
+    )
   radii = found['radii']
+  if found['task'] == 'predict' and found['goal'] is not None:
+    yield 'radii', '[0.0], as no radius is predicted', radii == [0]
   yield (
     'radii',
     'increasing radii, one for the goal radius and none for full',

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dualrs_jax.verify import looks
+from dualrs_jax.verify import protocols
 from dualrs_jax.verify.rows import Row
 
 
@@ -58,16 +58,5 @@ def _can_be_cast(name: str, cast, settings) -> Iterator[str]:
   if len(cast) != 2:
     yield f'{name} is {len(cast)} numbers, and there are two samples'
     return
-  first, second = cast
-  n0, n = settings['n0'] or 0, settings['n']
-  if settings['goal'] is None:
-    if cast != (0, 0) and cast != (n0, n):
-      yield f'{name} is {first},{second}, where {n0},{n} votes are cast'
-    return
-  if not 0 <= first <= n0:
-    yield f'{name} has {first} selection votes, and there are {n0} at most'
-  if second and second not in looks.numbers(n):
-    yield (
-      f'{name} has {second} estimation votes, and these are looked at after'
-      f' {", ".join(map(str, looks.numbers(n)))} alone'
-    )
+  n0 = settings['n0'] or 0
+  yield from protocols.of(settings).misses(name, cast, n0)

@@ -151,7 +151,7 @@ def test_metrics_whose_names_do_not_say_it_are_explained(run):
 
 
 def test_a_run_that_cannot_be_verified_says_so(run):
-  for changes in ({'tolerance': 0.1}, {'task': 'predict', 'goal': 'full'}):
+  for changes in ({'smoothing': 'sum'}, {'task': 'predict', 'goal': 'full'}):
     settings = {**run.settings, **changes}
     about = subject.make(run)._replace(run=run._replace(settings=settings))
     said = words(checking.section(about))

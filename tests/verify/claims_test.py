@@ -15,6 +15,13 @@ GOALS = {
   'grid': {'goal': 'grid', 'radii': [0.0, 0.1, 0.25, 0.5]},
   'late grid': {'goal': 'grid', 'radii': [0.2, 0.4]},
   'radius': {'goal': 'radius', 'radii': [0.25]},
+  'nearly full': {'goal': 'full', 'tolerance': 0.02},
+  'open': {'goal': 'full', 'protocol': 'open'},
+  'open grid': {
+    'goal': 'grid',
+    'radii': [0.0, 0.25, 0.5],
+    'protocol': 'open',
+  },
 }
 METHODS = {
   **{rule: {'certificate': rule} for rule in RULES},
@@ -28,6 +35,7 @@ METHODS = {
   'lattice': {'noise': 'lattice', 'noise_alpha': 0.004},
 }
 PREDICT = {'task': 'predict', 'certificate': None, 'n0': None}
+DECIDE = {'task': 'predict', 'goal': 'radius', 'radii': [0.0]}
 
 
 @pytest.mark.parametrize('goal', GOALS)
@@ -44,6 +52,17 @@ def test_rows_of_the_library_follow(settings, rows_of, write, method, goal):
 @pytest.mark.parametrize('method', ['agreement', 'single', 'one level'])
 def test_predictions_of_the_library_follow(settings, rows_of, write, method):
   settings |= METHODS[method] | PREDICT
+  rows = rows_of(settings, 40)
+  assert {row.predict < 0 for row in rows} == {True, False}
+  assert verify(write(rows, settings)).problems == []
+
+
+@pytest.mark.parametrize('protocol', [{}, {'protocol': 'open'}])
+@pytest.mark.parametrize('method', ['agreement', 'minimum', 'single'])
+def test_predictions_that_stop_follow(
+  settings, rows_of, write, method, protocol
+):
+  settings |= METHODS[method] | DECIDE | protocol
   rows = rows_of(settings, 40)
   assert {row.predict < 0 for row in rows} == {True, False}
   assert verify(write(rows, settings)).problems == []
@@ -83,7 +102,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize('goal', ['fixed', 'full'])
+@pytest.mark.parametrize('goal', ['fixed', 'full', 'nearly full'])
 @pytest.mark.parametrize('change', CHANGES)
 def test_a_row_that_says_something_else_does_not_follow(
   settings, rows_of, write, change, goal
@@ -115,8 +134,8 @@ def test_settings_that_say_something_else_do_not_make_the_rows(
 
 
 def test_the_header_is_that_of_the_library():
-  for task, columns in COLUMNS.items():
-    assert '\t'.join(columns) == tsv.header(task)
+  for kind, columns in COLUMNS.items():
+    assert '\t'.join(columns) == tsv.header(kind)
 
 
 @pytest.mark.parametrize(('wins', 'decided'), [(61, False), (63, True)])

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from dualrs_jax import sequential
 from dualrs_jax.base import Cast, Counts
-from dualrs_jax.evaluation import marks, methods, records, tsv
+from dualrs_jax.evaluation import marks, methods, records, run_plans, tsv
 from dualrs_jax.evaluation.methods import VoteCounts
 
 SIGMAS = [0.25, 0.5, 1.0]
@@ -43,14 +42,17 @@ def draw(rng, votes, classes, leader):
 def votes_of(rng, settings):
   """Votes that the protocol of the settings can end with."""
   levels, classes = len(settings['sigmas']), settings['num_classes']
-  looks = sequential.default_looks(settings['n'])
   level, label = rng.integers(levels), rng.integers(classes)
   dual = settings['smoothing'] == 'dual'
 
+  adaptive = settings['goal'] is not None
+  looks = run_plans.any_plan(settings).looks if adaptive else ()
+
   def number():
+    if run_plans.is_open(settings):  # after any number of votes
+      return int(rng.choice([0, rng.integers(1, 400), rng.integers(1, 3_000)]))
     return int(rng.choice([0, *looks, looks[-1], looks[-1]]))
 
-  adaptive = settings['goal'] is not None
   n0, n = settings['n0'] or 0, settings['n']
   estimator = Counts(
     draw(rng, n0, levels, level),

@@ -1,0 +1,43 @@
+"""What is guaranteed of a row that was computed again, in one sentence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def of(settings: Mapping[str, Any]) -> str:
+  """The guarantee of each row of a run.
+
+  Args:
+    settings: Those of the run, of a method that is known.
+  """
+  claim = (
+    f'{_SUBJECTS[settings["smoothing"]]} answers with the class of the row'
+  )
+  claim = claim.format(levels=_levels(settings), **settings)
+  if settings['task'] == 'certify':
+    claim += ' at every image whose l2 distance is below the radius of the row'
+  else:
+    claim += ' at the image'
+  text = (
+    'of each row by itself, with probability at least 1 -'
+    f' {settings["alpha"]:g} over the noise: {claim}, if it names a class'
+  )
+  if settings.get('protocol') == 'open':
+    text += '; this holds of all rows of the image together, whatever was the'
+    text += ' reason for adding votes'
+  return text
+
+
+def _levels(settings: Mapping[str, Any]) -> str:
+  largest_first = sorted(settings['sigmas'], reverse=True)
+  return ', '.join(f'{sigma:g}' for sigma in largest_first)
+
+
+#: Whose answer it is.
+_SUBJECTS = {
+  'dual': (
+    'the dual smoothed classifier, whose noise level of {levels} the smoothed'
+    ' estimator selects at every image,'
+  ),
+  'single': 'the classifier that is smoothed at sigma = {levels}',
+}
