@@ -50,6 +50,8 @@ def _impossible(row: Row, settings) -> Iterator[str]:
       f'sigma_index is {row.sigma_index}, and levels are 0 to {levels - 1}, or'
       ' -1 for none'
     )
+  if not 0 <= row.distance < math.inf:
+    yield f'distance is {row.distance}, which is no distance'
   if not 0 <= row.radius_full < math.inf:
     yield f'radius_full is {row.radius_full}, which is no radius'
 
@@ -59,9 +61,10 @@ def _copies(row: Row, settings) -> Iterator[str]:
   right = int(row.predict == row.label)
   if row.correct != right:
     yield f'correct is {row.correct}, and predict and label make it {right}'
-  sigma = settings['sigmas'][row.sigma_index] if row.sigma_index >= 0 else 0.0
-  if row.sigma != sigma:
-    yield f'sigma is {row.sigma}, and that of its sigma_index is {sigma}'
+  sigmas = methods.of(settings).sigmas(row, settings)
+  if row.sigma not in sigmas:
+    of_what = ' or '.join(map(str, sigmas)) or 'none'
+    yield f'sigma is {row.sigma}, and the row makes it {of_what}'
   digit = 0.0
   if row.radius_full > 0:
     digit = 10.0 ** (math.floor(math.log10(row.radius_full)) - 2)

@@ -40,4 +40,14 @@ _SUBJECTS = {
     ' estimator selects at every image,'
   ),
   'single': 'the classifier that is smoothed at sigma = {levels}',
+  'cascade': (
+    'the cascade of the classifiers smoothed at sigma = {levels}, of which the'
+    ' first with a majority answers,'
+  ),
+  'distance': (
+    'the classifier that is smoothed at every image with the level'
+    ' {distance[base]:g} exp({distance[rate]:g} (d - {distance[centre]:g})),'
+    ' where d is the mean distance to the {distance[neighbours]} nearest'
+    ' training images, which are part of it,'
+  ),
 }

@@ -3,12 +3,23 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from dualrs_jax.verify import dual, predictions, protocols
+from dualrs_jax.verify import (
+  cascades,
+  distances,
+  dual,
+  predictions,
+  protocols,
+)
 from dualrs_jax.verify.claims import Claim
 from dualrs_jax.verify.rows import Row
 
 #: The settings of a run.
 Settings = Mapping[str, Any]
+
+
+def _of_run(row: Row, settings: Settings) -> tuple[float, ...]:
+  """The level that the run has at the index of the row; 0 for none."""
+  return (settings['sigmas'][row.sigma_index] if row.sigma_index >= 0 else 0.0,)
 
 
 class Method(NamedTuple):
@@ -18,14 +29,18 @@ class Method(NamedTuple):
     columns: The name of their columns, of `rows.COLUMNS`.
     claims: The least that a careful computation claims of the votes of a row,
       and the most that is true.
+    sigmas: What the noise level of a row may be, by its `sigma_index`; where
+      there are several numbers, rounding decides.
   """
 
   columns: str
   claims: Callable[[Row, Settings], tuple[Claim, Claim]]
+  sigmas: Callable[[Row, Settings], tuple[float, ...]] = _of_run
 
 
 _CERTIFIED = Method('certify', dual.certified)
 _TESTED = Method('predict', predictions.tested)
+_CASCADE = Method('cascade', cascades.certified)
 _STOPPED = Method('predict adaptively', predictions.stopped)
 
 #: By what is smoothed, what is asked, and the protocol of the votes.
@@ -42,6 +57,15 @@ METHODS: Mapping[tuple[str, str, str], Method] = {
       ('predict', 'open', _STOPPED),
     )
   },
+  ('cascade', 'certify', 'fixed'): _CASCADE,
+  ('cascade', 'certify', 'planned'): _CASCADE,
+  ('cascade', 'predict', 'fixed'): Method('predict', cascades.predicted),
+  ('distance', 'certify', 'fixed'): Method(
+    'distance', distances.certified, distances.sigmas
+  ),
+  ('distance', 'predict', 'fixed'): Method(
+    'predict at a distance', predictions.tested, distances.sigmas
+  ),
 }
 
 

@@ -31,6 +31,11 @@ def of(
       f'taken as recorded: noise_alpha = {settings["noise_alpha"]:.3g}, which'
       ' the noise takes of alpha'
     )
+  if settings['smoothing'] == 'distance':
+    yield (
+      'taken as recorded: the distance of each image to the training images,'
+      ' of which its noise level was computed again'
+    )
   yield (
     'not checked, as no counts show it: that the votes are those of the'
     ' networks, the images and the noise of the settings'

@@ -20,9 +20,12 @@ class Fixed(NamedTuple):
 
   Attributes:
     n: How many bound a stage.
+    selects_all: Whether stages select that are then not visited, as the levels
+      of a cascade do.
   """
 
   n: int
+  selects_all: bool = False
 
   #: Whether votes may be added to a row, which is then written once more.
   grows = False
@@ -45,8 +48,9 @@ class Fixed(NamedTuple):
 
   def misses(self, name: str, cast: Sequence[int], n0: int) -> Iterator[str]:
     """Says where numbers of votes are none that a stage ends with."""
-    if tuple(cast) not in ((0, 0), (n0, self.n)):
-      first, second = cast
+    first, second = cast
+    wanted = {(0, 0), (n0, self.n)} | ({(n0, 0)} if self.selects_all else set())
+    if (first, second) not in wanted:
       yield f'{name} is {first},{second}, where {n0},{self.n} votes are cast'
 
 
@@ -141,7 +145,9 @@ def _planned(settings: Mapping[str, Any]) -> Planned:
 
 
 _MAKERS = {
-  'fixed': lambda settings: Fixed(settings['n']),
+  'fixed': lambda settings: Fixed(
+    settings['n'], settings['smoothing'] == 'cascade'
+  ),
   'planned': _planned,
   'open': lambda settings: Open(),
 }

@@ -22,6 +22,17 @@ COLUMNS = {
     *(*_FIRST, *_LEVEL, 'estimator_radius', 'classifier_radius'),
     *('radius_full', *_ESTIMATOR, *_CLASSIFIER, 'status'),
   ),
+  'cascade': (
+    *(*_FIRST, *_LEVEL, 'earlier_radius', 'classifier_radius', 'radius_full'),
+    *(*_CLASSIFIER, 'status'),
+  ),
+  'distance': (
+    *(*_FIRST, *_LEVEL, 'distance', 'classifier_radius', 'radius_full'),
+    *(*_CLASSIFIER, 'status'),
+  ),
+  'predict at a distance': (
+    *(*_WITHOUT_RADIUS, *_LEVEL, 'distance', *_CLASSIFIER[1:], 'status'),
+  ),
   'predict': (
     *(*_WITHOUT_RADIUS, *_LEVEL, *_ESTIMATOR[1:], *_CLASSIFIER[1:], 'status'),
   ),

@@ -32,11 +32,15 @@ _KNOWN = {
   'noise': ('gaussian', 'lattice', 'published'),
   'protocol': ('adaptive', 'fixed', 'paper', 'open'),
 }
+#: What is smoothed at several levels.
+_SEVERAL = ('dual', 'cascade')
 _NEEDED = (
   *('task', 'smoothing', 'certificate', 'goal', 'noise', 'radii'),
   *('sigmas', 'estimator_sigma', 'n0', 'n', 'alpha', 'noise_alpha'),
   'num_classes',
 )
+#: And besides, by what is smoothed.
+_MORE = {'distance': ('distance', 'pixels')}
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -57,7 +61,8 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     raise Unverifiable(f'{path} is no settings file: {error}') from None
   if not isinstance(found, dict):
     raise Unverifiable(f'{path} is no settings file: it holds no JSON object')
-  lost = [name for name in _NEEDED if name not in found]
+  needed = (*_NEEDED, *_MORE.get(found.get('smoothing'), ()))
+  lost = [name for name in needed if name not in found]
   if lost:
     raise Unverifiable(
       f'{path} does not record {", ".join(lost)}, without which no row can be'
@@ -128,13 +133,14 @@ def _values(found: Mapping[str, Any]):
   """Names, what they should be, and whether they are."""
   selects = found['task'] == 'certify' or found['goal'] is not None
   dual, sigmas = found['smoothing'] == 'dual', found['sigmas']
+  several = found['smoothing'] in _SEVERAL
   levels = 'a list of positive noise levels'
   yield (
     'sigmas',
-    levels if dual else 'a list of one noise level',
+    levels if several else 'a list of one noise level',
     isinstance(sigmas, list)
     and len(sigmas) >= 1
-    and (dual or len(sigmas) == 1)
+    and (several or len(sigmas) == 1)
     and all(map(_positive, sigmas)),
   )
   yield (
@@ -147,6 +153,8 @@ def _values(found: Mapping[str, Any]):
     'the name of a rule',
     found['certificate'] is not None or not (dual and selects),
   )
+  if found['smoothing'] == 'distance':
+    yield from _of_levels(found)
   yield 'n', 'a number of votes', _whole(found['n'])
   yield 'n0', 'a number of votes', not selects or _whole(found['n0'])
   yield 'num_classes', 'a number of classes', _whole(found['num_classes'])
@@ -163,7 +171,10 @@ def _values(found: Mapping[str, Any]):
     yield (
       'tolerance',
       "between 0 and 1, and of a certification with goal = 'full'",
-      _positive(share) and share < 1 and found['goal'] == 'full',
+      _positive(share)
+      and share < 1
+      and found['goal'] == 'full'
+      and found['smoothing'] != 'cascade',
     )
   radii = found['radii']
   if found['task'] == 'predict' and found['goal'] is not None:
@@ -183,9 +194,35 @@ def _values(found: Mapping[str, Any]):
   )
 
 
-def _positive(value: Any) -> bool:
+def _of_levels(found: Mapping[str, Any]):
+  """The same, of levels that follow a distance."""
+  level = found['distance']
+  known = isinstance(level, dict) and all(
+    _finite(level.get(name)) for name in ('base', 'rate', 'centre')
+  )
+  yield (
+    'distance',
+    'a positive base, a rate from 0 on, a centre and a number of neighbours',
+    known
+    and level['base'] > 0
+    and level['rate'] >= 0
+    and _whole(level.get('neighbours')),
+  )
+  yield 'pixels', 'a number of pixels', _whole(found['pixels'])
+  yield (
+    'noise',
+    'gaussian, of which there is any level',
+    found['noise'] == 'gaussian',
+  )
+
+
+def _finite(value: Any) -> bool:
   number = isinstance(value, int | float) and not isinstance(value, bool)
-  return number and 0 < value < math.inf
+  return number and -math.inf < value < math.inf
+
+
+def _positive(value: Any) -> bool:
+  return _finite(value) and value > 0
 
 
 def _whole(value: Any) -> bool:

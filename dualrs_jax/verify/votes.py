@@ -33,8 +33,8 @@ def problems(row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
     casts[f'classifier_cast at level {level}'] = cast
   for name, cast in casts.items():
     yield from _can_be_cast(name, cast, settings)
-  if settings['smoothing'] == 'single' and any(row.estimator_cast):
-    yield 'an estimator voted, and plain smoothing has none'
+  if settings['smoothing'] != 'dual' and any(row.estimator_cast):
+    yield f'an estimator voted, and {settings["smoothing"]} smoothing has none'
 
 
 def _cast(votes, at: int) -> int:

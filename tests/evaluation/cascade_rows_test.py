@@ -13,8 +13,6 @@ from dualrs_jax.evaluation import (
 )
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.verify import settings as verify_settings
-from dualrs_jax.verify.errors import Unverifiable
 from tests.evaluation.conftest import SIGMAS
 
 GRID = [0.0, 0.1, 0.25, 0.5]
@@ -126,10 +124,3 @@ def test_what_a_cascade_does_not_have_is_refused(changes, message):
 
 def test_a_tolerance_that_says_nothing_is_no_matter():
   refused.check(configured({'goal': 'grid', 'tolerance': 0.02}), Place(0, 1))
-
-
-def test_verification_refuses_a_cascade(classifier, source, settings, tmp_path):
-  settings |= CASCADE | {'goal': None, 'radii': []}
-  certify(classifier, source, tmp_path, settings, np.arange(2))
-  with pytest.raises(Unverifiable, match="smoothing = 'cascade', which"):
-    verify_settings.read(tmp_path / 'settings.json')

@@ -22,8 +22,6 @@ from dualrs_jax.report import guarantee
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime import shards
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.verify import settings as verify_settings
-from dualrs_jax.verify.errors import Unverifiable
 from tests.evaluation import conftest
 
 LEVEL = {'base': 0.3, 'rate': 0.4, 'centre': 0.5, 'neighbours': 3}
@@ -226,13 +224,6 @@ def test_refused_with_experts_and_where_processes_share_votes():
     refused.check(config, Place(0, 1))
   with pytest.raises(ValueError, match="choose certify.spread = 'images'"):
     refused.check(configured({'spread': 'votes'}), Place(0, 2))
-
-
-def test_verification_refuses(classifier, source, training, settings, tmp_path):
-  settings |= DISTANCE
-  certify(classifier, source, training, tmp_path, settings, np.arange(1))
-  with pytest.raises(Unverifiable, match="smoothing = 'distance', which"):
-    verify_settings.read(tmp_path / 'settings.json')
 
 
 def test_a_level_is_none_where_nothing_is_chosen(settings):

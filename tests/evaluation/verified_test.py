@@ -12,6 +12,14 @@ from tests.evaluation import conftest
 DECIDE = {'task': 'predict', 'goal': 'radius', 'radii': [0.0]}
 PREDICT = {'task': 'predict', 'n0': None, 'certificate': None}
 FULL = {'goal': 'full'}
+CASCADE = {'smoothing': 'cascade', 'certificate': None, 'estimator_sigma': None}
+DISTANCE = {
+  'smoothing': 'distance',
+  'certificate': None,
+  'sigmas': [0.3],
+  'estimator_sigma': None,
+  'distance': {'base': 0.3, 'rate': 0.4, 'centre': 0.5, 'neighbours': 3},
+}
 METHODS = {
   'fixed': {},
   'adaptive': {'goal': 'grid', 'radii': [0.0, 0.25], 'noise': 'lattice'},
@@ -19,6 +27,11 @@ METHODS = {
   'open': FULL | {'protocol': 'open'},
   'predictions': PREDICT,
   'predictions that stop': DECIDE,
+  'cascade': CASCADE,
+  'adaptive cascade': CASCADE | FULL | {'n': 200},
+  'distance': DISTANCE,
+  'predictions at a distance': DISTANCE | PREDICT,
+  'predictions of a cascade': CASCADE | PREDICT | {'n': 400},
 }
 
 

@@ -11,6 +11,8 @@ from dualrs_jax.evaluation.methods import VoteCounts
 
 SIGMAS = [0.25, 0.5, 1.0]
 CLASSES = 4
+#: Who leads where nobody does.
+NOBODY = -1
 SETTINGS = {
   'task': 'certify',
   'smoothing': 'dual',
@@ -34,9 +36,18 @@ def draw(rng, votes, classes, leader):
   share = np.full(classes, 1e-3)
   share[leader] = rng.choice([1.0, 0.99, 0.9, 0.7, 0.5])
   share[(leader + 1) % classes] += 1 - share[leader]
+  if leader == NOBODY:
+    share = np.ones(classes)
   invalid = rng.choice([0.0, 0.0, 0.01])
   share = np.append(share / share.sum() * (1 - invalid), invalid)
   return rng.multinomial(votes, share)[:-1]
+
+
+def distance_of(rng, settings):
+  """A distance, as it is computed with 32 bits; 0 where none is asked for."""
+  if settings['smoothing'] != 'distance':
+    return 0.0
+  return float(np.float32(rng.uniform(0, 2 * settings['distance']['centre'])))
 
 
 def votes_of(rng, settings):
@@ -44,43 +55,42 @@ def votes_of(rng, settings):
   levels, classes = len(settings['sigmas']), settings['num_classes']
   level, label = rng.integers(levels), rng.integers(classes)
   dual = settings['smoothing'] == 'dual'
-
+  cascade = settings['smoothing'] == 'cascade'
   adaptive = settings['goal'] is not None
   looks = run_plans.any_plan(settings).looks if adaptive else ()
+  n0, n = settings['n0'] or 0, settings['n']
+  # At some levels of a cascade no class has a majority.
+  leads = [
+    NOBODY if cascade and rng.random() < 0.4 else label for _ in range(levels)
+  ]
 
   def number():
     if run_plans.is_open(settings):  # after any number of votes
       return int(rng.choice([0, rng.integers(1, 400), rng.integers(1, 3_000)]))
     return int(rng.choice([0, *looks, looks[-1], looks[-1]]))
 
-  n0, n = settings['n0'] or 0, settings['n']
-  estimator = Counts(
-    draw(rng, n0, levels, level),
-    draw(rng, n, levels, level),
-  )
-  classifier = Counts(
-    np.stack([draw(rng, n0, classes, label) for _ in range(levels)]),
-    np.stack([draw(rng, n, classes, label) for _ in range(levels)]),
-  )
-  if rng.random() < 0.3:  # a level that was not sampled
-    for votes in classifier:
-      votes[rng.integers(levels)] = 0
+  def classifier(numbers):
+    pairs = zip(numbers, leads, strict=True)
+    return np.stack(
+      [draw(rng, each, classes, leader) for each, leader in pairs]
+    )
+
   if not adaptive:
-    return methods.fixed_votes(estimator, classifier, settings)
-  cast = number() if dual else 0
-  casts = np.array([number() for _ in range(levels)])
-  estimator = Counts(
-    estimator.selection * dual, draw(rng, cast, levels, level) * dual
-  )
-  classifier = Counts(
-    classifier.selection,
-    np.stack([draw(rng, each, classes, label) for each in casts]),
-  )
+    estimator = Counts(*(draw(rng, each, levels, level) for each in (n0, n)))
+    votes = Counts(*(classifier([each] * levels) for each in (n0, n)))
+    if rng.random() < 0.3:  # a level that was not sampled
+      for split in votes:
+        split[rng.integers(levels)] = 0
+    return methods.fixed_votes(estimator, votes, settings)
+  cast = Cast(n0 * dual, number() if dual else 0)
+  selects, casts = np.full(levels, n0), [number() for _ in range(levels)]
+  if cascade and rng.random() < 0.3:
+    selects[0] = 0  # what came before was enough
   return VoteCounts(
-    estimator,
-    classifier,
-    Cast(n0 * dual, cast),
-    Cast(np.full(levels, n0), casts),
+    Counts(*(draw(rng, each, levels, level) for each in cast)),
+    Counts(classifier(selects), classifier(casts)),
+    cast,
+    Cast(selects, np.array(casts)),
   )
 
 
@@ -100,7 +110,7 @@ def rows_of():
     rng = np.random.default_rng(seed)
     return [
       records.of_votes(
-        votes_of(rng, settings),
+        votes_of(rng, settings)._replace(distance=distance_of(rng, settings)),
         settings,
         idx=idx,
         label=int(rng.integers(settings['num_classes'])),
