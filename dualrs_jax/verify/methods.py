@@ -19,7 +19,8 @@ Settings = Mapping[str, Any]
 
 def _of_run(row: Row, settings: Settings) -> tuple[float, ...]:
   """The level that the run has at the index of the row; 0 for none."""
-  return (settings['sigmas'][row.sigma_index] if row.sigma_index >= 0 else 0.0,)
+  index = row.sigma_index
+  return (float(settings['sigmas'][index]) if index >= 0 else 0.0,)
 
 
 class Method(NamedTuple):

@@ -61,14 +61,9 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     raise Unverifiable(f'{path} is no settings file: {error}') from None
   if not isinstance(found, dict):
     raise Unverifiable(f'{path} is no settings file: it holds no JSON object')
-  needed = (*_NEEDED, *_MORE.get(found.get('smoothing'), ()))
-  lost = [name for name in needed if name not in found]
-  if lost:
-    raise Unverifiable(
-      f'{path} does not record {", ".join(lost)}, without which no row can be'
-      ' computed again: put a copy of the whole file back'
-    )
+  _check_names(found, _NEEDED, path)
   refuse_unknown(found, path)
+  _check_names(found, _MORE.get(found['smoothing'], ()), path)
   for name, wanted, right in _values(found):
     if not right:
       raise Unverifiable(
@@ -81,6 +76,15 @@ def read(path: pathlib.Path) -> dict[str, Any]:
       f' {fingerprint(found)}'
     )
   return found
+
+
+def _check_names(found: Mapping[str, Any], needed, path: pathlib.Path) -> None:
+  lost = [name for name in needed if name not in found]
+  if lost:
+    raise Unverifiable(
+      f'{path} does not record {", ".join(lost)}, without which no row can be'
+      ' computed again: put a copy of the whole file back'
+    )
 
 
 def refuse_unknown(found: Mapping[str, Any], path: str | pathlib.Path) -> None:

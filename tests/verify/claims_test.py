@@ -34,16 +34,6 @@ METHODS = {
   'one level': {'sigmas': [0.5], 'certificate': 'paper'},
   'lattice': {'noise': 'lattice', 'noise_alpha': 0.004},
 }
-DISTANCE = {
-  'smoothing': 'distance',
-  'certificate': None,
-  'estimator_sigma': None,
-}
-CASCADE = {
-  'smoothing': 'cascade',
-  'certificate': None,
-  'estimator_sigma': None,
-}
 PREDICT = {'task': 'predict', 'certificate': None, 'n0': None}
 DECIDE = {'task': 'predict', 'goal': 'radius', 'radii': [0.0]}
 
@@ -75,76 +65,6 @@ def test_predictions_that_stop_follow(
   settings |= METHODS[method] | DECIDE | protocol
   rows = rows_of(settings, 40)
   assert {row.predict < 0 for row in rows} == {True, False}
-  assert verify(write(rows, settings)).problems == []
-
-
-@pytest.mark.parametrize('goal', ['fixed', 'full', 'grid', 'late grid'])
-@pytest.mark.parametrize(
-  'sigmas', [[0.25, 0.5, 1.0], [0.5, 0.5, 0.25], [0.5], [0.3, 0.7]]
-)
-def test_rows_of_a_cascade_follow(settings, rows_of, write, sigmas, goal):
-  settings |= CASCADE | GOALS[goal] | {'sigmas': sigmas}
-  rows = rows_of(settings, 80)
-  assert {row.predict < 0 for row in rows} == {True, False}
-  assert len({row.sigma_index for row in rows}) == len(sigmas)
-  assert verify(write(rows, settings)).problems == []
-
-
-@pytest.mark.parametrize('task', ['certify', 'predict'])
-@pytest.mark.parametrize(
-  ('pixels', 'rate', 'base'),
-  [
-    (3072, 0.01, 0.5),
-    (3072, 0.05, 0.25),
-    (150_528, 0.002, 1.0),
-    (16, 0.4, 0.3),
-    (2, 3.0, 0.3),
-    (1, 0.5, 1.0),
-    (64, 0.0, 0.5),
-    (64, 1e-6, 0.5),
-    (64, 60.0, 0.5),
-  ],
-)
-def test_rows_at_a_distance_follow(
-  settings, rows_of, write, pixels, rate, base, task
-):
-  level = {'base': base, 'rate': rate, 'centre': 2.0, 'neighbours': 20}
-  if rate > 1:
-    level['centre'] = 0.1
-  settings |= DISTANCE | {'pixels': pixels, 'distance': level, 'sigmas': [base]}
-  if task == 'predict':
-    settings |= PREDICT
-  rows = rows_of(settings, 20)
-  assert {row.predict < 0 for row in rows} == {True, False}
-  path = write(rows, settings)
-  report = verify(path)
-  assert report.problems == []
-  assert any('taken as recorded: the distance' in note for note in report.notes)
-  at, row = next(
-    (k, row) for k, row in enumerate(rows) if row.predict >= 0 and row.distance
-  )
-  for changes in (
-    {'radius': row.radius * (1 + 1e-5)},
-    {'radius': row.radius * (1 - 1e-5)},
-    {'sigma': float(np.nextafter(np.float32(row.sigma), np.float32(9)))},
-    {'distance': row.distance * 1.001},
-    {'distance': -row.distance},
-    {'distance': 1e9},
-  ):
-    if task == 'predict' and 'radius' in changes:
-      continue
-    if rate < 1e-5 and 'distance' in changes:
-      continue  # the level is the same at any
-    changed = list(rows)
-    changed[at] = row._replace(**changes)
-    problems = verify(write(changed, settings)).problems
-    assert {problem.line for problem in problems} == {at + 2}, changes
-
-
-def test_predictions_of_a_cascade_follow(settings, rows_of, write):
-  settings |= CASCADE | PREDICT
-  rows = rows_of(settings, 80)
-  assert {row.sigma_index for row in rows} == {-1, 0, 1, 2}
   assert verify(write(rows, settings)).problems == []
 
 

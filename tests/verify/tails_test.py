@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dualrs_jax import distance_levels, varying
-from dualrs_jax.verify import distances, tails
+from dualrs_jax import varying
+from dualrs_jax.verify import tails
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_radius_is_that_of_the_library(z, pixels, sigma, rate, slack):
   )
   least, most = tails.radius(z, sigma, rate, slack, pixels)
   assert least <= said <= most
-  # Probabilities are moved by 1e-9, which is more of a radius the rarer they are.
+  # Probabilities are moved by 1e-9: more of a radius, the rarer they are.
   assert most - least < (1e-7 + 2e-9 / stats.norm.pdf(z)) * sigma
 
 
@@ -66,12 +66,3 @@ def test_the_radius_is_the_smallest_of_both_sides():
     varying.larger_level(mass, most, sigma, sigma * np.exp(spread), pixels),
   ]
   assert max(masses) == pytest.approx(0.5, abs=1e-7)
-
-
-def test_the_slack_is_that_of_the_library():
-  level = {'base': 0.5, 'rate': 0.03, 'centre': 9.0, 'neighbours': 7}
-  library = distance_levels.DistanceLevel(**level)
-  for distance, reach, pixels in ((12.0, 1.3, 3072), (0.0, 0.0, 1)):
-    expected = library.slack(distance, reach, pixels)
-    found = distances.slack(level, distance, reach, pixels)
-    assert found == pytest.approx(expected, rel=1e-12)

@@ -1,0 +1,111 @@
+"""Rows of cascades, by two implementations."""
+
+import numpy as np
+import pytest
+
+from dualrs_jax import majorities
+from dualrs_jax.base import Cast
+from dualrs_jax.evaluation import methods, records
+from dualrs_jax.verify import verify
+
+CASCADE = {
+  'smoothing': 'cascade',
+  'certificate': None,
+  'estimator_sigma': None,
+}
+GOALS = {
+  'fixed': {},
+  'full': {'goal': 'full'},
+  'grid': {'goal': 'grid', 'radii': [0.0, 0.1, 0.25, 0.5]},
+  'late grid': {'goal': 'grid', 'radii': [0.2, 0.4]},
+  'radius': {'goal': 'radius', 'radii': [0.0]},
+}
+
+
+@pytest.mark.parametrize('goal', GOALS)
+@pytest.mark.parametrize('sigmas', [[0.25, 0.5, 1.0], [0.5, 0.5, 0.25], [0.5]])
+def test_rows_of_the_library_follow(settings, rows_of, write, sigmas, goal):
+  settings |= CASCADE | GOALS[goal] | {'sigmas': sigmas}
+  rows = rows_of(settings, 80)
+  assert {row.predict < 0 for row in rows} == {True, False}
+  assert len({row.sigma_index for row in rows}) == len(sigmas)
+  report = verify(write(rows, settings))
+  assert report.problems == []
+  assert report.record is not None
+  assert 'of which the first with a majority' in report.record['guarantee']
+
+
+def test_predictions_of_the_library_follow(settings, rows_of, write):
+  settings |= CASCADE | {'task': 'predict', 'n0': None}
+  rows = rows_of(settings, 80)
+  assert {row.sigma_index for row in rows} == {-1, 0, 1, 2}
+  assert verify(write(rows, settings)).problems == []
+
+
+def without_level(row, level):
+  return {
+    'classifier_estimation': {
+      k: votes for k, votes in row.classifier_estimation.items() if k != level
+    },
+    'classifier_cast': row.classifier_cast | {level: (30, 0)},
+  }
+
+
+#: What a row says, and something else that it might say.
+CHANGES = {
+  'radius': lambda row: {'radius': row.radius + 1e-6},
+  'what earlier levels allow': lambda row: {
+    'estimator_radius': row.estimator_radius + 1e-6
+  },
+  'without an earlier level': lambda row: without_level(row, 2),
+  'as if another level had answered': lambda row: {
+    'sigma_index': 1,
+    'sigma': 0.5,
+  },
+  'other votes that select': lambda row: {
+    'classifier_selection': row.classifier_selection | {0: (8, 8, 7, 7)}
+  },
+  'an estimator': lambda row: {'status': 'estimator'},
+}
+
+
+@pytest.mark.parametrize('goal', ['fixed', 'full'])
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_row_that_says_something_else_does_not_follow(
+  settings, rows_of, write, change, goal
+):
+  settings |= CASCADE | GOALS[goal]
+  row = next(
+    row
+    for row in rows_of(settings, 400, seed=1)
+    if row.sigma_index == 0 and 0 < row.radius == row.estimator_radius
+  )
+  assert verify(write([row], settings)).problems == []
+  changed = row._replace(**CHANGES[change](row))
+  assert verify(write([changed], settings)).problems
+
+
+def test_of_equal_promises_that_of_the_first_visited_is_taken(settings, write):
+  """Both promise what the largest level allows, whose votes are divided."""
+  settings |= CASCADE
+  selection = np.array([[30, 0, 0, 0], [30, 0, 0, 0], [9, 8, 7, 6]])
+  estimation = np.array([[100, 0, 0, 0], [100, 0, 0, 0], [26, 25, 25, 24]])
+  votes = methods.fixed_votes(
+    methods.Counts(np.zeros(1, int), np.zeros(1, int)),
+    methods.Counts(selection, estimation),
+    settings,
+  )
+  likely = majorities.likely_z(selection, 30)
+  assert int(majorities.choose(likely, settings['sigmas'])[0]) == 1
+  row = records.of_votes(votes, settings, idx=0, label=0, time=1.0)
+  assert (row.predict, row.sigma_index) == (0, 1)
+  assert verify(write([row], settings)).problems == []
+  everywhere = Cast(np.full(3, 30), np.full(3, 100))
+  lower = records.of_votes(
+    votes._replace(classifier_cast=everywhere),
+    settings,
+    idx=0,
+    label=0,
+    time=1.0,
+  )._replace(sigma_index=0, sigma=0.25)
+  assert verify(write([lower], settings)).problems
