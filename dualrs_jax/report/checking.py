@@ -59,13 +59,13 @@ print(records.recompute(row, known))
 
 
 def _verification(subject: Subject) -> str:
-  """How all rows are verified; or why that is not possible yet."""
+  """How all rows are verified; or why that is not possible."""
   votes = 'The votes in a row determine everything else in it.'
   try:
     verify_settings.refuse_unknown(subject.settings, 'settings.json')
   except Unverifiable as error:
     return page.paragraphs(
-      [f'{votes} {COMMAND} cannot check this run yet: {error}.']
+      [f'{votes} {COMMAND} cannot check this run: {error}.']
     )
   told = (
     f'{votes} This command, in the folder with rows.tsv and settings.json,'

@@ -15,9 +15,12 @@ def of(settings: Mapping[str, Any]) -> str:
   )
   claim = claim.format(levels=_levels(settings), **settings)
   if settings['task'] == 'certify':
-    claim += ' at every image whose l2 distance is below the radius of the row'
+    claim += (
+      ' at the image and at every image whose l2 distance to it is below the'
+      ' radius of the row'
+    )
   else:
-    claim += ' at the image'
+    claim += ' at the image; no distance is certified'
   text = (
     'of each row by itself, with probability at least 1 -'
     f' {settings["alpha"]:g} over the noise: {claim}, if it names a class'

@@ -58,7 +58,7 @@ def radius(
   def solve(mass: float) -> float:
     """The distance at which a set with 1/2 has that mass at x."""
     start, end = 1e-9 * sigma * z, sigma * z
-    lacks = lambda a: _least_mass(a, sigma, rate * a + slack, pixels) - mass
+    lacks = lambda a: min(masses(a, sigma, rate * a + slack, pixels)) - mass
     if lacks(start) <= 0:
       return 0.0
     return end if lacks(end) >= 0 else _root(lacks, start, end, 1e-12 * end)
@@ -67,13 +67,25 @@ def radius(
   return max(0.0, solve(p + _MASS) - _RADIUS * sigma * max(z, 1.0)), most
 
 
-def _least_mass(a: float, sigma: float, t: float, pixels: int) -> float:
-  """What a set with 1/2 at the distance a has at x, at least."""
+def masses(
+  a: float, sigma: float, t: float, pixels: int
+) -> tuple[float, float, float]:
+  """What the best sets with 1/2 at x' have at x.
+
+  Args:
+    a: The distance of x'.
+    sigma: The noise level at x.
+    t: By how much the logarithm of the level at x' may differ.
+    pixels: The dimension.
+
+  Returns:
+    Where the level is the same, where it falls and where it grows.
+  """
   if t > _APART:
-    return 0.0
+    return 0.0, 0.0, 0.0
   offset = a / sigma / (2 * math.sinh(t))
   middle = median(pixels, offset)
-  return min(
+  return (
     float(special.ndtr(-a / sigma)),
     ball(middle * math.exp(-2 * t), pixels, offset * math.exp(t)),
     1 - ball(middle * math.exp(2 * t), pixels, offset * math.exp(-t)),

@@ -155,7 +155,7 @@ def test_a_run_that_cannot_be_verified_says_so(run):
     settings = {**run.settings, **changes}
     about = subject.make(run)._replace(run=run._replace(settings=settings))
     said = words(checking.section(about))
-    assert 'rows.tsv cannot check this run yet: settings.json' in said
+    assert 'rows.tsv cannot check this run: settings.json' in said
     assert 'computes every row again' not in said
 
 

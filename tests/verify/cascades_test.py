@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from dualrs_jax import majorities
-from dualrs_jax.base import Cast
 from dualrs_jax.evaluation import methods, records
 from dualrs_jax.verify import verify
 
@@ -87,25 +85,23 @@ def test_a_row_that_says_something_else_does_not_follow(
 
 def test_of_equal_promises_that_of_the_first_visited_is_taken(settings, write):
   """Both promise what the largest level allows, whose votes are divided."""
-  settings |= CASCADE
+  settings |= CASCADE | {'sigmas': [0.4, 0.5, 1.0]}
   selection = np.array([[30, 0, 0, 0], [30, 0, 0, 0], [9, 8, 7, 6]])
-  estimation = np.array([[100, 0, 0, 0], [100, 0, 0, 0], [26, 25, 25, 24]])
+  estimation = np.array([[100, 0, 0, 0], [100, 0, 0, 0], [40, 20, 20, 20]])
+  nobody = methods.Counts(np.zeros(1, int), np.zeros(1, int))
   votes = methods.fixed_votes(
-    methods.Counts(np.zeros(1, int), np.zeros(1, int)),
-    methods.Counts(selection, estimation),
-    settings,
+    nobody, methods.Counts(selection, estimation), settings
   )
-  likely = majorities.likely_z(selection, 30)
-  assert int(majorities.choose(likely, settings['sigmas'])[0]) == 1
   row = records.of_votes(votes, settings, idx=0, label=0, time=1.0)
-  assert (row.predict, row.sigma_index) == (0, 1)
+  assert row.sigma_index == 1
+  assert 0 < row.radius == row.estimator_radius < 0.8 * row.classifier_radius
   assert verify(write([row], settings)).problems == []
-  everywhere = Cast(np.full(3, 30), np.full(3, 100))
-  lower = records.of_votes(
-    votes._replace(classifier_cast=everywhere),
-    settings,
-    idx=0,
-    label=0,
-    time=1.0,
-  )._replace(sigma_index=0, sigma=0.25)
-  assert verify(write([lower], settings)).problems
+  other = row._replace(
+    sigma_index=0,
+    sigma=0.4,
+    classifier_radius=0.8 * row.classifier_radius,
+    classifier_estimation=row.classifier_estimation | {0: (100, 0, 0, 0)},
+    classifier_cast=row.classifier_cast | {0: (30, 100)},
+  )
+  reasons = [each.reason for each in verify(write([other], settings)).problems]
+  assert any('sigma_index is 0, and the votes make it 1' in r for r in reasons)

@@ -63,7 +63,10 @@ def test_a_row_that_says_something_else_does_not_follow(
   for name, change in CHANGES.items():
     if not (task and 'radius' in name):
       changed = row._replace(**change(row))
-      assert verify(write([changed], settings)).problems, name
+      problems = verify(write([changed], settings)).problems
+      assert problems, name
+      if name == 'no distance':
+        assert 'which is no distance' in problems[0].reason
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,16 @@ def test_the_radius_is_that_of_the_library(z, pixels, sigma, rate, slack):
   assert most - least < (1e-7 + 2e-9 / stats.norm.pdf(z)) * sigma
 
 
-def test_the_radius_is_the_smallest_of_both_sides():
-  """At the radius a level that falls, or grows, is at 1/2; beyond it above."""
-  z, sigma, rate, pixels = 2.0, 0.5, 0.05, 3072
-  _, most = tails.radius(z, sigma, rate, 1e-9, pixels)
-  spread = rate * most
-  mass = stats.norm.sf(z)
-  masses = [
-    varying.smaller_level(mass, most, sigma, sigma * np.exp(-spread), pixels),
-    varying.larger_level(mass, most, sigma, sigma * np.exp(spread), pixels),
-  ]
-  assert max(masses) == pytest.approx(0.5, abs=1e-7)
+@pytest.mark.parametrize(
+  ('pixels', 'a', 't'), [(3072, 0.6, 0.02), (3072, 0.3, 1e-4), (5, 0.8, 0.7)]
+)
+def test_the_masses_at_x_have_half_elsewhere(pixels, a, t):
+  """The library goes the other way, from x to x', on either side."""
+  sigma = 0.5
+  same, falls, grows = tails.masses(a, sigma, t, pixels)
+  assert stats.norm.cdf(stats.norm.ppf(same) + a / sigma) == pytest.approx(0.5)
+  for mass, there, level in (
+    (falls, varying.smaller_level, sigma * np.exp(-t)),
+    (grows, varying.larger_level, sigma * np.exp(t)),
+  ):
+    assert there(mass, a, sigma, level, pixels) == pytest.approx(0.5, abs=1e-7)
