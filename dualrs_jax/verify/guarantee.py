@@ -13,7 +13,7 @@ def of(settings: Mapping[str, Any]) -> str:
   claim = (
     f'{_SUBJECTS[settings["smoothing"]]} answers with the class of the row'
   )
-  claim = claim.format(levels=_levels(settings), **settings)
+  claim = claim.format_map({**settings, 'levels': _levels(settings)})
   if settings['task'] == 'certify':
     claim += (
       ' at the image and at every image whose l2 distance to it is below the'

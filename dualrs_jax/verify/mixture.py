@@ -12,6 +12,8 @@ of lemma 3 at which the evidence is 1 / alpha.
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -88,5 +90,8 @@ def _angle(z: float) -> float:
   return math.atan2(math.sqrt(special.ndtr(-z)), math.sqrt(special.ndtr(z)))
 
 
-def _root(function, low: float, high: float) -> float:
-  return float(optimize.brentq(function, low, high, xtol=1e-12, rtol=1e-14))  # pyright: ignore
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+  found: Any = optimize.brentq(
+    function, low, high, xtol=1e-12, rtol=np.float64(1e-14)
+  )
+  return float(found)

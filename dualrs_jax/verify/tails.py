@@ -16,6 +16,7 @@ their masses and that of the half-space of a constant level falls to p.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -137,5 +138,7 @@ def ball(squared: float, pixels: int, offset: float) -> float:
 def _root(
   function: Callable[[float], float], low: float, high: float, close: float
 ) -> float:
-  found = optimize.brentq(function, low, high, xtol=close, rtol=1e-14)
-  return float(found)  # pyright: ignore
+  found: Any = optimize.brentq(
+    function, low, high, xtol=close, rtol=np.float64(1e-14)
+  )
+  return float(found)

@@ -59,6 +59,10 @@ def test_a_row_that_says_something_else_does_not_follow(
   report = verify(write(rows, settings))
   assert report.problems == []
   assert any('taken as recorded: the distance' in note for note in report.notes)
+  assert report.record is not None
+  said = report.record['guarantee']
+  assert 'with the level 0.5 exp(0.01 (d - 2)), where d is' in said
+  assert ('no distance is certified' in said) == bool(task)
   row = next(row for row in rows if row.predict >= 0)
   for name, change in CHANGES.items():
     if not (task and 'radius' in name):
