@@ -120,7 +120,7 @@ def test_rules_are_their_definitions(
 ):
   counts = random_counts(seed, len(sigmas), classes, n, rows=20)
   found = rule(*counts, sigmas, level_sigma, n=n, alpha=alpha)
-  sigmas = np.float64(np.float32(sigmas))
+  sigmas = np.asarray(np.float32(sigmas), np.float64)
   level_sigma = np.float64(np.float32(level_sigma))
   for row in range(20):
     expected = reference(
