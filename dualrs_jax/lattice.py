@@ -4,64 +4,37 @@ In floating point, x + sigma * eps tells more about x than the real sum does:
 a classifier can be built that reads x off the last bits and is then certified
 where it is wrong (docs/lattice.md). Here nothing is left to read. An 8-bit
 image is k / 255 with whole k, the noise is a whole number
-t = round(255 * sigma * N(0, 1)), drawn as such, and what the network sees is a
-function of the integer k + t alone.
+t = round(255 * sigma * N(0, 1)), drawn as such by the law that `lattice_law`
+has, and what the network sees is a function of the integer k + t alone.
 
 References:
   Voracek and Hein (2022), Sound randomized smoothing in floating-point
   arithmetics, https://arxiv.org/abs/2207.07209
-  Walker (1977), An efficient method for generating discrete random variables
-  with general distributions.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
-from decimal import Context, Decimal, localcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
-from scipy import special
 
-#: The largest value of a pixel.
-_WHITE = 255
-#: Two words of 32 bits choose the noise of a pixel, so probabilities are
-#: multiples of 2**-64.
-_BITS = 64
+from dualrs_jax import lattice_law
+from dualrs_jax.lattice_law import (
+  LARGEST_SIZE,
+  SIZES,
+  USUAL_SIZE,
+  WHITE,
+  largest_level,
+)
+
 #: float32 images are k / 255 up to the rounding of a division by 255, however
 #: it was done: 255 * x differs from k by less than this.
 _TOLERANCE = 2.0**-14
-#: The most that the normal law may hold beyond the ends of a table.
-_TAIL = 2.0**-53
-#: Sizes that a table may have, and the smallest that is used unasked.
-_SIZES = [2**bits for bits in range(8, 17)]
-_USUAL_SIZE, LARGEST_SIZE = 2**13, 2**16
-#: Decimal digits with which the normal law is computed.
-_CONTEXT = Context(prec=60)
-_SQRT_2PI = Decimal(
-  '2.506628274631000502415765284811045253006986740609938316629923576'
-)
-#: No more than 1e-50 of the normal law is beyond so many deviations.
-_FAR = 15
-
-
-class Law(NamedTuple):
-  """The law of the noise of one pixel at one level.
-
-  Attributes:
-    masses: Of t = -columns / 2, ..., columns / 2 - 1, in units of 2**-64:
-      integers that sum to 2**64. The first is 0, the others are symmetric.
-    total_variation: The distance to round(255 * sigma * N(0, 1)), rounded up:
-      no event differs in probability by more.
-  """
-
-  masses: tuple[int, ...]
-  total_variation: float
 
 
 @jax.tree_util.register_dataclass
@@ -168,7 +141,7 @@ class Lattice:
     columns = self.high.shape[1]
     return np.array(
       [
-        law(float(level), columns).total_variation
+        lattice_law.law(float(level), columns).total_variation
         for level in np.asarray(self.levels)
       ]
     )
@@ -226,7 +199,7 @@ def lattice_noise(
     >>> bool(jnp.allclose(steps, jnp.round(steps), atol=1e-3))
     True
   """
-  if columns is not None and columns not in _SIZES:
+  if columns is not None and columns not in SIZES:
     raise ValueError(
       f'columns must be a power of 2 from 256 to 65536, not {columns}.'
     )
@@ -237,13 +210,13 @@ def lattice_noise(
       'Lattice noise needs at least one noise level, each positive and finite,'
       f' not {np.asarray(sigmas).tolist()}.'
     )
-  sizes = [size for size in _SIZES if size >= _USUAL_SIZE]
+  sizes = [size for size in SIZES if size >= USUAL_SIZE]
   holding = [size for size in sizes if levels[-1] <= largest_level(size)]
   if not holding:
     raise ValueError(
       f'sigma = {levels[-1]} is too large for lattice noise, which holds at'
-      f' most {largest_level(LARGEST_SIZE)}; gaussian noise has no limit, but'
-      ' its rounding is not accounted for (docs/lattice.md).'
+      f' most {largest_level(LARGEST_SIZE)}; gaussian noise has no'
+      ' limit, but its rounding is not accounted for (docs/lattice.md).'
     )
   size = holding[0] if columns is None else columns
   if levels[-1] > largest_level(size):
@@ -252,15 +225,9 @@ def lattice_noise(
       f' columns, which holds at most {largest_level(size)}; leave'
       f' columns out, or pass columns={holding[0]}.'
     )
-  tables = [_table(float(level), size) for level in levels]
+  tables = [lattice_law.table(float(level), size) for level in levels]
   high, packed = (np.stack(part) for part in zip(*tables, strict=True))
   return Lattice(jnp.asarray(levels), jnp.asarray(high), jnp.asarray(packed))
-
-
-def largest_level(columns: int) -> float:
-  """The largest sigma whose noise a table of this size holds, to 4 digits."""
-  largest = (columns - 1) / 2 / _WHITE / -float(special.ndtri(_TAIL / 2))
-  return math.floor(largest * 10_000) / 10_000
 
 
 def on_lattice(
@@ -272,8 +239,8 @@ def on_lattice(
   abs(255 * x - k) <= 2**-14. The certificate is of the image k / 255.
   """
   xp = np if isinstance(image, np.ndarray) else jnp
-  scaled = image * _WHITE
-  nearest = xp.clip(xp.rint(scaled), 0, _WHITE)
+  scaled = image * WHITE
+  nearest = xp.clip(xp.rint(scaled), 0, WHITE)
   return xp.abs(scaled - nearest) <= _TOLERANCE
 
 
@@ -287,101 +254,5 @@ def noisy_image(
   compiler may fuse that product with what the network does next, but whatever
   it makes of it remains a function of the sum. Undefined off the lattice.
   """
-  steps = jnp.rint(image * _WHITE).astype(jnp.int32) + noise
-  return steps.astype(jnp.float32) * jnp.float32(1 / _WHITE)
-
-
-@functools.lru_cache(maxsize=64)
-def law(sigma: float, columns: int) -> Law:
-  """The integer law of the noise of one pixel, and its distance to the ideal.
-
-  The ideal mass of t is Phi((t + 1/2) / s) - Phi((t - 1/2) / s), s = 255 sigma.
-  It is computed to more than 50 digits and rounded to a multiple of 2**-64;
-  t = 0 takes up what is missing in the sum.
-
-  Args:
-    sigma: The noise level, exactly.
-    columns: The number of values that t may take.
-  """
-  half = columns // 2
-  with localcontext(_CONTEXT):
-    unit = Decimal(2) ** -_BITS
-    cell = 1 / (_WHITE * Decimal(sigma))
-    lower = _phi_minus_half(cell / 2)
-    centre, positive, distance = 2 * lower, [], Decimal(0)
-    while len(positive) < half - 1:
-      upper = _phi_minus_half((len(positive) + Decimal('1.5')) * cell)
-      ideal = upper - lower
-      mass = int((ideal / unit).to_integral_value())
-      if not mass:
-        break  # nor is there any further out, where the ideal falls
-      distance += abs(mass * unit - ideal)
-      positive.append(mass)
-      lower = upper
-    tail = Decimal('0.5') - lower
-    middle = 2**_BITS - 2 * sum(positive)
-    distance += tail + abs(middle * unit - centre) / 2
-    bound = math.nextafter(float(distance + Decimal('1e-45')), math.inf)
-  positive += [0] * (half - 1 - len(positive))
-  return Law((0, *reversed(positive), middle, *positive), bound)
-
-
-def _phi_minus_half(x: Decimal) -> Decimal:
-  """Phi(x) - 1/2 for x >= 0, within 1e-50.
-
-  phi(x) * sum of x**k / k!! over odd k: there is nothing to cancel.
-  """
-  if x > _FAR:
-    return Decimal('0.5')
-  square, term, total, odd = x * x, x, Decimal(0), 1
-  while total + term != total:
-    total += term
-    odd += 2
-    term *= square / odd
-  return total * (-square / 2).exp() / _SQRT_2PI
-
-
-def alias_table(masses: Sequence[int]) -> tuple[list[int], list[int]]:
-  """Walker's alias table of integer masses, exactly.
-
-  Column i is drawn uniformly, and a number below size = sum(masses) / columns
-  uniformly; below thresholds[i] the outcome is i, else aliases[i].
-
-  Args:
-    masses: Of each outcome; their sum is a multiple of their number.
-
-  Returns:
-    thresholds, below size, and aliases. A column of one outcome has threshold
-    0 and itself as alias.
-  """
-  size, remainder = divmod(sum(masses), len(masses))
-  assert not remainder
-  left = list(masses)
-  thresholds, aliases = [0] * len(masses), list(range(len(masses)))
-  small = [i for i, mass in enumerate(left) if mass < size]
-  large = [i for i, mass in enumerate(left) if mass > size]
-  while small:
-    # Masses sum to `size` per open column: with a small one, there is a large.
-    low, donor = small.pop(), large[-1]
-    thresholds[low], aliases[low] = left[low], donor
-    left[donor] -= size - left[low]
-    if left[donor] <= size:
-      large.pop()
-      if left[donor] < size:
-        small.append(donor)
-  return thresholds, aliases
-
-
-@functools.lru_cache(maxsize=64)
-def _table(sigma: float, columns: int) -> tuple[np.ndarray, np.ndarray]:
-  """The alias table of one level, as the words that devices read."""
-  thresholds, aliases = (
-    np.array(part, np.uint64)
-    for part in alias_table(law(sigma, columns).masses)
-  )
-  bits = columns.bit_length() - 1
-  low_bits = np.uint64(32 - bits)
-  high = thresholds >> low_bits
-  low = thresholds & ((np.uint64(1) << low_bits) - np.uint64(1))
-  packed = (low << np.uint64(bits)) | aliases
-  return high.astype(np.uint32), packed.astype(np.uint32)
+  steps = jnp.rint(image * WHITE).astype(jnp.int32) + noise
+  return steps.astype(jnp.float32) * jnp.float32(1 / WHITE)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dualrs_jax import certify, lattice, voting
+from dualrs_jax import certify, lattice, lattice_law, voting
 from dualrs_jax import noise as noise_lib
 
 SIGMA = 0.5
@@ -96,7 +96,7 @@ def test_gaussian_noise_certifies_a_false_radius(memory):
 
 def exact_probability(memory, k):
   """Of class 0 under lattice noise, by the law of its independent pixels."""
-  masses = lattice.law(SIGMA, NOISE.high.shape[1]).masses
+  masses = lattice_law.law(SIGMA, NOISE.high.shape[1]).masses
   masses = np.array(masses, np.float64) / 2.0**64
   steps = np.arange(len(masses)) - len(masses) // 2
   noisy = (k + steps).astype(np.float32) * np.float32(1 / 255)

@@ -1,19 +1,18 @@
-"""Exact integer noise: its law, its sampler, and that nothing leaks.
+"""Exact integer noise: its sampler, and that nothing leaks.
 
 What it is for is tested in lattice_attack_test.py.
 """
 
 import functools
-from decimal import Decimal, localcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 import dualrs_jax
-from dualrs_jax import lattice, voting
+from dualrs_jax import lattice, lattice_law, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.data import to_unit
 from tests import oracles
@@ -55,79 +54,6 @@ def copies(noise, image, level, *, key=KEY, votes=2_000):
   steps = np.asarray(noisy, np.float64) * 255
   np.testing.assert_allclose(steps, np.rint(steps), rtol=0, atol=1e-3)
   return np.rint(steps).astype(int)
-
-
-# The law.
-
-
-def cell_by_series(t, level):
-  """P[round(255 * level * N(0, 1)) = t], by integrating a Taylor series.
-
-  The integral of phi over a cell around u of half width h is
-  2 h phi(u) * sum over m of He_2m(u) h**2m / (2m + 1)!.
-  """
-  width = 1 / (255 * Decimal(level))
-  u, h = t * width, width / 2
-  pi = Decimal('3.14159265358979323846264338327950288419716939937510582097')
-  previous, hermite = Decimal(0), Decimal(1)
-  total, factor = Decimal(0), Decimal(1)
-  for order in range(60):
-    if order % 2 == 0:
-      total += hermite * factor / (order + 1)
-    previous, hermite = hermite, u * hermite - order * previous
-    factor *= h / (order + 1)
-  return 2 * h * (-u * u / 2).exp() / (2 * pi).sqrt() * total
-
-
-def test_masses_are_the_nearest_and_the_distance_is_theirs():
-  level, columns = exactly(0.06), 256
-  law = lattice.law(level, columns)
-  with localcontext(prec=60):
-    ideal = [cell_by_series(t, level) for t in range(columns // 2)]
-    exact = [mass * 2**64 for mass in ideal]
-    masses = law.masses[columns // 2 :]
-    for t in range(1, columns // 2):
-      assert abs(masses[t] - exact[t]) <= Decimal('0.5000000001')
-    # In total variation half of every difference counts, here by symmetry the
-    # whole of those at t > 0; beyond the table the masses are 0.
-    differences = [abs(m - e) for m, e in zip(masses, exact, strict=True)]
-    beyond = 2**64 - exact[0] - 2 * sum(exact[1:])
-    distance = (differences[0] + beyond) / 2 + sum(differences[1:])
-    distance /= 2**64
-  assert Decimal(law.total_variation) >= distance
-  assert law.total_variation <= float(distance) * (1 + 1e-9)
-
-
-@pytest.mark.parametrize('level', [*LEVELS, 0.001, 1e-9])
-def test_masses_are_probabilities_of_a_normal_variable(level):
-  law = lattice.law(exactly(level), 8192)
-  assert len(law.masses) == 8192
-  assert sum(law.masses) == 2**64
-  assert min(law.masses) >= 0
-  assert law.masses[0] == 0
-  assert law.masses[1:] == law.masses[:0:-1]
-  steps = np.arange(0, 4096)
-  deviation = 255 * exactly(level)
-  tails = special.ndtr(-(steps - 0.5) / deviation)
-  ideal = tails - special.ndtr(-(steps + 0.5) / deviation)
-  found = np.array(law.masses[4096:], np.float64) / 2.0**64
-  np.testing.assert_allclose(found, ideal, rtol=1e-12, atol=2.0**-64)
-  assert 0 < law.total_variation < 1e-16
-
-
-def test_the_distribution_function_of_the_normal_law():
-  """Against published digits: erf(1 / sqrt 2) / 2 and erf(sqrt 2) / 2."""
-  digits = {
-    1: '0.341344746068542948585232545632037922478',
-    2: '0.477249868051820792799717362833466562528',
-  }
-  with localcontext(prec=60):
-    for x, value in digits.items():
-      found = lattice._phi_minus_half(Decimal(x))
-      assert abs(found - Decimal(value)) < Decimal('1e-38')
-    tail = Decimal('0.5') - lattice._phi_minus_half(Decimal(8))
-  assert float(tail) == pytest.approx(special.ndtr(-8.0), rel=1e-13)
-  assert lattice._phi_minus_half(Decimal(16)) == Decimal('0.5')
 
 
 def test_distances_are_those_of_the_documents():
@@ -175,31 +101,7 @@ def test_tables_hold_exactly_the_masses(levels, columns):
     found = masses_of(
       np.asarray(noise.high[row]), np.asarray(noise.packed[row])
     )
-    assert found == lattice.law(exactly(level), columns).masses
-
-
-@pytest.mark.parametrize(
-  'masses',
-  [
-    [4, 4, 4, 4],
-    [16, 0, 0, 0],
-    [0, 0, 1, 15],
-    [5, 3, 5, 3],
-    [1, 2, 3, 10],
-    [7],
-  ],
-)
-def test_alias_tables(masses):
-  thresholds, aliases = lattice.alias_table(masses)
-  size = sum(masses) // len(masses)
-  found = [0] * len(masses)
-  for column, (threshold, alias) in enumerate(
-    zip(thresholds, aliases, strict=True)
-  ):
-    assert 0 <= threshold < size
-    found[column] += threshold
-    found[alias] += size - threshold
-  assert found == masses
+    assert found == lattice_law.law(exactly(level), columns).masses
 
 
 def test_words_are_read_as_the_table_means_them(noise):
@@ -237,7 +139,7 @@ def test_the_last_bit_of_a_threshold_counts(noise):
 
 def chi_square(drawn, level):
   """The p-value of draws under the law of a level."""
-  masses = np.array(lattice.law(exactly(level), 8192).masses, np.float64)
+  masses = np.array(lattice_law.law(exactly(level), 8192).masses, np.float64)
   expected = masses / 2.0**64 * drawn.size
   observed = np.bincount(drawn.reshape(-1) + 4096, minlength=8192)
   # Outcomes of fewer than 10 expected draws are one.
@@ -480,13 +382,13 @@ def test_levels_that_are_refused(sigmas, options, message):
   [(1.9368, 2**13), (1.9369, 2**14), (3.8739, 2**15), (15.4961, 2**16)],
 )
 def test_a_table_is_as_large_as_its_level_needs(sigma, columns, monkeypatch):
-  sizes, small = [], lattice._table(0.06, 256)
+  sizes, small = [], lattice_law.table(0.06, 256)
 
   def table(level, size):  # a true one takes seconds
     sizes.append(size)
     return small
 
-  monkeypatch.setattr(lattice, '_table', table)
+  monkeypatch.setattr(lattice_law, 'table', table)
   lattice.lattice_noise([0.5, sigma])
   assert sizes == [columns] * 2
 
@@ -499,12 +401,6 @@ def test_a_larger_table_is_as_close_to_the_normal_law():
   assert steps.std() == pytest.approx(2, rel=0.01)
   usual = lattice.lattice_noise([0.5], columns=2**13).total_variation()
   assert noise.total_variation()[0] == usual[0]
-
-
-def test_the_largest_level_loses_little():
-  """Beyond the table there is less than the rounding of a double."""
-  assert lattice.law(0.0602, 256).total_variation < 1.2e-16
-  assert lattice.law(0.065, 256).total_variation > 1e-15
 
 
 def test_levels_are_sorted_and_not_repeated():
@@ -530,7 +426,7 @@ def test_a_certificate_of_a_half_space_is_below_the_truth_and_tight(noise):
   assert int(answer.prediction) == 0
   assert 0.9 * true < float(answer.radius) <= true
   wins = int(answer.counts.estimation[0])
-  masses = lattice.law(sigma, 8192).masses
+  masses = lattice_law.law(sigma, 8192).masses
   exact = sum(masses[: 4096 + 41]) / 2**64
   assert exact == pytest.approx(stats.norm.cdf(true / sigma), abs=1e-12)
   low, high = oracles.binomial_limits(20_000, exact)

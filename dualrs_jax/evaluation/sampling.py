@@ -21,6 +21,7 @@ from dualrs_jax import (
   dual,
   host,
   lattice,
+  lattice_law,
   noise,
   sharding,
   smoothing,
@@ -64,7 +65,7 @@ def make_noise(settings: Mapping[str, Any]) -> Any:
   if settings['noise'] == 'gaussian':
     return noise.gaussian
   if settings['noise'] == 'lattice':
-    largest = lattice.largest_level(lattice.LARGEST_SIZE)
+    largest = lattice_law.largest_level(lattice_law.LARGEST_SIZE)
     if levels(settings).max() > largest:
       raise ValueError(
         f'sigma = {levels(settings).max()} is too large for exact noise, which'
