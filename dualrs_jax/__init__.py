@@ -28,6 +28,7 @@ if TYPE_CHECKING:
   from dualrs_jax.cascade_images import (
     certify_cascade_images as certify_cascade_images,
   )
+  from dualrs_jax.classifiers import ignore_sigma as ignore_sigma
   from dualrs_jax.composition import agreement as agreement
   from dualrs_jax.composition import minimum as minimum
   from dualrs_jax.composition import paper as paper
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
   from dualrs_jax.dual import certify_dual as certify_dual
   from dualrs_jax.dual import predict_dual as predict_dual
   from dualrs_jax.host import host_classifier as host_classifier
+  from dualrs_jax.independence import (
+    check_batch_independence as check_batch_independence,
+  )
   from dualrs_jax.lattice import lattice_noise as lattice_noise
   from dualrs_jax.lookups import open_ended as open_ended
   from dualrs_jax.lookups import planned as planned
@@ -50,10 +54,6 @@ if TYPE_CHECKING:
   from dualrs_jax.sharding import votes_mesh as votes_mesh
   from dualrs_jax.smoothing import certify as certify
   from dualrs_jax.smoothing import predict as predict
-  from dualrs_jax.voting import (
-    check_batch_independence as check_batch_independence,
-  )
-  from dualrs_jax.voting import ignore_sigma as ignore_sigma
 
 __version__ = '0.1.0'
 
@@ -81,6 +81,7 @@ _NAMES = {
     'predict_cascade',
   ),
   'cascade_images': ('certify_cascade_images',),
+  'classifiers': ('ignore_sigma',),
   'composition': (
     'agreement',
     'minimum',
@@ -96,6 +97,7 @@ _NAMES = {
     'predict_dual',
   ),
   'host': ('host_classifier',),
+  'independence': ('check_batch_independence',),
   'lattice': ('lattice_noise',),
   'lookups': (
     'open_ended',
@@ -110,10 +112,6 @@ _NAMES = {
   'smoothing': (
     'certify',
     'predict',
-  ),
-  'voting': (
-    'check_batch_independence',
-    'ignore_sigma',
   ),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 
 from dualrs_jax import (
+  classifiers,
   decisions,
   dual,
   lookups,
@@ -21,7 +22,6 @@ from dualrs_jax import (
   scheduler,
   sharding,
   validation,
-  voting,
 )
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import AdaptiveCertificate, Classifier
@@ -163,7 +163,9 @@ def _networks(estimator, classifier, image, sigmas, key, chunk_size):
   experts = dual.checked_experts(
     estimator, classifier, image, sigmas, key, chunk_size
   )
-  networks = [voting.as_pytree(estimator), *experts]
-  widths = [voting.num_classes(n, image, batch=chunk_size) for n in networks]
+  networks = [classifiers.as_pytree(estimator), *experts]
+  widths = [
+    classifiers.num_classes(n, image, batch=chunk_size) for n in networks
+  ]
   validation.check_classes(widths[-1])
   return list(zip(networks, widths, strict=True))

@@ -21,7 +21,14 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import compilers, majorities, smoothing, validation, voting
+from dualrs_jax import (
+  classifiers,
+  compilers,
+  majorities,
+  smoothing,
+  validation,
+  voting,
+)
 from dualrs_jax import experts as experts_lib
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import (
@@ -109,7 +116,7 @@ def certify_cascade(
     jnp.asarray(image, jnp.float32),
     jnp.asarray(sigmas, jnp.float32),
     key,
-    voting.as_pytree(noise),
+    classifiers.as_pytree(noise),
     n0=n0,
     n=n,
     alpha=alpha,
@@ -140,7 +147,7 @@ def _certify_cascade(
   selects = functools.partial(voting.count_votes, n0=n0, n=0, **options)
   estimates = functools.partial(voting.count_votes, n0=0, n=n, **options)
   levels = jnp.arange(sigmas.shape[0])
-  classes = voting.num_classes(experts[0], image, batch=chunk_size)
+  classes = classifiers.num_classes(experts[0], image, batch=chunk_size)
   validation.check_classes(classes)
 
   def select(level):
@@ -216,7 +223,7 @@ def predict_cascade(
     jnp.asarray(image, jnp.float32),
     jnp.asarray(sigmas, jnp.float32),
     key,
-    voting.as_pytree(noise),
+    classifiers.as_pytree(noise),
     n=n,
     alpha=alpha / levels,
     chunk_size=chunk_size,
@@ -238,7 +245,7 @@ def _predict_cascade(
     noise=noise,
     mesh=mesh,
   )
-  classes = voting.num_classes(experts[0], image, batch=chunk_size)
+  classes = classifiers.num_classes(experts[0], image, batch=chunk_size)
   validation.check_classes(classes)
 
   def sample(level):

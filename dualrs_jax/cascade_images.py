@@ -10,11 +10,11 @@ from jaxtyping import Float, PRNGKeyArray
 
 from dualrs_jax import (
   cascade_plans,
+  classifiers,
   experts,
   scheduler,
   sharding,
   validation,
-  voting,
 )
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import CascadeCertificate, Classifier
@@ -87,7 +87,7 @@ def certify_cascade_images(
   if first is None:
     return iter(())
   networks = [
-    (network, voting.num_classes(network, first[1], batch=chunk_size))
+    (network, classifiers.num_classes(network, first[1], batch=chunk_size))
     for network in experts.checked(
       classifier, first[1], len(plan.sigmas), chunk_size
     )

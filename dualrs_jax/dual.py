@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
+  classifiers,
   compilers,
   composition,
   confidence,
@@ -111,13 +112,13 @@ def certify_dual(
   voting.check_noise(noise, image, sigmas)
   voting.check_noise(noise, image, estimator_sigma)
   return _certify_dual(
-    voting.as_pytree(estimator),
+    classifiers.as_pytree(estimator),
     experts,
     jnp.asarray(image, jnp.float32),
     jnp.asarray(sigmas, jnp.float32),
     jnp.asarray(estimator_sigma, jnp.float32),
     key,
-    voting.as_pytree(noise),
+    classifiers.as_pytree(noise),
     n0=n0,
     n=n,
     alpha=alpha,
@@ -134,7 +135,7 @@ def checked_experts(
   validation.check_image(image)
   validation.check_key(key)
   levels = np.shape(sigmas)[0]
-  width = voting.num_classes(estimator, image, batch=chunk_size)
+  width = classifiers.num_classes(estimator, image, batch=chunk_size)
   if width != levels:
     raise ValueError(
       f'The estimator chooses among {width} noise levels, but sigmas holds'
@@ -172,7 +173,7 @@ def _certify_dual(
     mesh=mesh,
   )
   levels = sigmas.shape[0]
-  classes = voting.num_classes(experts[0], image, batch=chunk_size)
+  classes = classifiers.num_classes(experts[0], image, batch=chunk_size)
   validation.check_classes(classes)
   estimator_counts = count(estimator, image, estimator_sigma, key)
   selected = jnp.argmax(estimator_counts.selection)
@@ -341,13 +342,13 @@ def predict_dual(
   voting.check_noise(noise, image, sigmas)
   voting.check_noise(noise, image, estimator_sigma)
   return _predict_dual(
-    voting.as_pytree(estimator),
+    classifiers.as_pytree(estimator),
     experts,
     jnp.asarray(image, jnp.float32),
     jnp.asarray(sigmas, jnp.float32),
     jnp.asarray(estimator_sigma, jnp.float32),
     key,
-    voting.as_pytree(noise),
+    classifiers.as_pytree(noise),
     n=n,
     alpha=alpha * share,
     chunk_size=chunk_size,

@@ -8,7 +8,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import voting
+from dualrs_jax import classifiers
 from dualrs_jax.base import Classifier, Counts
 
 
@@ -31,15 +31,16 @@ def checked(
       their classes.
   """
   if callable(classifier) or not isinstance(classifier, tuple | list):
-    return (voting.as_pytree(classifier),)
-  experts = tuple(voting.as_pytree(expert) for expert in classifier)
+    return (classifiers.as_pytree(classifier),)
+  experts = tuple(classifiers.as_pytree(expert) for expert in classifier)
   if len(experts) != levels:
     raise ValueError(
       f'There are {len(experts)} experts for {levels} noise levels; give one'
       ' per level, or a single classifier for all.'
     )
   widths = {
-    voting.num_classes(expert, image, batch=chunk_size) for expert in experts
+    classifiers.num_classes(expert, image, batch=chunk_size)
+    for expert in experts
   }
   if len(widths) > 1:
     raise ValueError(

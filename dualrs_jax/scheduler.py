@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from dualrs_jax import classifiers, validation, voting
 from dualrs_jax import noise as noise_lib
-from dualrs_jax import validation, voting
 from dualrs_jax.decisions import Request, Votes
 from dualrs_jax.vote_batches import Device, VoteBatch
 
@@ -49,7 +49,7 @@ class Start(NamedTuple):
 
 
 #: In place of an estimator, where there is none: it is never asked.
-NOBODY = voting.ignore_sigma(lambda images: jnp.zeros((len(images), 1)))
+NOBODY = classifiers.ignore_sigma(lambda images: jnp.zeros((len(images), 1)))
 
 
 @runtime_checkable

@@ -16,7 +16,14 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import compilers, host, host_votes, sharding, voting
+from dualrs_jax import (
+  classifiers,
+  compilers,
+  host,
+  host_votes,
+  sharding,
+  voting,
+)
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import Classifier
 from dualrs_jax.decisions import ESTIMATOR
@@ -175,7 +182,7 @@ class Device:
     self._hosted = [bool(there) for there in hosted]
     buffer = np.zeros((self.slots, *image.shape), np.float32)
     self._nets, self._images, self._key, self._noise = sharding.replicated(
-      (nets, buffer, key, voting.as_pytree(noise)), mesh
+      (nets, buffer, key, classifiers.as_pytree(noise)), mesh
     )
     self.widths = [width for _, width in networks]
 

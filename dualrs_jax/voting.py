@@ -1,7 +1,6 @@
 """Votes of a base classifier on noisy copies of one image."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,114 +10,9 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dualrs_jax import compilers, host, host_votes, sharding, validation
+from dualrs_jax import classifiers, compilers, host, host_votes, sharding
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import Classifier, Counts
-
-
-def _images_only(model, images, sigma):
-  del sigma
-  return model(images)
-
-
-def ignore_sigma(model: Callable[[Array], Array]) -> Classifier:
-  """Makes a model of images alone a `Classifier`, which is also given sigma.
-
-  Args:
-    model: `logits = model(images)`: a callable pytree, or a plain function.
-
-  Returns:
-    A callable pytree `classifier(images, sigma)`.
-  """
-  return jax.tree_util.Partial(_images_only, as_pytree(model))
-
-
-def as_pytree(function: Any) -> Any:
-  """Lets a plain function pass where jit wants a pytree.
-
-  A function that is made afresh for every call is compiled for every call.
-  """
-  if callable(function) and jax.tree_util.all_leaves([function]):
-    return jax.tree_util.Partial(function)
-  return function
-
-
-def num_classes(
-  classifier: Classifier,
-  image: Float[Array | np.ndarray, '*image'],
-  *,
-  batch: int,
-) -> int:
-  """The width of the classifier's logits, found without computing them.
-
-  A host classifier says it, and is held to it when it is called.
-
-  Args:
-    classifier: The base classifier.
-    image: One image, shape [*image].
-    batch: The batch in which votes are cast: a network may take no other.
-
-  Raises:
-    ValueError: If the classifier does not take images of this shape, or does
-      not map a batch of them and of noise levels to real numbers in an array
-      [batch, classes].
-  """
-  if hosts := host.parts(classifier):
-    return hosts[-1].num_classes
-  shape = (batch, *jnp.shape(image))
-  try:
-    logits = jax.eval_shape(
-      as_pytree(classifier),
-      jax.ShapeDtypeStruct(shape, jnp.float32),
-      jax.ShapeDtypeStruct((batch,), jnp.float32),
-    )
-  except Exception as error:
-    reason = str(error).partition('\n')[0]
-    raise ValueError(
-      f'The classifier fails on images of shape {shape}, a batch of {batch}'
-      f' ({reason}); check the shape, and that dropout is in inference mode.'
-    ) from error
-  shape = getattr(logits, 'shape', None)
-  if (
-    shape is None
-    or len(shape) != 2
-    or shape[0] != batch
-    or shape[1] < 1
-    or jnp.issubdtype(logits.dtype, jnp.complexfloating)
-  ):
-    raise ValueError(
-      'A classifier maps images [batch, *image] and sigma [batch] to logits'
-      f' [batch, classes]; given a batch of {batch}, this one returns'
-      f' {logits}.'
-    )
-  return shape[1]
-
-
-def batch_of(
-  classifier: Classifier,
-  image: Float[Array | np.ndarray, '*image'],
-  votes: int,
-  chunk_size: int,
-) -> tuple[int, int]:
-  """The batch in which votes on an image are cast, and the number of classes.
-
-  Chunks are of equal size, so that little of the last one is padding. A network
-  that takes one batch alone, as exported ones do, gets `chunk_size` copies.
-
-  Args:
-    classifier: The base classifier.
-    image: One image, shape [*image].
-    votes: How many votes there are.
-    chunk_size: The largest batch.
-
-  Raises:
-    ValueError: If the classifier takes neither batch, see `num_classes`.
-  """
-  equal = -(-votes // -(-votes // chunk_size))
-  try:
-    return equal, num_classes(classifier, image, batch=equal)
-  except ValueError:
-    return chunk_size, num_classes(classifier, image, batch=chunk_size)
 
 
 def winners(
@@ -192,10 +86,9 @@ def count_votes(
     n0: Number of selection votes; may be 0.
     n: Number of estimation votes.
     chunk_size: Noisy copies per device and forward pass, at most; exactly so
-      many if the classifier takes no other batch, see `batch_of`, or is one of
-      a host. It moves no
-      noise, and no vote either but for the rounding of kernels between
-      batch shapes.
+      many if the classifier takes no other batch, see `classifiers.batch_of`,
+      or is one of a host. It moves no noise, and no vote either but for the
+      rounding of kernels between batch shapes.
     noise: The sampler of noisy images.
     mesh: Spreads the votes over these devices, see `sharding.votes_mesh`. The
       shape of a device's batch, and so its votes, are those of one device. A
@@ -215,20 +108,20 @@ def count_votes(
     return host_votes.count(
       classifier,
       functools.partial(
-        _finite_copies, image, sigma, key, noise=as_pytree(noise)
+        _finite_copies, image, sigma, key, noise=classifiers.as_pytree(noise)
       ),
       np.asarray(sigma),
-      num_classes(classifier, image, batch=chunk_size),
+      classifiers.num_classes(classifier, image, batch=chunk_size),
       n0=n0,
       n=n,
       chunk_size=chunk_size,
     )
   return _count_votes(
-    as_pytree(classifier),
+    classifiers.as_pytree(classifier),
     image,
     sigma,
     key,
-    as_pytree(noise),
+    classifiers.as_pytree(noise),
     n0=n0,
     n=n,
     chunk_size=chunk_size,
@@ -243,7 +136,7 @@ def _count_votes(
   classifier, image, sigma, key, noise, *, n0, n, chunk_size, mesh
 ):
   total = n0 + n
-  chunk, classes = batch_of(classifier, image, total, chunk_size)
+  chunk, classes = classifiers.batch_of(classifier, image, total, chunk_size)
   chunks = -(-total // chunk)
   devices = 1 if mesh is None else sharding.votes_devices(mesh)
 
@@ -317,75 +210,3 @@ def _finite_copies(image, sigma, key, splits, votes, *, noise):
   """Noisy copies, and which of them can be voted on."""
   copies = noisy_copies(image, sigma, key, splits, votes, noise=noise)
   return copies, jnp.isfinite(copies.reshape(len(copies), -1)).all(axis=1)
-
-
-def check_batch_independence(
-  classifier: Classifier,
-  image: Float[Array | np.ndarray, '*image'],
-  sigma: Float[Array | np.ndarray, ''] | float,
-  key: PRNGKeyArray,
-  *,
-  chunk_size: int,
-  noise: Any = noise_lib.gaussian,
-) -> None:
-  """Refuses a classifier whose votes depend on their batch companions.
-
-  Votes of such a classifier are not independent draws, and every bound on
-  them is void. Batch normalisation in training mode is the usual cause, and it
-  raises nothing by itself. The check computes the same noisy copies in two
-  batches, at other positions and among other companions. In batches of one copy
-  there are none, and the check is that the same copy gets the same logits.
-
-  Args:
-    classifier: The base classifier.
-    image: One image, shape [*image].
-    sigma: The noise level, a scalar.
-    key: A key; its votes are not counted anywhere.
-    chunk_size: The batch in which votes will be cast, and the only one that
-      the classifier sees here.
-    noise: The sampler of noisy images.
-
-  Raises:
-    ValueError: If the logits of a copy change with its companions or its
-      place in the batch by more than rounding.
-  """
-  classifier = as_pytree(classifier)
-  levels = jnp.full(chunk_size, sigma, jnp.float32)
-  apply = compilers.jit(lambda f, images, levels: f(images, levels))
-  check_companions(
-    lambda images: apply(classifier, images, levels),
-    image,
-    sigma,
-    key,
-    chunk_size=chunk_size,
-    noise=noise,
-  )
-
-
-def check_companions(
-  apply: Callable[[Array], Any],
-  image: Float[Array | np.ndarray, '*image'],
-  sigma: Float[Array | np.ndarray, ''] | float,
-  key: PRNGKeyArray,
-  *,
-  chunk_size: int,
-  noise: Any = noise_lib.gaussian,
-) -> None:
-  """`check_batch_independence` of any function from images to logits."""
-  image = jnp.asarray(image, jnp.float32)
-  level = jnp.asarray(sigma, jnp.float32)
-  kept = max(1, chunk_size // 2)
-  others = chunk_size - kept
-
-  def copies(image, level, first, count):
-    votes = first + jnp.arange(count)
-    splits = jnp.full(count, noise_lib.SELECTION)
-    return noisy_copies(image, level, key, splits, votes, noise=noise)
-
-  own = copies(image, level, 0, kept)
-  companions = copies(image, level, kept, others)
-  strangers = copies(1 - image, 2 * level, 2 * kept, others)
-  logits = lambda images: jnp.asarray(apply(images), jnp.float32)
-  before = logits(jnp.concatenate([own, companions]))[:kept]
-  after = logits(jnp.concatenate([strangers, own]))[others:]
-  validation.check_companions(before, after)

@@ -22,7 +22,7 @@ PROGRAM = """
 import json, os, sys
 import jax, jax.numpy as jnp, numpy as np
 import dualrs_jax as drs
-from dualrs_jax import compilers, vote_batches, voting
+from dualrs_jax import classifiers, compilers, vote_batches
 
 device = jax.devices()[0]
 known = compilers.canary(device, {})
@@ -56,7 +56,7 @@ step = vote_batches.VoteBatch(
 mesh = drs.votes_mesh([device])
 classes = [
   vote_batches.Device(
-    [(voting.as_pytree(f), 2)], image, key, drs.gaussian, mesh, 40_000
+    [(classifiers.as_pytree(f), 2)], image, key, drs.gaussian, mesh, 40_000
   ).cast(0, step)
   for f in (classifier, exact)
 ]

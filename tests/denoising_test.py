@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dualrs_jax
-from dualrs_jax import diffusion, models, noise, resizing, voting
+from dualrs_jax import diffusion, independence, models, noise, resizing
 from dualrs_jax.denoising import DenoisedClassifier, Denoiser, PublishedNoise
 from dualrs_jax.diffusion import Schedule
 from tests import parity_classifiers, parity_unets
@@ -310,7 +310,7 @@ def test_pipelines_in_bfloat16_compute_the_same_roughly(pipeline):
 def test_votes_do_not_depend_on_their_companions(name, dtype):
   io = parity_unets.arrays(name, 'io')
   f, same = pipeline(name, dtype), np.full(6, 0.5, np.float32)
-  voting.check_companions(
+  independence.check_companions(
     lambda images: apply(f, images, same),
     nhwc(io['x01'])[0],
     0.5,

@@ -15,8 +15,8 @@ from dualrs_jax import (
   denoising,
   diffusion,
   host,
+  independence,
   vote_batches,
-  voting,
 )
 from tests import oracles
 
@@ -403,6 +403,6 @@ def test_a_host_is_checked_for_companions_like_others():
     1: drs.host_classifier(lambda x: first(x) - first(x).mean(axis=0), 5),
   }
   arguments = IMAGES[0], 0.06, KEY
-  voting.check_batch_independence(hosts[0], *arguments, chunk_size=7)
+  independence.check_batch_independence(hosts[0], *arguments, chunk_size=7)
   with pytest.raises(ValueError, match='batch companions'):
-    voting.check_batch_independence(hosts[1], *arguments, chunk_size=7)
+    independence.check_batch_independence(hosts[1], *arguments, chunk_size=7)

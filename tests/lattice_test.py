@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import dualrs_jax
-from dualrs_jax import lattice, lattice_law, voting
+from dualrs_jax import independence, lattice, lattice_law, voting
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.data import to_unit
 from tests import oracles
@@ -460,7 +460,7 @@ def test_dual_certificates(noise):
 def test_the_check_of_independence_works_with_this_noise(noise):
   image = to_unit(np.full((4, 4, 1), 100, np.uint8))
   check = functools.partial(
-    voting.check_batch_independence,
+    independence.check_batch_independence,
     image=image,
     sigma=0.25,
     key=KEY,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dualrs_jax import models, voting
+from dualrs_jax import independence, models
 from dualrs_jax.models.beit import LARGE16_IMAGENET
 from dualrs_jax.models.cifar_resnet import RESNET110
 from dualrs_jax.models.resnet import RESNET50
@@ -88,7 +88,7 @@ def logits(network, images):
 
 def check_companions(network, images):
   """The check that certify.py makes, in batches that tests have compiled."""
-  voting.check_companions(
+  independence.check_companions(
     lambda copies: logits(network, copies),
     images[0],
     0.5,

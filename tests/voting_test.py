@@ -1,4 +1,4 @@
-"""Votes: who gets one, who gets none, and who may not vote at all."""
+"""Votes: who gets one, and who gets none."""
 
 import chex
 import jax
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import noise, voting
+from dualrs_jax import classifiers, noise, voting
 from tests import oracles
 
 IMAGE = oracles.image(4, 4, 1)
@@ -177,116 +177,12 @@ def test_a_model_of_images_alone():
   def model(images):
     return NETWORK(images, jnp.full(images.shape[0], 0.5))
 
-  chex.assert_trees_all_equal(count(voting.ignore_sigma(model)), count())
+  chex.assert_trees_all_equal(count(classifiers.ignore_sigma(model)), count())
   linear = nnx.Linear(16, 3, rngs=nnx.Rngs(0))
-  ignored = voting.ignore_sigma(linear)
+  ignored = classifiers.ignore_sigma(linear)
   images = jnp.ones((2, 16))
   np.testing.assert_array_equal(ignored(images, jnp.ones(2)), linear(images))
   assert len(jax.tree.leaves(ignored)) == 2
-
-
-@pytest.mark.parametrize(
-  'bad',
-  [
-    lambda images, sigma: images.sum(axis=(1, 2, 3)),
-    lambda images, sigma: jnp.zeros((1, 5)),
-    lambda images, sigma: jnp.zeros((images.shape[0], 0)),
-    lambda images, sigma: (images, sigma),
-  ],
-)
-def test_logits_of_a_wrong_shape(bad):
-  with pytest.raises(ValueError, match=r'logits \[batch, classes\]'):
-    voting.num_classes(bad, IMAGE, batch=2)
-
-
-class _Network(nnx.Module):
-  """A network with every layer that has two modes."""
-
-  def __init__(self, rngs):
-    self.linear = nnx.Linear(16, 8, rngs=rngs)
-    self.norm = nnx.BatchNorm(8, rngs=rngs)
-    self.head = nnx.Linear(8, 3, rngs=rngs)
-
-  def __call__(self, images, sigma):
-    hidden = self.linear(images.reshape(images.shape[0], -1))
-    return self.head(nnx.relu(self.norm(hidden))) + 0 * sigma[:, None]
-
-
-def check(classifier, chunk_size=16):
-  voting.check_batch_independence(
-    classifier, IMAGE, 0.5, KEY, chunk_size=chunk_size
-  )
-
-
-@pytest.mark.parametrize('chunk_size', [1, 16])
-def test_independent_votes_pass(chunk_size):
-  check(NETWORK, chunk_size)
-
-
-def test_other_independent_classifiers_pass():
-  network = nnx.view(
-    _Network(nnx.Rngs(0)), use_running_average=True, raise_if_not_found=False
-  )
-  check(network)
-  check(oracles.invalid_beyond(0.5))
-  check(oracles.constant([0.0, -np.inf, 3.0]))
-  check(oracles.constant([1e30, -1e30]))
-
-
-def _position(images, sigma):
-  del sigma
-  return (
-    NETWORK(images, images[:, 0, 0, 0])
-    + jnp.arange(images.shape[0], dtype=jnp.float32)[:, None]
-  )
-
-
-def _neighbour(images, sigma):
-  return NETWORK(jnp.roll(images, 1, axis=0), sigma)
-
-
-def _one_row(images, sigma):
-  """Only the last row sees the others."""
-  logits = NETWORK(images, sigma)
-  return logits.at[-1].add(images[:-1].mean())
-
-
-@pytest.mark.parametrize(
-  'bad',
-  [
-    _Network(nnx.Rngs(0)),
-    lambda images, sigma: NETWORK(
-      images - images.mean(axis=0, keepdims=True), sigma
-    ),
-    lambda images, sigma: NETWORK(images, sigma) / jnp.abs(images).max(),
-    _position,
-    _neighbour,
-    _one_row,
-    lambda images, sigma: jnp.where(
-      images.std() > 0.65, jnp.nan, NETWORK(images, sigma)
-    ),
-  ],
-  ids=['batch norm', 'mean', 'scale', 'place', 'neighbour', 'last', 'nan'],
-)
-def test_votes_that_depend_on_the_batch_are_refused(bad):
-  with pytest.raises(ValueError, match='depend on their batch companions'):
-    check(bad)
-
-
-def test_a_copy_by_itself_depends_on_no_other():
-  """Even under batch normalisation, which is then of that copy alone."""
-  check(_Network(nnx.Rngs(0)), chunk_size=1)
-
-
-def test_an_image_of_another_shape_is_told_in_one_sentence():
-  weights = jnp.ones((4, 3))
-
-  def classifier(images, sigma):
-    del sigma
-    return images @ weights
-
-  with pytest.raises(ValueError, match=r'fails on images of shape \(2, 5\)'):
-    voting.num_classes(classifier, np.zeros(5, np.float32), batch=2)
 
 
 def test_a_network_of_one_batch_sees_no_other():

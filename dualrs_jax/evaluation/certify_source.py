@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import compilers, folders, host, sharding, voting
+from dualrs_jax import classifiers, compilers, folders, host, sharding
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
@@ -270,7 +270,7 @@ def _identity(
   return {
     **settings,
     'seed': seed,
-    'num_classes': voting.num_classes(
+    'num_classes': classifiers.num_classes(
       sampling.experts(classifier)[0], example, batch=smoothed.chunk_size
     ),
     'weights': {

@@ -20,6 +20,7 @@ from dualrs_jax import (
   diffusion,
   dual,
   host,
+  independence,
   lattice,
   lattice_law,
   noise,
@@ -130,7 +131,7 @@ def check_independence(
     voters += [('estimator', smoothed.estimator, settings['estimator_sigma'])]
   for name, network, sigma in voters:
     try:
-      voting.check_batch_independence(
+      independence.check_batch_independence(
         network,
         example,
         sigma,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import models, voting
+from dualrs_jax import independence, models
 
 SHAPE = (12, 10, 1)
 SIZES = {'channels': (4, 6), 'hidden': 8, 'embedding': 5}
@@ -87,7 +87,7 @@ def test_rows_do_not_depend_on_their_companions(model):
   np.testing.assert_allclose(
     apply(model, others, sigma)[0], whole[0], rtol=1e-5, atol=1e-5
   )
-  voting.check_companions(
+  independence.check_companions(
     lambda copies: apply(models.inference_view(model), copies, 0 * sigma + 0.5),
     images[0],
     0.5,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dualrs_jax import models, voting
+from dualrs_jax import independence, models
 from dualrs_jax.models import conditional_resnet
 
 
@@ -92,9 +92,11 @@ def test_it_is_told_the_level_of_each_image(images):
 def test_votes_do_not_depend_on_their_companions(images):
   view = models.inference_view(told(create()))
   key = jax.random.key(0)
-  voting.check_batch_independence(view, images[0], 0.5, key, chunk_size=4)
+  independence.check_batch_independence(view, images[0], 0.5, key, chunk_size=4)
   with pytest.raises(ValueError, match='batch companions'):
-    voting.check_batch_independence(create(), images[0], 0.5, key, chunk_size=4)
+    independence.check_batch_independence(
+      create(), images[0], 0.5, key, chunk_size=4
+    )
 
 
 def test_bfloat16_is_inside_only(images):
