@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     certify_distance_level as certify_distance_level,
   )
   from dualrs_jax.dual import certify_dual as certify_dual
-  from dualrs_jax.dual import predict_dual as predict_dual
+  from dualrs_jax.dual_prediction import predict_dual as predict_dual
   from dualrs_jax.host import host_classifier as host_classifier
   from dualrs_jax.independence import (
     check_batch_independence as check_batch_independence,
@@ -92,10 +92,8 @@ _NAMES = {
     'DistanceLevel',
     'certify_distance_level',
   ),
-  'dual': (
-    'certify_dual',
-    'predict_dual',
-  ),
+  'dual': ('certify_dual',),
+  'dual_prediction': ('predict_dual',),
   'host': ('host_classifier',),
   'independence': ('check_batch_independence',),
   'lattice': ('lattice_noise',),

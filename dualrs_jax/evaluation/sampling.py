@@ -19,6 +19,7 @@ from dualrs_jax import (
   denoising,
   diffusion,
   dual,
+  dual_prediction,
   host,
   independence,
   lattice,
@@ -313,7 +314,7 @@ def cast_fixed(
       *networks, *levels, n0=settings['n0'], certificate=rule, **votes
     )
     return found.estimator_counts, found.classifier_counts
-  found = dual.predict_dual(*networks, *levels, **votes)
+  found = dual_prediction.predict_dual(*networks, *levels, **votes)
   here = jnp.arange(len(sigmas))[:, None] == found.sigma_index
   classifier = jnp.where(here, found.classifier_counts[None], 0)
   return _unselected(found.estimator_counts), _unselected(classifier)
