@@ -16,7 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrs_jax import compilers, data, distance_levels, noise, vote_batches
+from dualrs_jax import (
+  compilers,
+  data,
+  nearest,
+  noise,
+  vote_batches,
+)
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.distance_levels import DistanceLevel
@@ -169,7 +175,7 @@ def read(
 def _level(config, source, positions, training):
   """The varying level, centred on the training images; distances to them."""
   distances = functools.partial(
-    distance_levels.mean_distances, training=training, chunk_size=512
+    nearest.mean_distances, training=training, chunk_size=512
   )
   sample = training[:: max(1, len(training) // 200)]
   # The nearest image of a training image is itself.

@@ -23,10 +23,11 @@ from dualrs_jax import (
   sharding,
   validation,
 )
+from dualrs_jax import examples as examples_lib
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.composition import CompositionRule
-from dualrs_jax.scheduler import Example
+from dualrs_jax.examples import Example
 from dualrs_jax.vote_batches import Device
 
 _NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
@@ -136,7 +137,7 @@ def certify_images(
       ' bounds=dualrs_jax.open_ended.'
     )
   levels = [*plan.sigmas, plan.estimator_sigma]
-  arrivals = scheduler.checked(examples, levels, noise)
+  arrivals = examples_lib.checked(examples, levels, noise)
   first = next(arrivals, None)
   if first is None:
     return iter(())

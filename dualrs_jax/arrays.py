@@ -13,6 +13,7 @@ from dualrs_jax import (
   composition,
   dual,
   host,
+  host_calls,
   smoothing,
   validation,
   voting,
@@ -213,7 +214,7 @@ def _classifier(
   if num_classes is None:
     noise = np.random.default_rng(0).standard_normal((chunk_size, *image.shape))
     noisy = image.astype(np.float32) + sigma.astype(np.float32) * noise
-    num_classes = host.width(model, noisy.astype(np.float32))
+    num_classes = host_calls.width(model, noisy.astype(np.float32))
     validation.check_classes(num_classes)
   return host.host_classifier(model, num_classes)
 

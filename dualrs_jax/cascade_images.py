@@ -16,9 +16,10 @@ from dualrs_jax import (
   sharding,
   validation,
 )
+from dualrs_jax import examples as examples_lib
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import CascadeCertificate, Classifier
-from dualrs_jax.scheduler import Example
+from dualrs_jax.examples import Example
 from dualrs_jax.vote_batches import Device
 
 
@@ -82,7 +83,7 @@ def certify_cascade_images(
   plan = cascade_plans.plan(
     np.asarray(sigmas).tolist(), goal=goal, radii=radii, n0=n0, n=n, alpha=alpha
   )
-  arrivals = scheduler.checked(examples, plan.sigmas, noise)
+  arrivals = examples_lib.checked(examples, plan.sigmas, noise)
   first = next(arrivals, None)
   if first is None:
     return iter(())

@@ -11,7 +11,6 @@ consists of is compiled as ever.
 
 import dataclasses
 import functools
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from dualrs_jax import validation
+from dualrs_jax import host_calls, validation
 
 #: How far the logits of one copy may differ between devices, relative to the
 #: largest: they round differently, with other kernels.
@@ -60,7 +59,7 @@ class HostClassifier:
 
   @property
   def _title(self) -> str:
-    return _at_the_start(self.name)
+    return host_calls.at_the_start(self.name)
 
   @property
   def where(self) -> list[str]:
@@ -165,13 +164,13 @@ class HostClassifier:
   def _ask(self, number: int, images, sigma) -> np.ndarray:
     """What a function returns, as float32; it is given copies of its own."""
     given = [images, sigma] if self.takes_sigma else [images]
-    logits = _called(self.functions[number], given, self.name)
+    logits = host_calls.called(self.functions[number], given, self.name)
     if logits.shape[1] != self.num_classes:
       raise ValueError(
         f'{self._title} returns {logits.shape[1]} logits for each image,'
         f' not the {self.num_classes} of its num_classes.'
       )
-    return _float32(logits)
+    return host_calls.float32(logits)
 
 
 def host_classifier(
@@ -235,7 +234,7 @@ def host_classifier(
     raise ValueError(
       f'num_classes is the width of the logits, not {num_classes!r}.'
     )
-  name = name or _known(functions[0])
+  name = name or host_calls.name_of(functions[0])
   classes = int(num_classes)
   return HostClassifier(functions, classes, takes_sigma, name, identity)
 
@@ -261,76 +260,3 @@ def check_concrete(tree: Any) -> None:
       ' program of JAX: certify with it outside of jax.jit, jax.vmap and'
       ' jax.grad, image by image, or many images with certify_images.'
     )
-
-
-def told(error: BaseException) -> str:
-  """The kind of an error, where it was raised, and the first line of it.
-
-  Frames of installed packages are passed over, as far as there are others.
-  """
-  frames = traceback.extract_tb(error.__traceback__)[1:]
-  own = [frame for frame in frames if 'site-packages' not in frame.filename]
-  where = ''
-  if frames:
-    frame = (own or frames)[-1]
-    where = f' in {frame.filename}, line {frame.lineno}'
-  first = str(error).strip().partition('\n')[0]
-  return f'{type(error).__name__}{where}: {first}'
-
-
-def width(
-  function: Callable[..., Any], images: Float[np.ndarray, 'batch *image']
-) -> int:
-  """How many logits a function gives for each of these images."""
-  return _called(function, [images], _known(function)).shape[1]
-
-
-def _known(function: Any) -> str:
-  """What a function is called in messages."""
-  name = getattr(function, '__name__', type(function).__name__)
-  return f'the model {name}'
-
-
-def _at_the_start(name: str) -> str:
-  """A name at the start of a sentence."""
-  return name[:1].upper() + name[1:]
-
-
-def _called(function: Any, given: Sequence[Any], name: str) -> np.ndarray:
-  """The logits that a function returns; it is given copies of its own.
-
-  Raises:
-    ValueError: If it raises, or returns no logits of these images.
-  """
-  batch = given[0].shape
-  try:
-    found = function(*(np.array(array, np.float32) for array in given))
-  except Exception as error:
-    raise ValueError(
-      f'{_at_the_start(name)} raised {told(error)} (given images of shape'
-      f' {batch}).'
-    ) from error
-  array = validation.as_array(found, f'What {name} returns')
-  logits = np.array(array)  # it may hand out one buffer again and again
-  if np.iscomplexobj(logits):
-    raise ValueError(
-      f'Logits are real numbers, not complex ones, as {name} returns.'
-    )
-  if logits.ndim != 2 or len(logits) != batch[0]:
-    raise ValueError(
-      f'{_at_the_start(name)} maps images [{batch[0]}, *image] to logits'
-      f' [{batch[0]}, classes], not to an array of shape {logits.shape}.'
-    )
-  return logits
-
-
-def _float32(logits: np.ndarray) -> Float[np.ndarray, 'batch classes']:
-  """Logits as float32, the largest of each row still where it was."""
-  with np.errstate(over='ignore'):
-    narrow = logits.astype(np.float32)
-  if logits.dtype == np.float32:
-    return narrow
-  top = np.argmax(logits, axis=1)
-  moved = (np.argmax(narrow, axis=1) != top) & ~np.isnan(narrow).any(axis=1)
-  narrow[moved] = np.equal.outer(top[moved], np.arange(logits.shape[1]))
-  return narrow

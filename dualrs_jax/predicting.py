@@ -14,9 +14,9 @@ from jaxtyping import Float, PRNGKeyArray
 
 from dualrs_jax import adaptive, lookups
 from dualrs_jax import noise as noise_lib
-from dualrs_jax.adaptive import Example
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.composition import CompositionRule
+from dualrs_jax.examples import Example
 
 
 def predict_images(

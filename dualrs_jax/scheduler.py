@@ -21,15 +21,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
-from dualrs_jax import classifiers, validation, voting
+from dualrs_jax import classifiers, examples
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.decisions import Request, Votes
 from dualrs_jax.vote_batches import Device, VoteBatch
-
-#: An image and its number.
-Example = tuple[int, Float[Array | np.ndarray, '*image']]
 
 #: Asks for votes, is sent their counts, returns a certificate.
 Certification = Generator[Request, Int[np.ndarray, ' classes'], Any]
@@ -69,51 +66,6 @@ class Looks(Protocol):
   def sigma_of(self, stage: int) -> float:
     """The noise level of a stage."""
     ...
-
-
-def checked(
-  examples: Iterable[Example], levels: Sequence[float], noise: Any
-) -> Generator[Example]:
-  """Refuses what is no example; copies images, as a caller may reuse memory.
-
-  Args:
-    examples: Pairs of a dataset index and an image.
-    levels: Every noise level that will be drawn.
-    noise: The sampler of noisy images.
-  """
-  shape = None
-  try:
-    pairs = iter(examples)
-  except TypeError as error:
-    raise _no_pair(examples) from error
-  for example in pairs:
-    try:
-      index, image = example
-      if np.ndim(index):
-        raise TypeError
-    except (TypeError, ValueError) as error:
-      raise _no_pair(example) from error
-    validation.check_whole('A dataset index', index)
-    if not 0 <= index < 2**31:
-      raise ValueError(f'A dataset index is in [0, 2**31), unlike {index}.')
-    image = validation.as_array(image, 'The image')
-    validation.check_image(image)
-    voting.check_noise(noise, image, np.asarray(levels, np.float32))
-    image = np.array(image, np.float32)
-    if shape not in (None, image.shape):
-      raise ValueError(
-        f'The images of a run have one shape, but {image.shape} at index'
-        f' {index} follows {shape}.'
-      )
-    shape = image.shape
-    yield int(index), image
-
-
-def _no_pair(example: Any) -> ValueError:
-  return ValueError(
-    'An example is a pair of a dataset index and an image, not a'
-    f' {type(example).__name__}: enumerate(images) makes pairs of images.'
-  )
 
 
 _NO_VOTES = Votes(0, np.int64(0))
@@ -236,7 +188,7 @@ def certify(
   begin: Callable[[int], Start],
   plan: Looks,
   device: Device,
-  arrivals: Iterator[Example],
+  arrivals: Iterator[examples.Example],
   before_step: Callable[[], object],
 ) -> Iterator[tuple[int, Any]]:
   """The scheduler: admits images, casts steps, wakes images.

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import dualrs_jax as drs
-from dualrs_jax import Counts, confidence, distance_levels, smoothing, varying
+from dualrs_jax import (
+  Counts,
+  confidence,
+  distance_levels,
+  nearest,
+  smoothing,
+  varying,
+)
 from dualrs_jax.distance_levels import DistanceLevel
 from tests import oracles
 
@@ -17,21 +24,6 @@ PIXELS = 16
 def images(number, seed=0):
   rng = np.random.default_rng(seed)
   return rng.uniform(0, 1, (number, 4, 4, 1)).astype(np.float32)
-
-
-@pytest.mark.parametrize('chunk_size', [1, 7, 64])
-def test_distances(chunk_size):
-  training, queries = images(50), images(5, seed=1)
-  queries[0] = 0  # padding would be the nearest
-  found = distance_levels.mean_distances(
-    queries, training, neighbours=3, chunk_size=chunk_size
-  )
-  exact = np.linalg.norm(
-    (queries[:, None] - training[None]).reshape(5, 50, -1).astype(float),
-    axis=-1,
-  )
-  expected = np.sort(exact, axis=1)[:, :3].mean(axis=1)
-  np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_the_level_is_lipschitz():
@@ -45,9 +37,7 @@ def test_the_level_is_lipschitz():
   there = np.float32(here + steps)
   pairs = [
     np.array(
-      distance_levels.mean_distances(
-        points, training, neighbours=4, chunk_size=30
-      )
+      nearest.mean_distances(points, training, neighbours=4, chunk_size=30)
     )
     for points in (here, there)
   ]
@@ -68,7 +58,7 @@ def test_what_rounding_does_to_levels_is_within_the_slack():
   there = np.nextafter(here, np.float32(1))
   logs, distances = [], []
   for points in (here, there):
-    distances = distance_levels.mean_distances(
+    distances = nearest.mean_distances(
       points, training, neighbours=4, chunk_size=30
     )
     logs.append(np.log([level.at(float(distance)) for distance in distances]))
@@ -154,7 +144,7 @@ def test_refusals():
       jax.random.key(0), **OPTIONS,
     )  # fmt: skip
   with pytest.raises(ValueError, match='are compared with images of shape'):
-    distance_levels.mean_distances(
+    nearest.mean_distances(
       images(2), images(9)[:, :2], neighbours=1, chunk_size=4
     )
   for changes in ({'base': 0.0}, {'rate': -0.1}, {'neighbours': 0}):

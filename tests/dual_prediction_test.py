@@ -5,11 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from dualrs_jax import (
-  ABSTAIN,
-  predict_dual,
-  voting,
-)
+from dualrs_jax import ABSTAIN, predict_dual, voting
 from tests import oracles
 
 IMAGE = jnp.float32([0.5, 0.5])

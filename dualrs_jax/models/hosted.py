@@ -9,7 +9,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dualrs_jax import host, named
+from dualrs_jax import host, host_calls, named
 from dualrs_jax.models import torch_module
 
 #: What a description may say beside the functions.
@@ -129,7 +129,7 @@ def _functions(reference: str, mean: tuple, deviation: tuple) -> tuple:
     made = make()
   except Exception as error:
     raise ValueError(
-      f'{reference}, called without arguments, raised {host.told(error)}'
+      f'{reference}, called without arguments, raised {host_calls.told(error)}'
     ) from error
   several = made if isinstance(made, list | tuple) else (made,)
   wrong = [each for each in several if not callable(each)]
