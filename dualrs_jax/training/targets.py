@@ -5,9 +5,6 @@ interrupted goes on with the first one that is missing.
 """
 
 import contextlib
-import functools
-import io
-import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,14 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from dualrs_jax import base, compilers, confidence, data, host, sharding
+from dualrs_jax import base, confidence, data, host, sharding
 from dualrs_jax.data import loader
-from dualrs_jax.runtime import bars, files, preemption, processes
-from dualrs_jax.training import losses
-
-logger = logging.getLogger(__name__)
+from dualrs_jax.runtime import bars, preemption, processes
+from dualrs_jax.training import losses, target_shards, target_votes
 
 #: Calls of the device in which a shard is counted, where its images allow it: a
 #: run that is asked to end loses those of one shard, and waits for one of them.
@@ -81,7 +76,7 @@ def build(
   paths = [directory / f'{start:09d}.npz' for start in starts]
   indices = [source.indices[positions] for positions in places]
   there = [
-    _load(path, chosen, len(sigmas), mark) is not None
+    target_shards.load(path, chosen, len(sigmas), mark) is not None
     for path, chosen in zip(paths, indices, strict=True)
   ]
   missing = np.flatnonzero(~processes.agreed(np.array(there)))
@@ -106,7 +101,9 @@ def build(
     ahead=1,
     sharding=NamedSharding(mesh, PartitionSpec(sharding.VOTES)),
   )
-  count_votes: Callable[..., Any] = _count_by_host if hosted else _count_spread
+  count_votes: Callable[..., Any] = (
+    target_votes.count_by_host if hosted else target_votes.count_spread
+  )
   with (
     contextlib.closing(batches),
     bars.bar(
@@ -136,119 +133,14 @@ def build(
             counts.append(np.asarray(found))
           if len(counts) == len(calls):
             own = np.concatenate(counts)[: len(places[number])]
-            _save(paths[number], indices[number], own, mark)
+            target_shards.save(paths[number], indices[number], own, mark)
         if preempted():
           raise preemption.Preempted(
             f'the finished shards of {stage} are saved'
           )
       bar.update(min(place.count, len(missing) - first))
   processes.barrier(stage)
-  return _read(paths, indices, len(sigmas), mark)
-
-
-@functools.partial(
-  compilers.jit, static_argnames=('votes', 'chunk_size', 'mesh')
-)
-def _count_spread(
-  classifier, key, sigmas, images, labels, indices, *, votes, chunk_size, mesh
-):
-  """`count_votes` with the images spread over the devices of a mesh."""
-  everywhere, spread = PartitionSpec(), PartitionSpec(sharding.VOTES)
-
-  def on_device(classifier, key, sigmas, images, labels, indices):
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
-    return count_votes(
-      classifier,
-      images,
-      labels,
-      keys,
-      sigmas,
-      votes=votes,
-      chunk_size=chunk_size,
-    )
-
-  return jax.shard_map(
-    on_device,
-    mesh=mesh,
-    in_specs=(everywhere,) * 3 + (spread,) * 3,
-    out_specs=spread,
-    check_vma=False,  # networks need not know that they are spread
-  )(classifier, key, sigmas, images, labels, indices)
-
-
-def _count_by_host(
-  classifier, key, sigmas, images, labels, indices, *, votes, chunk_size, mesh
-):
-  """The same with host classifiers, which devices do not share."""
-  del mesh
-  images, labels, indices = map(np.asarray, (images, labels, indices))
-  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
-  return count_votes(
-    classifier,
-    jnp.asarray(images),
-    jnp.asarray(labels),
-    keys,
-    sigmas,
-    votes=votes,
-    chunk_size=chunk_size,
-  )
-
-
-@functools.partial(compilers.jit, static_argnames=('votes', 'shape'))
-def _noise(key, *, votes, shape):
-  return jax.random.normal(key, (votes, *shape))
-
-
-@compilers.jit
-def _noisy(image, sigma, noise):
-  return data.to_unit(image)[None] + sigma * noise
-
-
-@functools.partial(compilers.jit, static_argnames=('votes', 'chunk_size'))
-def count_votes(
-  classifier: base.Classifier | tuple[base.Classifier, ...],
-  images: UInt8[Array, 'batch *image'],
-  labels: Int[Array, ' batch'],
-  keys: Key[Array, ' batch'],
-  sigmas: Float[Array, ' levels'],
-  *,
-  votes: int,
-  chunk_size: int,
-) -> Int[Array, 'batch levels']:
-  """Votes for the true class on noisy copies of each image, at each level.
-
-  Args:
-    classifier: in inference mode; or a tuple of one for each level.
-    images: 8-bit images.
-    labels: their classes.
-    keys: one per image.
-    sigmas: the noise levels.
-    votes: how many votes per image and level.
-    chunk_size: noisy copies per forward pass.
-  """
-  chunks = -(-votes // chunk_size)
-
-  def of_image(args):
-    image, label, key = args
-    noise = _noise(key, votes=votes, shape=image.shape)
-    filled = jnp.resize(noise, (chunks * chunk_size, *image.shape))
-    noise = filled.reshape(chunks, chunk_size, *image.shape)
-
-    def by_chunks(expert, sigma):
-      def right(noise):
-        noisy = _noisy(image, sigma, noise)
-        logits = expert(noisy, jnp.full(chunk_size, sigma))
-        # argmax takes a NaN for the largest value: such a vote is invalid.
-        return (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
-
-      found = jax.lax.map(right, noise).reshape(-1)[:votes]
-      return found.sum(dtype=jnp.int32)
-
-    if isinstance(classifier, tuple):
-      return jnp.stack(list(map(by_chunks, classifier, sigmas)))
-    return jax.lax.map(functools.partial(by_chunks, classifier), sigmas)
-
-  return jax.lax.map(of_image, (images, labels, keys))
+  return target_shards.read(paths, indices, len(sigmas), mark)
 
 
 def signed_bounds(
@@ -301,61 +193,3 @@ def describe(
     f'{certified:.1%} of {len(bounds)} images can be certified; of these the'
     f' best sigma is {best}'
   )
-
-
-def _save(
-  path: pathlib.Path,
-  indices: Int[np.ndarray, ' shard'],
-  counts: Int[np.ndarray, 'shard levels'],
-  mark: str,
-) -> None:
-  content = io.BytesIO()
-  np.savez(content, indices=indices, counts=counts, settings=np.array(mark))
-  files.write_atomic(path, content.getvalue())
-
-
-def _read(
-  paths: Sequence[pathlib.Path],
-  indices: Sequence[Int[np.ndarray, ' _']],
-  levels: int,
-  mark: str,
-) -> Int[np.ndarray, 'examples levels']:
-  """The counts of all shards, once all of them are written."""
-  directory = paths[0].parent
-  processes.await_shown(
-    lambda: all(path.exists() for path in paths) or None, directory
-  )
-  table = []
-  for path, chosen in zip(paths, indices, strict=True):
-    shard = _load(path, chosen, levels, mark)
-    if shard is None:
-      raise OSError(
-        f'{path} is not there: {directory} must be one folder for all processes'
-      )
-    table.append(shard)
-  return np.concatenate(table)
-
-
-def _load(
-  path: pathlib.Path,
-  indices: Int[np.ndarray, ' shard'],
-  levels: int,
-  mark: str,
-) -> Int[np.ndarray, 'shard levels'] | None:
-  """The counts of a shard; None if it is missing, damaged or of others."""
-  if not path.exists():
-    return None
-  try:
-    with path.open('rb') as file, np.load(file) as shard:
-      saved, counts = shard['indices'], shard['counts']
-      found = str(shard['settings']) if 'settings' in shard else ''
-  except Exception as error:  # the kinds differ with the bytes
-    logger.warning('%s is damaged (%s); it is computed again', path, error)
-    return None
-  if found != mark:
-    logger.warning('%s is of other settings; it is computed again', path)
-    return None
-  if not np.array_equal(saved, indices) or counts.shape != (len(saved), levels):
-    logger.warning('%s holds other images; it is computed again', path)
-    return None
-  return counts

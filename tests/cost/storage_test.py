@@ -10,7 +10,7 @@ from dualrs_jax.base import Cast, Counts
 from dualrs_jax.cost import sizes, storage
 from dualrs_jax.evaluation import records, tsv
 from dualrs_jax.evaluation.methods import VoteCounts
-from dualrs_jax.training import state, targets
+from dualrs_jax.training import state, target_shards
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_targets(tmp_path):
   for number in range(2):
     counts = np.zeros((50, 3), np.int32)
     path = tmp_path / f'{number:09d}.npz'
-    targets._save(path, np.arange(50), counts, '0' * 16)
+    target_shards.save(path, np.arange(50), counts, '0' * 16)
   written = sum(path.stat().st_size for path in tmp_path.iterdir())
   assert storage.targets_bytes(100, 3, 50) == pytest.approx(written, rel=0.02)
 

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 from dualrs_jax import confidence, sharding
 from dualrs_jax.runtime import preemption
-from dualrs_jax.training import targets
+from dualrs_jax.training import target_votes, targets
 from tests.training import networks
 
 SIGMAS = (0.25, 0.5, 1.0)
@@ -35,27 +34,6 @@ def build(directory, source=None, classifier=None, **options):
   )
 
 
-def test_votes_follow_the_closed_form():
-  """Two classes: right with probability Phi(gap / (sigma * sqrt 2))."""
-  images = np.zeros((1, 4, 4, 1), np.uint8)
-  images[0, 0, 1] = 102  # 0.4
-  votes = 4000
-  counts = targets.count_votes(
-    networks.Brightest(2),
-    jnp.asarray(images),
-    jnp.ones(1, jnp.int32),
-    jax.random.split(jax.random.key(0), 1),
-    jnp.asarray(SIGMAS),
-    votes=votes,
-    chunk_size=votes,
-  )
-  p = stats.norm.cdf(0.4 / (np.asarray(SIGMAS) * np.sqrt(2)))
-  # False alarm: 1e-6 over both sides, at each of three levels.
-  low, high = stats.binom.ppf([[5e-7], [1 - 5e-7]], votes, p)
-  assert (low <= np.asarray(counts[0])).all()
-  assert (np.asarray(counts[0]) <= high).all()
-
-
 @pytest.mark.parametrize('kind', ['other', 'unmarked', 'empty', 'short'])
 def test_shards_that_are_not_of_this_run_are_computed_again(
   tmp_path, kind, caplog
@@ -75,45 +53,6 @@ def test_shards_that_are_not_of_this_run_are_computed_again(
     paths[0].write_bytes(whole[: len(whole) // 2 if kind == 'short' else 0])
   np.testing.assert_array_equal(build(tmp_path, mark='ab'), expected)
   assert 'computed again' in caplog.text
-
-
-def test_levels_see_the_same_noise():
-  """The votes of a classifier that only sees the sign of the noise."""
-
-  class Sign(networks.Brightest):
-    def __call__(self, images, sigma):
-      right = images.reshape(len(images), -1)[:, :1] > 0
-      return jnp.concatenate([right, ~right], axis=-1).astype(jnp.float32)
-
-  counts = targets.count_votes(
-    Sign(2),
-    jnp.zeros((5, 4, 4, 1), jnp.uint8),
-    jnp.zeros(5, jnp.int32),
-    jax.random.split(jax.random.key(0), 5),
-    jnp.asarray(SIGMAS),
-    votes=VOTES,
-    chunk_size=VOTES,
-  )
-  assert (counts == counts[:, :1]).all()
-  assert len(set(np.asarray(counts[:, 0]).tolist())) > 1, 'images share noise'
-
-
-def test_a_nan_is_no_right_vote():
-  class Nan(networks.Brightest):
-    def __call__(self, images, sigma):
-      logits = super().__call__(images, sigma)
-      return logits.at[:, 0].set(jnp.where(sigma > 0.3, jnp.nan, 9.0))
-
-  counts = targets.count_votes(
-    Nan(3),
-    jnp.zeros((2, 4, 4, 1), jnp.uint8),
-    jnp.zeros(2, jnp.int32),
-    jax.random.split(jax.random.key(0), 2),
-    jnp.asarray(SIGMAS),
-    votes=VOTES,
-    chunk_size=VOTES,
-  )
-  np.testing.assert_array_equal(counts, [[VOTES, 0, 0]] * 2)
 
 
 @pytest.mark.parametrize('chunk_size', [1, 7, 25])
@@ -180,7 +119,7 @@ def test_a_shard_is_counted_in_several_calls(tmp_path, monkeypatch):
 
 def test_a_complete_table_is_not_counted_again(tmp_path, monkeypatch):
   first = build(tmp_path)
-  monkeypatch.delattr(targets, 'count_votes')
+  monkeypatch.delattr(target_votes, 'count_votes')
   np.testing.assert_array_equal(first, build(tmp_path))
 
 
