@@ -37,7 +37,10 @@ from dualrs_jax import (
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
-from dualrs_jax.evaluation import certify_dataset, certify_source
+from dualrs_jax.evaluation import (
+  certify_dataset,
+  smoothed_networks,
+)
 
 GOALS = {
   'predict': (0.0,),
@@ -76,7 +79,9 @@ def load(workdir, config):
   source = certify_dataset.load_source(config)
   networks: Any = certify_dataset.load_networks(config, workdir, source)
   estimator, classifier = networks
-  fingerprints = [certify_source.fingerprint(network) for network in networks]
+  fingerprints = [
+    smoothed_networks.fingerprint(network) for network in networks
+  ]
   path = workdir / 'recorded_votes.npz'
   if not path.exists():
     record(source, estimator, classifier, config, path, fingerprints)

@@ -26,7 +26,10 @@ from dualrs_jax import (
 from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.distance_levels import DistanceLevel
-from dualrs_jax.evaluation import certify_dataset, certify_source
+from dualrs_jax.evaluation import (
+  certify_dataset,
+  smoothed_networks,
+)
 from dualrs_jax.runtime import files as files_lib
 
 FOLDER = 'compared_votes'
@@ -106,7 +109,7 @@ def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
     'n0': config.certify.n0,
     'n': n,
     'sigmas': list(config.sigmas),
-    'networks': [certify_source.fingerprint(net) for net in networks],
+    'networks': [smoothed_networks.fingerprint(net) for net in networks],
     'level': dataclasses.asdict(level),
     'data': data.identity(config.data.to_dict()),
     'split': config.certify.split,

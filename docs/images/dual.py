@@ -15,7 +15,7 @@ from tones import LIGHT as LIGHT
 from tones import Tone, save
 
 from dualrs_jax import data, noise
-from dualrs_jax.evaluation import report, sampling
+from dualrs_jax.evaluation import noises, report
 
 PICTURE = pathlib.Path(__file__).with_name('dual.svg')
 WIDTH, HEIGHT = 8.3, 2.2  # inches
@@ -47,7 +47,7 @@ def draw(tone: Tone, run, source: data.Source, idx: int):
 
 def _levels(figure, tone, run, row, image):
   """Noisy copies at all levels, each with the estimator's votes for it."""
-  sampler = sampling.make_noise(run.settings)
+  sampler = noises.make(run.settings)
   key = noise.image_key(jax.random.key(run.settings['seed']), row.idx)
   key = noise.vote_key(key, noise.ESTIMATION, jnp.asarray(0))
   votes = np.array(row.estimator_estimation)

@@ -1,39 +1,36 @@
 """Certification of many images, row by row, resumable by index."""
 
 import contextlib
-import hashlib
 import math
 import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from dualrs_jax import classifiers, compilers, folders, host, sharding
+from dualrs_jax import folders, sharding
 from dualrs_jax.base import AdaptiveCertificate, Classifier
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import (
+  claim,
   continuing,
   distances,
   file_names,
   marks,
-  memory,
   preparation,
   records,
-  run_plans,
   sampling,
+  smoothed_networks,
   tsv,
   workers,
 )
 from dualrs_jax.evaluation.progress import Progress
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.evaluation.sampling import SmoothedNetworks
-from dualrs_jax.runtime import environment, preemption, processes, shards
+from dualrs_jax.evaluation.smoothed_networks import SmoothedNetworks
+from dualrs_jax.runtime import preemption, processes, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
 
@@ -131,47 +128,25 @@ def certify_source(
   if settings['smoothing'] == 'distance':
     distances.check(settings, training)
     settings |= _of_training(source, training)
-  path = directory / SETTINGS
-  chunk_size = chunk_size or _recorded_chunk_size(path)
-  estimator, classifier = _everywhere((estimator, classifier), mesh)
-  smoothed = SmoothedNetworks(
-    estimator, classifier, prepared.noise, chunk_size or 1, mesh
+  estimator, classifier = smoothed_networks.everywhere(
+    (estimator, classifier), mesh
   )
-  example = np.asarray(to_unit(source.gather(positions[:1])[0])[0])
-  sampling.check_networks(smoothed, example, settings)
-  chosen = {}
-  if not chunk_size:
-    chosen['chunk_size'] = memory.choose_chunk_size(smoothed, example, settings)
-    smoothed = smoothed._replace(**chosen)
-  complete = _identity(smoothed, example, settings, source, seed)
-  identity = run_plans.identity(complete)
-  asked = {n: v for n, v in complete.items() if n not in identity}
-  identity = {n: v for n, v in identity.items() if n not in chosen}
-  mark = {settings_lib.FINGERPRINT: marks.of(identity | chosen)}
-  if path.exists():  # another device may not have the memory for its chunks
-    settings_lib.verify(
-      path, {n: v for n, v in identity.items() if n not in marks.ADVISORY}
-    )
-    marks.check(settings_lib.read(path), path)
-  else:
-    workers.check_adoption(directory, identity | chosen | asked | mark)
-  sampling.check_independence(_here(smoothed), example, settings)
+  smoothed, claimed, asked = claim.claim(
+    directory,
+    SmoothedNetworks(estimator, classifier, prepared.noise, chunk_size, mesh),
+    settings,
+    source,
+    positions,
+    seed=seed,
+  )
   indices = source.indices[positions].tolist()
-  asked |= {'images': len(indices), 'asked': ' '.join(map(str, indices))}
-  claimed = settings_lib.claim(
-    path, identity, once=chosen | asked, first=mark, advisory=marks.ADVISORY
-  )
-  marks.check(claimed, path)
-  claimed |= asked
-  if claimed['chunk_size'] != smoothed.chunk_size:  # another process was faster
-    smoothed = smoothed._replace(chunk_size=claimed['chunk_size'])
-    sampling.check_independence(_here(smoothed), example, settings)
   together = mesh.is_multi_process
   with contextlib.ExitStack() as opened:
     shard = None
     if processes.here().first or not together:
       shard = opened.enter_context(workers.open_own(directory, claimed, place))
-      settings_lib.replace(path, asked)  # of this call, now that it is let in
+      # Of this call, now that it is let in.
+      settings_lib.replace(directory / SETTINGS, asked)
       file_names.write(directory, source, positions)
     files = workers.read(directory, claimed)
     rows = workers.together(files, claimed)
@@ -223,77 +198,6 @@ def _of_training(source: Source, training: Source | None) -> dict[str, Any]:
   }
 
 
-def _recorded_chunk_size(path: pathlib.Path) -> int:
-  """The chunk size of the run that has these settings, or 0."""
-  if not path.exists():
-    return 0
-  found = settings_lib.read(path).get('chunk_size', 0)
-  if type(found) is not int or found < 0:
-    raise settings_lib.SettingsMismatch(
-      f'{path} records {found!r} as chunk_size: put a copy of it back'
-    )
-  return found
-
-
-def _everywhere(networks: Any, mesh: Mesh) -> Any:
-  """Networks on all devices of a mesh, what they share once on each."""
-  leaves, structure = jax.tree.flatten(networks)
-  shared = {id(leaf): leaf for leaf in leaves}
-  placed = sharding.replicated(shared, mesh)
-  return structure.unflatten([placed[id(leaf)] for leaf in leaves])
-
-
-def _here(smoothed: SmoothedNetworks) -> SmoothedNetworks:
-  """A smoothed on the devices of this process, for what it does by itself."""
-  if not smoothed.mesh.is_multi_process:
-    return smoothed
-  mesh = sharding.votes_mesh(smoothed.mesh.local_devices)
-  networks = smoothed.estimator, smoothed.classifier
-  estimator, classifier = sharding.on_local_devices(networks, mesh)
-  return smoothed._replace(
-    estimator=estimator, classifier=classifier, mesh=mesh
-  )
-
-
-def _identity(
-  smoothed: SmoothedNetworks,
-  example: Float[np.ndarray, '*image'],
-  settings: Mapping[str, Any],
-  source: Source,
-  seed: int,
-) -> dict[str, Any]:
-  """What the results depend on."""
-  estimator, classifier = smoothed.estimator, smoothed.classifier
-  precision = jax.config.jax_default_matmul_precision  # pyright: ignore
-  device = smoothed.mesh.local_devices[0]
-  hosts = [each.where for each in host.parts((estimator, classifier))]
-  return {
-    **settings,
-    'seed': seed,
-    'num_classes': classifiers.num_classes(
-      sampling.experts(classifier)[0], example, batch=smoothed.chunk_size
-    ),
-    'weights': {
-      'classifier': fingerprint(classifier),
-      'estimator': None if estimator is None else fingerprint(estimator),
-    },
-    # Recorded of host classifiers alone: their kernels round in their own way.
-    **({'hosts': hosts} if hosts else {}),
-    'source': source.fingerprint(),
-    # What published data sets do not have, so that runs of theirs can go on.
-    **({'class_names': [*source.class_names]} if source.class_names else {}),
-    **({'provenance': source.provenance} if source.provenance else {}),
-    'chunk_size': smoothed.chunk_size,
-    'dtype': str(example.dtype),
-    'matmul_precision': precision,
-    'threefry_partitionable': jax.config.jax_threefry_partitionable,  # pyright: ignore
-    **environment.describe(),
-    'compiler': compilers.describe(device),
-    'platform': device.platform,
-    'device_kind': device.device_kind,
-  }
-
-
 def _certify(
   smoothed: SmoothedNetworks,
   source: Source,
@@ -336,27 +240,6 @@ def _examples(
   for position in positions.tolist():
     image = to_unit(source.gather(np.array([position]))[0])[0]
     yield int(source.indices[position]), np.asarray(image)
-
-
-def fingerprint(network: Classifier | tuple[Classifier, ...]) -> str:
-  """A text that changes with the weights of networks, and their constants.
-
-  Of a host classifier it is what was said to stand for its weights.
-  """
-  leaves, structure = jax.tree.flatten(network)
-  description = re.sub(' at 0x[0-9a-f]+', '', str(structure))  # of functions
-  digest = hashlib.sha256(description.encode())
-  for leaf in leaves:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      leaf = jax.random.key_data(leaf)
-    _add_array(digest, leaf)
-  return digest.hexdigest()[:16]
-
-
-def _add_array(digest: Any, values: Any) -> None:
-  array = np.asarray(values)
-  digest.update(f'{array.dtype}{array.shape}'.encode())
-  digest.update(array.tobytes())
 
 
 def _check_labels(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from dualrs_jax import noise
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import sampling, style
+from dualrs_jax.evaluation import noises, style
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.evaluation.summary import Run
 
@@ -50,7 +50,7 @@ def chosen_images(run: Run, source: Source) -> 'Figure':
     'Label and certified radius of the first images at each level, clean and'
     f' with their first noise ({run.label})',
   )
-  sampler = sampling.make_noise(run.settings)
+  sampler = noises.make(run.settings)
   position = {int(idx): at for at, idx in enumerate(source.indices)}
   for order, (level, group) in enumerate(groups.items()):
     top = height - style.TITLE_HEIGHT - order * block - _CAPTION

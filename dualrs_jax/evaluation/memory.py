@@ -19,8 +19,8 @@ from jax.sharding import Mesh, SingleDeviceSharding
 from jaxtyping import Float
 
 from dualrs_jax import compilers, sharding, vote_batches
-from dualrs_jax.evaluation import sampling
-from dualrs_jax.evaluation.sampling import SmoothedNetworks
+from dualrs_jax.evaluation import sampling, smoothed_networks
+from dualrs_jax.evaluation.smoothed_networks import SmoothedNetworks
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ def _programs(
   step = vote_batches.VoteBatch(whole, whole, whole, whole, sigma)
   images, step = shapes((images, step))
   networks = [
-    *sampling.experts(classifier),
+    *smoothed_networks.experts(classifier),
     *([] if estimator is None else [estimator]),
   ]
   programs = [

@@ -25,8 +25,8 @@ from dualrs_jax import (
   voting,
 )
 from dualrs_jax.budgets import NeverCertifies
-from dualrs_jax.evaluation import memory, run_plans, sampling
-from dualrs_jax.evaluation.sampling import SmoothedNetworks
+from dualrs_jax.evaluation import memory, noises, run_plans, sampling
+from dualrs_jax.evaluation.smoothed_networks import SmoothedNetworks
 from dualrs_jax.runtime import settings as settings_lib
 
 
@@ -70,11 +70,11 @@ def prepare(
   validation.check_levels(
     settings['sigmas'], settings['estimator_sigma'] or settings['sigmas'][0]
   )
-  sampler = sampling.make_noise(settings)
+  sampler = noises.make(settings)
   blank = np.zeros(image_shape, np.float32)
-  voting.check_noise(sampler, blank, sampling.levels(settings))
+  voting.check_noise(sampler, blank, noises.levels(settings))
   _check_numbers(settings)
-  taken = sampling.noise_alpha(sampler, settings, math.prod(image_shape))
+  taken = noises.alpha(sampler, settings, math.prod(image_shape))
   if taken >= settings['alpha']:
     raise ValueError(
       f'alpha = {settings["alpha"]!r} leaves nothing for the bounds, as exact'

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from dualrs_jax import networks, plans
-from dualrs_jax.evaluation import distances, run_plans, sampling
+from dualrs_jax.evaluation import distances, noises, run_plans
 from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
@@ -15,7 +15,7 @@ _CHOICES = {
   'smoothing': ('dual', 'single', 'cascade', 'distance'),
   'protocol': ('adaptive', 'open', 'fixed', 'paper'),
   'goal': plans.GOALS,
-  'noise': ('auto', *sampling.NOISES),
+  'noise': ('auto', *noises.NAMES),
   'certificate': tuple(run_plans.RULES),
   'spread': ('images', 'votes'),
 }

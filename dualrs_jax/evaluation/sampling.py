@@ -3,12 +3,11 @@
 import functools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
@@ -16,14 +15,10 @@ from dualrs_jax import (
   cascade,
   cascade_images,
   compilers,
-  denoising,
-  diffusion,
   dual,
   dual_prediction,
   host,
   independence,
-  lattice,
-  lattice_law,
   noise,
   sharding,
   smoothing,
@@ -31,11 +26,9 @@ from dualrs_jax import (
 )
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
 from dualrs_jax.evaluation import distances as distance_levels
-from dualrs_jax.evaluation import methods, run_plans
+from dualrs_jax.evaluation import methods, noises, run_plans, smoothed_networks
 from dualrs_jax.evaluation.methods import VoteCounts
-
-#: The samplers of noise by their names in configurations and settings.
-NOISES = ('gaussian', 'lattice', 'published')
+from dualrs_jax.evaluation.smoothed_networks import SmoothedNetworks
 
 #: An image and its number.
 Example = tuple[int, Float[np.ndarray, '*image']]
@@ -44,67 +37,13 @@ _NOTHING: Mapping[int, AdaptiveCertificate] = types.MappingProxyType({})
 _NOWHERE: Mapping[int, float] = types.MappingProxyType({})
 
 
-class SmoothedNetworks(NamedTuple):
-  """With what votes are cast.
-
-  Attributes:
-    estimator: The variance estimator; None in plain smoothing.
-    classifier: The base classifier, or one expert per level as a tuple.
-    noise: The sampler of noisy images.
-    chunk_size: Noisy copies per device and forward pass.
-    mesh: The devices.
-  """
-
-  estimator: Any
-  classifier: Any
-  noise: Any
-  chunk_size: int
-  mesh: Mesh
-
-
-def make_noise(settings: Mapping[str, Any]) -> Any:
-  """The sampler that `noise` names, for all levels of the run."""
-  if settings['noise'] == 'gaussian':
-    return noise.gaussian
-  if settings['noise'] == 'lattice':
-    largest = lattice_law.largest_level(lattice_law.LARGEST_SIZE)
-    if levels(settings).max() > largest:
-      raise ValueError(
-        f'sigma = {levels(settings).max()} is too large for exact noise, which'
-        f" holds at most {largest}; certify.noise = 'gaussian' has no limit,"
-        ' but its rounding is not accounted for (docs/lattice.md)'
-      )
-    return lattice.lattice_noise(levels(settings))
-  denoiser = settings['model']['denoiser']
-  if not denoiser:
-    raise ValueError(
-      "noise = 'published' is at the steps of a denoiser's schedule, and there"
-      ' is no denoiser'
-    )
-  schedule = diffusion.Schedule.named(denoiser['schedule'], denoiser['steps'])
-  return denoising.PublishedNoise(schedule)
-
-
-def noise_alpha(
-  sampler: Any, settings: Mapping[str, Any], pixels: int
-) -> float:
-  """How much of alpha the sampler takes, as it is not quite normal.
-
-  A claim rests on one term of the radius: on the votes of the estimator, of
-  the classifier at one level, or of both; in a cascade on those at one level.
-  """
-  if settings['noise'] != 'lattice':
-    return 0.0
-  stages = 2 if settings['smoothing'] == 'dual' else 1
-  votes = stages * run_plans.most_votes(settings)
-  return sampler.failure_probability(pixels=pixels, votes=votes)
-
-
 def check_networks(
-  smoothed: SmoothedNetworks, example: Float[np.ndarray, '*image'], settings
+  smoothed: SmoothedNetworks,
+  example: Float[np.ndarray, '*image'],
+  settings,
 ) -> None:
   """Raises ValueError for networks that are not those of the images."""
-  voting.check_noise(smoothed.noise, example, levels(settings))
+  voting.check_noise(smoothed.noise, example, noises.levels(settings))
   # Host classifiers cannot be traced; they show when they are first called.
   hosted = host.parts((smoothed.estimator, smoothed.classifier))
   if settings['goal'] is None and not hosted:
@@ -116,7 +55,9 @@ def check_networks(
 
 
 def check_independence(
-  smoothed: SmoothedNetworks, example: Float[np.ndarray, '*image'], settings
+  smoothed: SmoothedNetworks,
+  example: Float[np.ndarray, '*image'],
+  settings,
 ) -> None:
   """Raises ValueError if votes of a network depend on batch companions.
 
@@ -125,7 +66,7 @@ def check_independence(
   if smoothed.chunk_size == 1:
     return
   voters = [('classifier', smoothed.classifier, max(settings['sigmas']))]
-  if len(experts(smoothed.classifier)) > 1:
+  if len(smoothed_networks.experts(smoothed.classifier)) > 1:
     pairs = zip(smoothed.classifier, settings['sigmas'], strict=True)
     voters = [(f'expert {k}', *pair) for k, pair in enumerate(pairs)]
   if smoothed.estimator is not None:
@@ -141,12 +82,6 @@ def check_independence(
       )
     except ValueError as error:
       raise ValueError(f'{name}: {error}') from error
-
-
-def experts(classifier: Any) -> tuple[Any, ...]:
-  """The classifiers of a run: one per level, or one for all."""
-  several = isinstance(classifier, tuple) and not callable(classifier)
-  return classifier if several else (classifier,)
 
 
 def cast(
@@ -322,10 +257,3 @@ def cast_fixed(
 
 def _unselected(votes) -> Counts:
   return Counts(jnp.zeros_like(votes), votes)
-
-
-def levels(settings: Mapping[str, Any]) -> Float[np.ndarray, ' levels']:
-  """All noise levels of a run, as they are sampled."""
-  estimator = settings['estimator_sigma']
-  alone = [] if estimator is None else [estimator]
-  return np.asarray([*settings['sigmas'], *alone], np.float32)

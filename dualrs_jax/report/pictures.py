@@ -13,7 +13,7 @@ from PIL import Image
 
 from dualrs_jax import noise
 from dualrs_jax.data import Source, to_unit
-from dualrs_jax.evaluation import sampling
+from dualrs_jax.evaluation import noises
 
 #: Longest side of a picture; of larger images every second pixel is shown, or
 #: every third ...: averages would hide the noise.
@@ -51,7 +51,7 @@ def draw(
   position = {int(idx): at for at, idx in enumerate(source.indices)}
   sigmas = jnp.asarray(levels(settings), jnp.float32)
   key = jax.random.key(settings['seed'])
-  sampler = sampling.make_noise(settings)
+  sampler = noises.make(settings)
   for idx in indices:
     stored = source.gather(np.array([position[idx]]))[0]
     image = to_unit(stored)[0]

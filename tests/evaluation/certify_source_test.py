@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import dualrs_jax
-from dualrs_jax import data, models
+from dualrs_jax import data
 from dualrs_jax.evaluation import certify_source as module
-from dualrs_jax.evaluation import records, sampling, tsv, workers
+from dualrs_jax.evaluation import memory, records, sampling, tsv, workers
 from dualrs_jax.runtime import locks, preemption, shards
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.runtime.processes import Place
@@ -313,35 +313,6 @@ def test_what_is_said_of_the_compiler_is_not_compared(
   assert 'compiler = not set' in caplog.text
 
 
-def test_fingerprints_follow_the_weights(classifier):
-  base = module.fingerprint(classifier)
-  assert base == module.fingerprint(jax.tree.map(jnp.copy, classifier))
-  changed = jax.tree.map(lambda weights: weights.at[0, 0].add(1), classifier)
-  assert base != module.fingerprint(changed)
-  keyed = jax.tree_util.Partial(classifier.func, jax.random.key(0))
-  assert module.fingerprint(keyed) != base
-
-
-def test_fingerprints_follow_the_constants_of_a_network():
-  def network(mean, seed=0):
-    return models.inference_view(
-      models.create(
-        'cnn',
-        num_classes=3,
-        image_shape=(8, 8, 1),
-        seed=seed,
-        channels=(2,),
-        kernels=(4,),
-        strides=(4,),
-        hidden=4,
-        image_mean=mean,
-      )
-    )
-
-  assert module.fingerprint(network(0.1)) == module.fingerprint(network(0.1))
-  assert module.fingerprint(network(0.1)) != module.fingerprint(network(0.2))
-
-
 @pytest.mark.parametrize('name', ['images', 'labels'])
 def test_another_source_is_refused(certify, source, tmp_path, name):
   certify(positions=ALL[:1])
@@ -436,7 +407,7 @@ def test_who_chose_a_chunk_size_later_takes_that_of_the_first(
     return 40
 
   monkeypatch.setattr(sampling, 'check_independence', spy)
-  monkeypatch.setattr(module.memory, 'choose_chunk_size', choose)
+  monkeypatch.setattr(memory, 'choose_chunk_size', choose)
   certify(positions=ALL[:2], chunk_size=0)
   recorded = settings_lib.read(tmp_path / 'run' / module.SETTINGS)
   assert recorded['chunk_size'] == 30

@@ -18,7 +18,7 @@ from dualrs_jax import (
   vote_batches,
 )
 from dualrs_jax.evaluation import certify_source, memory
-from dualrs_jax.evaluation.sampling import SmoothedNetworks
+from dualrs_jax.evaluation.smoothed_networks import SmoothedNetworks
 from dualrs_jax.models.beit import LARGE16_IMAGENET
 from dualrs_jax.models.diffusion_unet import IMAGENET256
 from dualrs_jax.runtime import settings as settings_lib
@@ -350,20 +350,6 @@ def test_an_expert_for_each_level_is_certified(run, classifier, tmp_path):
       chunk_size=20,
       directory=tmp_path / 'dependent',
     )
-
-
-def test_what_networks_share_is_once_on_each_device(classifier, estimator):
-  network = jax.tree_util.Partial(lambda *parts: None, classifier)
-  mesh = sharding.votes_mesh()
-  placed = jax.tree.leaves(
-    certify_source._everywhere((classifier, estimator, network), mesh)
-  )
-  addresses = [
-    [shard.data.unsafe_buffer_pointer() for shard in array.addressable_shards]
-    for array in placed
-  ]
-  assert addresses[0] == addresses[2]
-  assert addresses[0] != addresses[1]
 
 
 @pytest.fixture(scope='module')

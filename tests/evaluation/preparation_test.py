@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import checkpoints, models, sharding
-from dualrs_jax.evaluation import preparation, sampling
+from dualrs_jax.evaluation import noises, preparation, sampling
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
@@ -275,7 +275,7 @@ def test_what_jax_refuses_is_found_without_a_network(workdir, monkeypatch):
     return image + sigma * np.ones(7, np.float32)
 
   monkeypatch.setattr(
-    sampling, 'make_noise', lambda settings: jax.tree_util.Partial(broken)
+    noises, 'make', lambda settings: jax.tree_util.Partial(broken)
   )
   for protocol in ('adaptive', 'fixed'):
     config = make_config({'protocol': protocol, 'noise': 'gaussian'})

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dualrs_jax.evaluation import certify_source, tsv
+from dualrs_jax.evaluation import certify_source, smoothed_networks, tsv
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.verify import verify
 from tests.evaluation import conftest
@@ -103,7 +103,7 @@ def test_the_rows_of_a_run_follow_and_others_do_not(
   assert report.record['images'] == len(rows) == 6
   assert report.record['missing_images'] == 0
   weights = report.record['networks']['weights']
-  assert weights['classifier'] == certify_source.fingerprint(classifier)
+  assert weights['classifier'] == smoothed_networks.fingerprint(classifier)
   settings = settings_lib.read(path.with_name('settings.json'))
   whole = settings['task'] == 'certify' and settings['goal'] in (None, 'full')
   at = next(k for k, row in enumerate(rows) if row.predict >= 0)

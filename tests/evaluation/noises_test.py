@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dualrs_jax import denoising, diffusion, noise
-from dualrs_jax.evaluation import sampling
+from dualrs_jax.evaluation import noises
 
 DENOISER = {'schedule': 'cosine', 'steps': 4000}
 
@@ -21,26 +21,26 @@ def settings(name, denoiser=DENOISER):
 
 
 def test_gaussian_takes_nothing_of_alpha():
-  sampler = sampling.make_noise(settings('gaussian'))
+  sampler = noises.make(settings('gaussian'))
   assert sampler is noise.gaussian
-  assert sampling.noise_alpha(sampler, settings('gaussian'), 100) == 0
+  assert noises.alpha(sampler, settings('gaussian'), 100) == 0
 
 
 def test_lattice_takes_its_share_of_alpha():
-  sampler = sampling.make_noise(settings('lattice'))
-  assert 0 < sampling.noise_alpha(sampler, settings('lattice'), 100) < 1e-6
+  sampler = noises.make(settings('lattice'))
+  assert 0 < noises.alpha(sampler, settings('lattice'), 100) < 1e-6
 
 
 def test_published_noise_is_that_of_the_denoisers_schedule():
-  sampler = sampling.make_noise(settings('published'))
+  sampler = noises.make(settings('published'))
   assert isinstance(sampler, denoising.PublishedNoise)
   np.testing.assert_array_equal(
     sampler.schedule.deviation,
     diffusion.Schedule.of(diffusion.cosine_alphas(4000)).deviation,
   )
-  assert sampling.noise_alpha(sampler, settings('published'), 100) == 0
+  assert noises.alpha(sampler, settings('published'), 100) == 0
 
 
 def test_published_noise_needs_a_denoiser():
   with pytest.raises(ValueError, match='and there is no denoiser'):
-    sampling.make_noise(settings('published', {}))
+    noises.make(settings('published', {}))
