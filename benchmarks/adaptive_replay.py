@@ -38,7 +38,7 @@ from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.decisions import ESTIMATOR
 from dualrs_jax.evaluation import (
-  certify_dataset,
+  run_inputs,
   smoothed_networks,
 )
 
@@ -76,8 +76,8 @@ class Result(NamedTuple):
 
 def load(workdir, config):
   """The recording of these networks, made where there is none."""
-  source = certify_dataset.load_source(config)
-  networks: Any = certify_dataset.load_networks(config, workdir, source)
+  source = run_inputs.load_source(config)
+  networks: Any = run_inputs.load_networks(config, workdir, source)
   estimator, classifier = networks
   fingerprints = [
     smoothed_networks.fingerprint(network) for network in networks

@@ -28,7 +28,7 @@ from dualrs_jax import (
   vote_batches,
 )
 from dualrs_jax.data import to_unit
-from dualrs_jax.evaluation import certify_dataset
+from dualrs_jax.evaluation import run_inputs
 
 SEED = 0
 
@@ -119,8 +119,8 @@ def main():
   parser.add_argument('--rounds', type=int, default=1)
   arguments = parser.parse_args()
   config: Any = digits.get_config('full')
-  source = certify_dataset.load_source(config)
-  networks = certify_dataset.load_networks(config, arguments.workdir, source)
+  source = run_inputs.load_source(config)
+  networks = run_inputs.load_networks(config, arguments.workdir, source)
   images = [
     (
       int(source.indices[at]),

@@ -27,7 +27,7 @@ from dualrs_jax.base import Counts
 from dualrs_jax.data import to_unit
 from dualrs_jax.distance_levels import DistanceLevel
 from dualrs_jax.evaluation import (
-  certify_dataset,
+  run_inputs,
   smoothed_networks,
 )
 from dualrs_jax.runtime import files as files_lib
@@ -94,8 +94,8 @@ class Recording:
 
 def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
   """Casts the votes that are missing; reads those that are there."""
-  source = certify_dataset.load_source(config)
-  networks: Any = certify_dataset.load_networks(config, workdir, source)
+  source = run_inputs.load_source(config)
+  networks: Any = run_inputs.load_networks(config, workdir, source)
   positions = np.arange(len(source))[:images]
   training = to_unit(
     np.asarray(

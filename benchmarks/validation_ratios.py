@@ -29,7 +29,7 @@ from ml_collections import config_flags
 
 from dualrs_jax import confidence, data, voting
 from dualrs_jax.composition import Bounds, agreement, compose, take, votes_for
-from dualrs_jax.evaluation import certify_dataset
+from dualrs_jax.evaluation import run_inputs
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
@@ -101,7 +101,7 @@ def cast(config: Any, workdir: pathlib.Path, most: int, votes: int) -> Votes:
   """Casts the votes of a run on validation images at equal distances."""
   source = data.load(split='validation', **data.chosen(config.data.to_dict()))
   source = spread(source, most)
-  networks: Any = certify_dataset.load_networks(config, workdir, source)
+  networks: Any = run_inputs.load_networks(config, workdir, source)
   estimator, classifier = networks
   answers = [count(classifier, source, sigma, votes) for sigma in config.sigmas]
   return Votes(

@@ -36,6 +36,7 @@ from dualrs_jax.evaluation import (
   figures,
   gallery,
   report,
+  run_inputs,
   style,
 )
 from dualrs_jax.training import loop
@@ -58,7 +59,7 @@ print('estimator sigma  ', config.estimator_sigma)
 print('steps            ', config.classifier.steps, config.finetune.steps)
 
 # %%
-source = certify_dataset.load_source(config)
+source = run_inputs.load_source(config)
 figure = style.blank(7.0, 1.4, 'Digits at random scales', 'Ten to be certified')
 for place in range(10):
   axes = figure.add_axes((0.02 + 0.097 * place, 0.04, 0.09, 0.45))

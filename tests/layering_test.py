@@ -291,7 +291,9 @@ LOOPS = {
   'training.fitting': {'networks'},
   'training.loop': {'networks'},
   'evaluation.run_settings': {'networks', 'training'},
-  'evaluation.certify_dataset': {'networks', 'training'},
+  'evaluation.run_inputs': {'networks', 'training'},
+  'evaluation.certify_dataset': {'training'},
+  'evaluation.merge_dataset': set(),
   'evaluation.refused': {'networks', 'training'},
   'cost.plan': set(),
 }

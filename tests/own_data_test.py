@@ -14,6 +14,7 @@ from dualrs_jax.evaluation import (
   certify_dataset,
   certify_source,
   file_names,
+  run_inputs,
   run_settings,
   summary,
 )
@@ -349,7 +350,7 @@ def test_ten_data_sets_from_training_to_verification(make, tmp_path):
       config[stage].batch_size = 16
     config.targets.count = 40
     config.certify.update(count=4, n=100)
-  source = certify_dataset.load_source(config)
+  source = run_inputs.load_source(config)
   shape, classes = TEN[make]
   assert (source.image_shape, source.num_classes) == (shape, classes)
   workdir = tmp_path / 'run'

@@ -1,36 +1,30 @@
 """Certification of a data set by the networks of a working directory."""
 
-import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import checkpoints, data, folders, networks, sharding
-from dualrs_jax.base import Classifier
-from dualrs_jax.checkpoints import origin
+from dualrs_jax import folders, sharding
 from dualrs_jax.data import Source
-from dualrs_jax.denoising import Denoiser
 from dualrs_jax.evaluation import (
   certify_source,
   distances,
-  marks,
   preparation,
   refused,
   report,
-  run_plans,
+  run_inputs,
   run_settings,
   seeds,
-  workers,
 )
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import preemption, processes, settings
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.training import claim, recipe, stages
+from dualrs_jax.training import recipe
 
 
 def certify_dataset(
@@ -138,10 +132,10 @@ def prepare(
     ValueError: If an option is invalid, in one sentence.
   """
   refused.check(config, place)
-  source = load_source(config) if source is None else source
+  source = run_inputs.load_source(config) if source is None else source
   positions = run_settings.positions(config, source)
   options, runs = config.certify, []
-  training = load_training(config)
+  training = run_inputs.load_training(config)
   mesh = sharding.votes_mesh(_devices(config))
   for run in run_settings.runs(config):
     try:
@@ -177,9 +171,9 @@ def _certify(
   """Certifies, under options that have been checked."""
   options = config.certify
   wanted = run_settings.runs(config)
-  _claimed(config, workdir)
+  run_inputs.claimed_settings(config, workdir)
   source, positions = prepared.source, prepared.positions
-  estimator, classifier = load_networks(config, workdir, source)
+  estimator, classifier = run_inputs.load_networks(config, workdir, source)
   seed = options.seed
   folder = workdir / certify_source.FOLDER
   if seed == -1:
@@ -187,7 +181,7 @@ def _certify(
     try:
       seed = seeds.drawn(folder, labels)
     except settings.SettingsMismatch as error:
-      raise _with_advice(error) from error
+      raise refused.with_advice(error) from error
   if place.first:
     run_settings.warn_of_radius_cap(config, prepared.runs[0])
     run_settings.warn_of_classes(source, positions)
@@ -215,71 +209,8 @@ def _certify(
         after_row=after_row,
       )
     except settings.SettingsMismatch as error:
-      raise _with_advice(error) from error
+      raise refused.with_advice(error) from error
   return rows
-
-
-def merge_dataset(
-  config: Any, workdir: str | os.PathLike, *, partly: bool
-) -> dict[str, list[int]]:
-  """Merges the rows of several processes, as `config.certify` asked for them.
-
-  Args:
-    config: The configuration.
-    workdir: The working directory.
-    partly: Whether to merge even where images are missing.
-
-  Returns:
-    The dataset indices of missing images by label, for every certification that
-    `config.certify` asks for.
-
-  Raises:
-    SettingsMismatch: If the directory holds rows of other settings.
-    CorruptShard: If a file of rows is damaged before its last line, or two of
-      them disagree.
-    FileNotFoundError: If rows are to be merged partly, and nothing of this was
-      ever begun.
-  """
-  refused.check(config, Place())
-  source = load_source(config)
-  images = source.indices[run_settings.positions(config, source)].tolist()
-  missing, folder = {}, folders.expand(workdir) / certify_source.FOLDER
-  for run in run_settings.runs(config):
-    name = run_settings.label(config, run)
-    path = folder / name / certify_source.SETTINGS
-    missing[name] = images
-    if path.exists() or workers.hold_rows(path.parent):
-      try:
-        recorded = marks.read(path.parent)
-        settings.verify(path, run_plans.identity(run))
-      except settings.SettingsMismatch as error:
-        raise _with_advice(error) from error
-      missing[name] = workers.merge(
-        path.parent, recorded, images, partly=partly
-      )
-  if partly and not any((folder / name).exists() for name in missing):
-    raise FileNotFoundError(
-      f'nothing to merge: there is no {" or ".join(missing)} in {folder}'
-    )
-  return missing
-
-
-def what_is_missing(missing: Mapping[str, Sequence[int]]) -> str:
-  """How many images have no row, and the first of them, label by label.
-
-  Args:
-    missing: As `merge_dataset` returns it.
-
-  Returns:
-    A line for each label of which images are missing.
-  """
-  lines = []
-  for name, images in missing.items():
-    if images:
-      first = ', '.join(map(str, images[:5]))
-      more = ', ...' if len(images) > 5 else ''
-      lines.append(f'{name}: {len(images)} images are missing: {first}{more}')
-  return '\n'.join(lines)
 
 
 def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
@@ -292,106 +223,5 @@ def report_dataset(config: Any, workdir: str | os.PathLike) -> str:
     workdir,
     [run_settings.label(config, run) for run in run_settings.runs(config)],
     radii=config.certify.radii,
-    source=load_source(config),
+    source=run_inputs.load_source(config),
   )
-
-
-def load_networks(
-  config: Any, workdir: str | os.PathLike, source: Source
-) -> tuple[Classifier | None, Classifier | tuple[Classifier, ...]]:
-  """The estimator and the classifier that `config.certify` names.
-
-  There is no estimator in plain smoothing. Experts are a tuple of classifiers,
-  one for each noise level.
-  """
-  model = config.model
-  denoiser = networks.denoiser(model.denoiser.to_dict())
-  stage = stages.origin(
-    run_settings.classifier_stage(config),
-    classifier_steps=config.classifier.steps,
-    finetune_steps=config.finetune.steps,
-  )
-  workdir = folders.expand(workdir)
-  claimed = _claimed(config, workdir)
-  load = functools.partial(_load, workdir, claimed, source, denoiser)
-  classifier = load(
-    stage, model.classifier.to_dict(), num_classes=source.num_classes
-  )
-  if config.certify.smoothing != 'dual':
-    return None, classifier
-  estimator = load(
-    run_settings.estimator_stage(config),
-    model.estimator.to_dict(),
-    num_classes=len(config.sigmas),
-  )
-  return estimator, classifier
-
-
-def load_source(config: Any) -> Source:
-  """The images that `config.certify` is about."""
-  return data.load(
-    split=config.certify.split, **data.chosen(config.data.to_dict())
-  )
-
-
-def load_training(config: Any) -> Source | None:
-  """The training images, if levels follow from the distance to them."""
-  if config.certify.smoothing != 'distance':
-    return None
-  return data.load(split='train', **data.chosen(config.data.to_dict()))
-
-
-def _with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:
-  return settings.SettingsMismatch(
-    f'{error}; choose another --config.certify.label or --workdir'
-  )
-
-
-def _load(
-  workdir: pathlib.Path,
-  claimed: Mapping[str, Any],
-  source: Source,
-  denoiser: Denoiser | None,
-  stage: str | None,
-  description: Mapping[str, Any],
-  *,
-  num_classes: int,
-) -> Any:
-  """The network of a stage, ready for votes; untrained without a stage."""
-  network = networks.create(
-    description,
-    num_classes=num_classes,
-    image_shape=source.image_shape,
-    seed=0,
-  )
-  if stage is not None:
-    directory = workdir / 'checkpoints' / stage
-    network = checkpoints.load_model(directory, network)
-    meta = checkpoints.newest_meta(directory) or {}
-    origin.check_part(directory, meta, stage=stage, settings=claimed)
-  front = networks.front(denoiser, description)
-  return front.before(networks.inference_view(network))
-
-
-def _claimed(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
-  """What the networks of a directory must have been trained under.
-
-  Raises:
-    SettingsMismatch: If its settings file says something else.
-  """
-  wanted = {
-    'data': data.identity(config.data.to_dict()),
-    'sigmas': list(config.sigmas),
-    'estimator_sigma': config.estimator_sigma,
-    'model': {
-      role: networks.identity(description)
-      for role, description in config.model.to_dict().items()
-    },
-  }
-  path = workdir / claim.SETTINGS
-  if not path.exists():
-    return wanted
-  settings.verify(path, wanted)
-  recorded = settings.read(path)
-  mark = recorded.keys() & {settings.FINGERPRINT}
-  return wanted | {name: recorded[name] for name in mark}

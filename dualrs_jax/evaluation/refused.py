@@ -6,7 +6,7 @@ from typing import Any
 
 from dualrs_jax import networks, plans
 from dualrs_jax.evaluation import distances, noises, run_plans
-from dualrs_jax.runtime import processes
+from dualrs_jax.runtime import processes, settings
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import checks
 
@@ -162,3 +162,10 @@ def tolerant(options: Any) -> bool:
   certifies = options.task == 'certify' and options.goal == 'full'
   adaptive = options.protocol in ('adaptive', 'open')
   return bool(certifies and adaptive and options.tolerance)
+
+
+def with_advice(error: settings.SettingsMismatch) -> settings.SettingsMismatch:
+  """A refusal of rows of other settings, with what can be done."""
+  return settings.SettingsMismatch(
+    f'{error}; choose another --config.certify.label or --workdir'
+  )

@@ -40,7 +40,7 @@ import sys
 
 from absl import flags
 
-from dualrs_jax.evaluation import certify_dataset
+from dualrs_jax.evaluation import certify_dataset, merge_dataset
 from dualrs_jax.programs import command_line, reports
 from dualrs_jax.runtime import cluster, output, processes
 
@@ -64,9 +64,9 @@ def main(config, workdir, place):
     certify_dataset.certify_dataset(config, workdir, place, after_row)
     if not processes.here().first:
       return
-  missing = certify_dataset.merge_dataset(config, workdir, partly=_MERGE.value)
+  missing = merge_dataset.merge_dataset(config, workdir, partly=_MERGE.value)
   if any(missing.values()):
-    output.say(certify_dataset.what_is_missing(missing))
+    output.say(merge_dataset.what_is_missing(missing))
     if _MERGE.value:
       output.say(
         'their processes do them with the same command again, or any others'

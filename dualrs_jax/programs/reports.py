@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from dualrs_jax.evaluation import certify_dataset, run_settings
+from dualrs_jax.evaluation import run_inputs, run_settings
 from dualrs_jax.report import writing
 from dualrs_jax.runtime import processes
 from dualrs_jax.runtime.processes import Place
@@ -17,7 +17,7 @@ def write(config: Any, workdir: pathlib.Path) -> str:
     workdir,
     [run_settings.label(config, run) for run in run_settings.runs(config)],
     radii=config.certify.radii,
-    source=certify_dataset.load_source(config),
+    source=run_inputs.load_source(config),
   )
 
 
@@ -30,5 +30,5 @@ def while_running(
   return writing.while_running(
     workdir,
     radii=config.certify.radii,
-    load=functools.partial(certify_dataset.load_source, config),
+    load=functools.partial(run_inputs.load_source, config),
   )

@@ -15,7 +15,13 @@ from typing import Any
 from absl import flags
 
 from dualrs_jax import checkpoints
-from dualrs_jax.evaluation import certify_dataset, refused, run_settings
+from dualrs_jax.evaluation import (
+  certify_dataset,
+  merge_dataset,
+  refused,
+  run_inputs,
+  run_settings,
+)
 from dualrs_jax.evaluation.report import report
 from dualrs_jax.programs import command_line, reports
 from dualrs_jax.runtime import cluster, output, processes
@@ -59,7 +65,7 @@ def check(config: Any, place: Place) -> None:
   refused.check_baselines(config)
   refused.check_choices(config)
   _check_chosen(config.certify)
-  source = certify_dataset.load_source(config)
+  source = run_inputs.load_source(config)
   for variant in certifications(config):
     prepared = certify_dataset.prepare(variant, place, source)
     if processes.here().first:
@@ -88,9 +94,9 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
     return
   missing = {}
   for variant in variants:
-    missing |= certify_dataset.merge_dataset(variant, workdir, partly=False)
+    missing |= merge_dataset.merge_dataset(variant, workdir, partly=False)
   if any(missing.values()):
-    output.say(certify_dataset.what_is_missing(missing))
+    output.say(merge_dataset.what_is_missing(missing))
     output.say(
       'they are the shares of other processes; the last prints the table'
     )
@@ -101,7 +107,7 @@ def certify(config: Any, workdir: pathlib.Path, place: Place) -> None:
       workdir,
       [run_settings.label(variants[-1], dual)],
       radii=config.certify.radii,
-      source=certify_dataset.load_source(config),
+      source=run_inputs.load_source(config),
     )
   )
   for variant in variants:

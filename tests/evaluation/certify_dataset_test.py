@@ -5,7 +5,12 @@ from ml_collections import ConfigDict
 
 from dualrs_jax import checkpoints, confidence, data, models, sharding
 from dualrs_jax.evaluation import certify_dataset as module
-from dualrs_jax.evaluation import certify_source, records, run_settings
+from dualrs_jax.evaluation import (
+  certify_source,
+  merge_dataset,
+  records,
+  run_settings,
+)
 from dualrs_jax.runtime import settings
 from dualrs_jax.runtime.processes import Place
 
@@ -452,21 +457,21 @@ def test_a_merge_names_what_is_missing_by_label(fresh):
   labels = ['single-0.25-fixed', 'single-1-fixed']
   images = [3, 10, 17]
   with pytest.raises(FileNotFoundError, match='no single-0.25-fixed or single'):
-    module.merge_dataset(config, fresh, partly=True)
+    merge_dataset.merge_dataset(config, fresh, partly=True)
   rows = module.certify_dataset(config, fresh, Place(1, 2))
   assert [row.idx for row in rows] == [10] * 2
   missing = dict.fromkeys(labels, [3, 17])
-  assert module.merge_dataset(config, fresh, partly=False) == missing
+  assert merge_dataset.merge_dataset(config, fresh, partly=False) == missing
   assert not (folder(fresh, labels[0]) / 'rows.tsv').exists()
   rows = module.certify_dataset(config, fresh, Place(0, 2))
   assert [row.idx for row in rows] == images * 2
   missing = dict.fromkeys(labels, [])
-  assert module.merge_dataset(config, fresh, partly=False) == missing
+  assert merge_dataset.merge_dataset(config, fresh, partly=False) == missing
   for name in labels:
     found = [path.name for path in folder(fresh, name).glob('rows*')]
     assert found == ['rows.tsv']
   with pytest.raises(settings.SettingsMismatch, match='n is 50 there and 70'):
-    module.merge_dataset(
+    merge_dataset.merge_dataset(
       make_config(smoothing='single', n=70), fresh, partly=True
     )
 
@@ -486,7 +491,7 @@ def test_what_rows_need_is_not_made_anew_for_them(fresh):
     with pytest.raises(
       settings.SettingsMismatch, match=r'rows without the settings\.json'
     ):
-      module.merge_dataset(config, fresh, partly=merge)
+      merge_dataset.merge_dataset(config, fresh, partly=merge)
   with pytest.raises(
     settings.SettingsMismatch,
     match=r'rows without the settings\.json.*choose another --config.certify',

@@ -13,8 +13,10 @@ from dualrs_jax.evaluation import (
   certify_dataset,
   certify_source,
   distances,
+  merge_dataset,
   methods,
   refused,
+  run_inputs,
   run_settings,
   tsv,
 )
@@ -155,16 +157,14 @@ def test_a_whole_run_and_its_report(
   """From a configuration to a table and figures."""
   config = configured({'n0': 20, 'n': 100, 'distance': LEVEL, 'count': 4})
   splits = {'test': source, 'train': training}
+  monkeypatch.setattr(run_inputs.data, 'load', lambda split, **_: splits[split])
   monkeypatch.setattr(
-    certify_dataset.data, 'load', lambda split, **_: splits[split]
-  )
-  monkeypatch.setattr(
-    certify_dataset, 'load_networks', lambda *_: (None, classifier)
+    run_inputs, 'load_networks', lambda *_: (None, classifier)
   )
   rows = certify_dataset.certify_dataset(config, tmp_path)
   assert [row.idx for row in rows] == list(range(100, 104))
   assert not any(
-    certify_dataset.merge_dataset(config, tmp_path, partly=False).values()
+    merge_dataset.merge_dataset(config, tmp_path, partly=False).values()
   )
   text = certify_dataset.report_dataset(config, tmp_path)
   assert 'distance-fixed' in text
