@@ -15,14 +15,14 @@ import argparse
 import numpy as np
 
 from dualrs_jax import folders
-from dualrs_jax.evaluation import records, report, run_plans, summary
+from dualrs_jax.evaluation import accuracy_table, records, run_plans, run_rows
 
 
 def under_rule(run, rule):
   """The run, as if it had been certified by another rule."""
   settings = {**run.settings, 'certificate': rule}
   rows = [records.recompute(row, settings) for row in run.rows]
-  return summary.Run(rule, settings, rows)
+  return run_rows.Run(rule, settings, rows)
 
 
 def markdown(run, radii):
@@ -38,7 +38,7 @@ def markdown(run, radii):
     '|---' * (len(radii) + 2) + '|',
   ]
   for rule in ('paper', 'minimum', 'agreement'):
-    shares = summary.hits(runs[rule], radii).mean(axis=1)
+    shares = accuracy_table.hits(runs[rule], radii).mean(axis=1)
     cells = [f'{100 * share:.1f}' for share in shares]
     below = int((radius[rule] < radius['paper']).sum())
     lines.append(f'| `{rule}` | {" | ".join(cells)} | {below} |')
@@ -63,7 +63,7 @@ def main():
     '--radii', type=float, nargs='+', default=[0.0, 0.25, 0.5, 0.75, 1.0]
   )
   arguments = parser.parse_args()
-  run = report.load_runs(arguments.workdir)[arguments.label]
+  run = run_rows.load_runs(arguments.workdir)[arguments.label]
   print(markdown(run, arguments.radii))
 
 

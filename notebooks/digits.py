@@ -35,8 +35,8 @@ from dualrs_jax.evaluation import (
   certify_dataset,
   figures,
   gallery,
-  report,
   run_inputs,
+  run_rows,
   style,
 )
 from dualrs_jax.training import loop
@@ -100,7 +100,7 @@ for row in rows[:5]:
   )
 
 # %%
-runs = report.load_runs(workdir)
+runs = run_rows.load_runs(workdir)
 dual = runs['dual-agreement']
 singles = [run for name, run in runs.items() if name.startswith('single')]
 figures.certified_accuracy(dual, singles)

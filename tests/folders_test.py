@@ -11,7 +11,7 @@ import pytest
 
 from dualrs_jax import checkpoints, data, folders
 from dualrs_jax.cost import __main__ as cost
-from dualrs_jax.evaluation import report
+from dualrs_jax.evaluation import run_rows
 from dualrs_jax.pretrained import __main__ as pretrained
 from dualrs_jax.pretrained import converted
 from dualrs_jax.runtime import files, settings
@@ -110,7 +110,7 @@ def test_files_are_written_and_read_in_the_home(home):
   with checkpoints.Saver('~/a/checkpoints', keep=1):
     pass
   assert checkpoints.steps('~/a/checkpoints') == []
-  assert report.load_runs('~/a') == {}
+  assert run_rows.load_runs('~/a') == {}
   found = {path.name for path in (home / 'a').iterdir()}
   assert found == {'text', 'settings.json', 'checkpoints'}
   assert not list(pathlib.Path().iterdir())

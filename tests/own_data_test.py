@@ -15,6 +15,7 @@ from dualrs_jax.evaluation import (
   certify_source,
   file_names,
   run_inputs,
+  run_rows,
   run_settings,
   summary,
 )
@@ -146,7 +147,7 @@ def test_classes_have_their_names_in_tables_and_pictures(patterns, tmp_path):
 
 def test_many_classes_are_not_in_the_table(patterns, tmp_path):
   certified(patterns, tmp_path / 'certify' / 'named')
-  run = report_lib.load_runs(tmp_path)['named']
+  run = run_rows.load_runs(tmp_path)['named']
   names = [f'kind {k}' for k in range(11)]
   many = run._replace(settings={**run.settings, 'class_names': names})
   assert len(summary.summarize(run, [], (0.0,)).table) == 5

@@ -6,7 +6,7 @@ python docs/images/draw.py runs/digits-full
 import argparse
 import pathlib
 
-from dualrs_jax.evaluation import figures, report, style
+from dualrs_jax.evaluation import figures, run_rows, style
 
 PICTURE = pathlib.Path(__file__).with_name('certified_accuracy.png')
 
@@ -15,7 +15,7 @@ def draw(
   workdir: pathlib.Path, label: str, picture: pathlib.Path
 ) -> pathlib.Path:
   """Draws a dual run beside plain smoothing of the same classifier."""
-  runs = report.load_runs(workdir)
+  runs = run_rows.load_runs(workdir)
   run = runs[label]
   singles = [
     runs[f'single-{sigma:g}-fixed'] for sigma in run.settings['sigmas']

@@ -15,7 +15,7 @@ from tones import LIGHT as LIGHT
 from tones import Tone, save
 
 from dualrs_jax import data, noise
-from dualrs_jax.evaluation import noises, report
+from dualrs_jax.evaluation import noises, run_rows
 
 PICTURE = pathlib.Path(__file__).with_name('dual.svg')
 WIDTH, HEIGHT = 8.3, 2.2  # inches
@@ -161,7 +161,7 @@ def _text(figure, left, bottom, text, color, weight, align='left'):
 
 def main(workdir: pathlib.Path, label: str, idx: int) -> list[pathlib.Path]:
   """Draws the picture in both tones."""
-  run = report.load_runs(workdir)[label]
+  run = run_rows.load_runs(workdir)[label]
   options = dict(run.settings['data'])
   source = data.load(options.pop('name'), run.settings['split'], **options)
   return save(lambda tone: draw(tone, run, source, idx), PICTURE)

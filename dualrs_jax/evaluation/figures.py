@@ -9,8 +9,9 @@ from scipy import special
 
 from dualrs_jax import confidence, metrics
 from dualrs_jax.evaluation import run_plans, style
+from dualrs_jax.evaluation.accuracy_table import hits
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.evaluation.summary import Run, hits
+from dualrs_jax.evaluation.run_rows import Run
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from dualrs_jax import noise
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.evaluation import noises, style
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation.run_rows import Run
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

@@ -1,7 +1,6 @@
 """Writes the summaries and figures of the certifications in a directory."""
 
 import importlib.util
-import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -9,60 +8,16 @@ from collections.abc import Sequence
 from dualrs_jax import folders
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import (
+  accuracy_table,
   certify_source,
   figures,
   gallery,
-  marks,
+  run_rows,
   style,
-  workers,
 )
 from dualrs_jax.evaluation import summary as summary_lib
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation.run_rows import Run
 from dualrs_jax.runtime import files
-
-logger = logging.getLogger(__name__)
-
-
-def load_runs(
-  workdir: str | os.PathLike, required: Sequence[str] = ()
-) -> dict[str, Run]:
-  """Reads all certifications of a working directory, by label.
-
-  Each has the rows of the images that were asked for last. Those without such
-  a row are left out, and so are damaged ones, with a warning.
-
-  Args:
-    workdir: The working directory.
-    required: Labels of those that must not be damaged.
-
-  Raises:
-    CorruptShard: If a required file of rows is damaged before its last line.
-    ValueError: If a required settings file is damaged.
-  """
-  runs = {}
-  parent = folders.expand(workdir) / certify_source.FOLDER
-  for folder in sorted(parent.glob('*/')):
-    if not [*folder.glob('rows*.tsv')]:
-      continue
-    try:
-      run = _load_run(folder)
-    except (OSError, ValueError) as error:
-      if folder.name in required:
-        raise
-      logger.warning('%s is left out: %s', folder, error)
-    else:
-      if run.rows:
-        runs[folder.name] = run
-  return runs
-
-
-def _load_run(folder: pathlib.Path) -> Run:
-  recorded = marks.read(folder)
-  asked = marks.asked(folder, recorded)
-  # Those of all processes: one of them may still have its file.
-  rows = workers.together(workers.read(folder, recorded), recorded)
-  chosen = [rows[idx] for idx in sorted(rows) if idx in asked]
-  return Run(folder.name, recorded, chosen)
 
 
 def report(
@@ -90,14 +45,14 @@ def report(
   Raises:
     ValueError: If there is no such run, or it is damaged.
   """
-  runs = load_runs(workdir, required=labels)
+  runs = run_rows.load_runs(workdir, required=labels)
   texts, told = [], []
   for label in labels:
     if label not in runs:
       raise ValueError(f'{workdir} holds no rows of {label!r}')
     run = runs[label]
     others = [
-      other for other in runs.values() if summary_lib.comparable(run, other)
+      other for other in runs.values() if accuracy_table.comparable(run, other)
     ]
     summary = summary_lib.summarize(run, others, radii)
     folder = folders.expand(workdir) / certify_source.FOLDER / label

@@ -17,7 +17,7 @@ from typing import Any
 
 from dualrs_jax import data, folders
 from dualrs_jax.evaluation import certify_source
-from dualrs_jax.evaluation.report import load_runs
+from dualrs_jax.evaluation.run_rows import load_runs
 from dualrs_jax.report import writing
 from dualrs_jax.report.page import MissingLibrary
 from dualrs_jax.runtime import files, output

@@ -4,8 +4,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dualrs_jax.evaluation import summary
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation import accuracy_table
+from dualrs_jax.evaluation.run_rows import Run
 from dualrs_jax.report import (
   accuracy_chart,
   answers,
@@ -111,7 +111,7 @@ def _accuracy(runs: Mapping[str, Run], radii, specs: dict[str, Any]) -> str:
     which = 'each of other images: there is none that all of them have'
   table = [['right and certified, %', *(f'r = {r:g}' for r in radii)]]
   for name, run in runs.items():
-    counts = summary.hits(run, radii).sum(axis=1).tolist()
+    counts = accuracy_table.hits(run, radii).sum(axis=1).tolist()
     cells = [name if images else f'{name} ({len(run.rows)} images)']
     for hits in counts:
       low, high = findings.interval(hits, len(run.rows))
@@ -172,8 +172,8 @@ def _pairs(runs: Mapping[str, Run], radii: Sequence[float]) -> str:
     if not common:
       table.append([name, '0', '', '', ''])
       continue
-    ours = summary.hits(runs[first], [radius], common)[0]
-    theirs = summary.hits(run, [radius], common)[0]
+    ours = accuracy_table.hits(runs[first], [radius], common)[0]
+    theirs = accuracy_table.hits(run, [radius], common)[0]
     counts = (ours & theirs), (ours & ~theirs), (theirs & ~ours)
     cells = [str(int(which.sum())) for which in counts]
     table.append([name, str(len(common)), *cells])

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from dualrs_jax.evaluation import summary
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation import accuracy_table
+from dualrs_jax.evaluation.run_rows import Run
 from dualrs_jax.report import findings
 
 _POINTS = 160
@@ -60,7 +60,7 @@ def of(
   color: str,
 ) -> Curve:
   """The curve of all rows of a run."""
-  share = summary.hits(run, radii).mean(axis=1)
+  share = accuracy_table.hits(run, radii).mean(axis=1)
   counts = np.rint(share * len(run.rows)).astype(int)
   ends = [findings.interval(int(hits), len(run.rows)) for hits in counts]
   low, high = np.array(ends).T

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dualrs_jax.evaluation.records import Record
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation.run_rows import Run
 from dualrs_jax.report import terms
 from dualrs_jax.report.terms import Terms
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from dualrs_jax import folders as folders_lib
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import certify_source, file_names, summary
-from dualrs_jax.evaluation.report import load_runs
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation import accuracy_table, certify_source, file_names
+from dualrs_jax.evaluation.run_rows import Run, load_runs
 from dualrs_jax.report import certification, comparison, page, pictures
 from dualrs_jax.report import subject as subject_lib
 from dualrs_jax.report.page import MissingLibrary
@@ -202,7 +201,7 @@ def _subject(
   singles = [
     other
     for other in runs.values()
-    if summary.comparable(run, other)
+    if accuracy_table.comparable(run, other)
     and run.settings['source'] == other.settings['source']
     and run.settings['weights']['classifier']
     == other.settings['weights']['classifier']

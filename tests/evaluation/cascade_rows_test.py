@@ -6,9 +6,10 @@ import pytest
 from configs import digits
 from dualrs_jax.evaluation import (
   certify_source,
+  facts,
   refused,
+  run_rows,
   run_settings,
-  summary,
   tsv,
 )
 from dualrs_jax.runtime import settings as settings_lib
@@ -83,10 +84,10 @@ def test_predictions(classifier, source, settings, tmp_path):
 
 def test_the_largest_radius_is_that_of_the_largest_level(settings):
   settings |= CASCADE
-  run = summary.Run('cascade', settings, [])
-  dual = summary.largest_radius(run)
+  run = run_rows.Run('cascade', settings, [])
+  dual = facts.largest_radius(run)
   alone = settings | {'smoothing': 'single', 'sigmas': [max(SIGMAS)]}
-  assert dual == summary.largest_radius(summary.Run('single', alone, []))
+  assert dual == facts.largest_radius(run_rows.Run('single', alone, []))
 
 
 @pytest.mark.parametrize(

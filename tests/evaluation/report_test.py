@@ -12,6 +12,7 @@ from dualrs_jax.evaluation import (
   figures,
   gallery,
   report,
+  run_rows,
   style,
 )
 from dualrs_jax.runtime import files as files_lib
@@ -140,7 +141,7 @@ def test_the_summary_is_of_the_images_asked_for_last(workdir, tmp_path):
   assert recorded['asked'] == ' '.join(map(str, range(100, 112)))
   asked = {'images': 3, 'asked': '104 109 150'}
   files_lib.write_atomic(path, json.dumps(recorded | asked))
-  run = report.load_runs(copy)['single-0.5']
+  run = run_rows.load_runs(copy)['single-0.5']
   assert [row.idx for row in run.rows] == [104, 109]
   text = report.report(copy, ['single-0.5'], radii=(0.0,))
   assert 'PARTIAL: 2 of the 3 images asked for' in text
@@ -163,7 +164,7 @@ def texts_of(figure):
 
 
 def test_texts_do_not_overlap_and_stay_inside(workdir, source):
-  runs = report.load_runs(workdir)
+  runs = run_rows.load_runs(workdir)
   run = runs['dual-agreement']
   singles = [runs['single-0.25'], runs['single-0.5']]
   for figure in (
@@ -186,14 +187,14 @@ def test_texts_do_not_overlap_and_stay_inside(workdir, source):
 
 
 def test_curves_are_named_on_the_figure(workdir):
-  runs = report.load_runs(workdir)
+  runs = run_rows.load_runs(workdir)
   singles = [runs['single-0.25'], runs['single-0.5']]
   names = texts_of(figures.certified_accuracy(runs['dual-agreement'], singles))
   assert {'σ = 0.25', 'σ = 0.5', 'dual (agreement)'} <= set(names)
 
 
 def test_curves_show_certified_accuracy(workdir):
-  run = report.load_runs(workdir)['dual-agreement']
+  run = run_rows.load_runs(workdir)['dual-agreement']
   [axes] = figures.certified_accuracy(run, []).axes
   [line] = axes.lines
   radii, shares = line.get_data()
@@ -206,7 +207,7 @@ def test_curves_show_certified_accuracy(workdir):
 
 def test_vote_curves_meet_certified_accuracy(workdir):
   """At p_A = Phi(r / sigma) they say what is certified at r."""
-  runs = report.load_runs(workdir)
+  runs = run_rows.load_runs(workdir)
   run, single = runs['dual-agreement'], runs['single-0.25']
   axes = figures.vote_probabilities(run, [single]).axes[0]
   radii, shares = axes.lines[0].get_data()

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from dualrs_jax import base
-from dualrs_jax.evaluation import methods, records
+from dualrs_jax.evaluation import (
+  accuracy_table,
+  facts,
+  methods,
+  records,
+  run_rows,
+)
 from dualrs_jax.evaluation import summary as module
 
 RADII = (0.0, 0.25, 0.4)
@@ -41,7 +47,7 @@ def make_run(settings, votes, *, label='dual-minimum', idx=0, **changes):
         time=0.5 + number,
       )
     )
-  return module.Run(label, settings, rows)
+  return run_rows.Run(label, settings, rows)
 
 
 def single(settings, votes, sigma, **changes):
@@ -92,17 +98,17 @@ def test_average_radius_comes_with_its_cap_and_caveat(run):
   text = module.to_text(module.summarize(run, [], RADII))
   radii = [row.radius * row.correct for row in run.rows]
   assert f'average certified radius: {np.mean(radii):.3f}' in text
-  assert f'(no more than {module.largest_radius(run):.3f} is' in text
+  assert f'(no more than {facts.largest_radius(run):.3f} is' in text
   assert 'no way to rank methods' in text
-  assert max(radii) < module.largest_radius(run)
+  assert max(radii) < facts.largest_radius(run)
 
 
 def test_the_largest_radius_is_that_of_unanimous_votes(run, settings):
   z = stats.norm.ppf(0.01 ** (1 / 100))
-  assert module.largest_radius(run) == pytest.approx(0.5 * z)  # estimator's cap
+  assert facts.largest_radius(run) == pytest.approx(0.5 * z)  # estimator's cap
   alone = single(settings, [100], 0.25)
-  assert module.largest_radius(alone) == pytest.approx(0.25 * z)
-  assert alone.rows[0].radius == module.largest_radius(alone)
+  assert facts.largest_radius(alone) == pytest.approx(0.25 * z)
+  assert alone.rows[0].radius == facts.largest_radius(alone)
 
 
 def test_a_partial_file_says_so(run):
@@ -133,7 +139,7 @@ def test_ratio_to_the_best_single_sigma(run, settings):
 
 def test_comparison_is_on_common_images_and_says_so(run, settings):
   few = single(settings, [100, 100], 0.25, idx=4)
-  assert module.comparable(run, few)
+  assert accuracy_table.comparable(run, few)
   summary = module.summarize(run, [few], RADII)
   text = module.to_text(summary)
   assert 'on the 2 images that all of these runs hold' in ' '.join(text.split())
@@ -144,13 +150,15 @@ def test_comparison_is_on_common_images_and_says_so(run, settings):
 
 def test_only_like_is_compared_with_like(run, settings):
   other = single(settings, [100], 0.25)
-  assert module.comparable(run, other)
-  assert not module.comparable(other, run)
-  assert not module.comparable(run, run)
+  assert accuracy_table.comparable(run, other)
+  assert not accuracy_table.comparable(other, run)
+  assert not accuracy_table.comparable(run, run)
   for changes in ({'n': 200}, {'alpha': 0.1}, {'split': 'validation'}):
     changed = other._replace(settings={**other.settings, **changes})
-    assert not module.comparable(run, changed)
-  assert not module.comparable(run, single(settings, [100], 0.25, idx=100))
+    assert not accuracy_table.comparable(run, changed)
+  assert not accuracy_table.comparable(
+    run, single(settings, [100], 0.25, idx=100)
+  )
 
 
 def test_predictions_have_accuracy_and_no_radii(settings):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from dualrs_jax.evaluation import summary
+from dualrs_jax.evaluation import accuracy_table
 from dualrs_jax.report import certification, comparison, subject
 from tests.report.certification_test import data, words
 
 
 def shares(run, images, radius):
-  return 100 * np.mean(summary.hits(run, [radius], images))
+  return 100 * np.mean(accuracy_table.hits(run, [radius], images))
 
 
 def points(text):

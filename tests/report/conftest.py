@@ -7,7 +7,7 @@ from dualrs_jax.base import Cast, Counts
 from dualrs_jax.data import Source
 from dualrs_jax.evaluation import records
 from dualrs_jax.evaluation.methods import VoteCounts
-from dualrs_jax.evaluation.summary import Run
+from dualrs_jax.evaluation.run_rows import Run
 
 SIGMAS = [0.25, 0.5, 1.0]
 SETTINGS = {

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from dualrs_jax.evaluation import certify_source, tsv
-from dualrs_jax.evaluation import report as evaluation_report
+from dualrs_jax.evaluation import certify_source, run_rows, tsv
 from dualrs_jax.report import __main__ as program
 from dualrs_jax.report import page, writing
 from dualrs_jax.runtime import settings as settings_lib
@@ -176,4 +175,4 @@ def test_a_run_under_way_writes_its_page_now_and_then(workdir, monkeypatch):
 
 
 def test_reading_runs_is_that_of_the_summaries():
-  assert writing.load_runs is evaluation_report.load_runs
+  assert writing.load_runs is run_rows.load_runs
