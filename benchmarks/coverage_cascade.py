@@ -15,7 +15,7 @@ from scipy import stats
 from benchmarks import coverage_cases as cases
 from benchmarks import coverage_coroutines
 from benchmarks.coverage_cases import Case
-from dualrs_jax import cascade_plans, confidence, decisions, majorities
+from dualrs_jax import cascade_plans, confidence, majorities, pursuit
 from dualrs_jax.majorities import Bounds
 from dualrs_jax.noise import ESTIMATION, SELECTION
 
@@ -66,7 +66,7 @@ def of_coroutine(generator, images, *, plan, z, noise, patience):
       found[2 : 2 + wins] = 1
     return found
 
-  with mock.patch.object(decisions, '_PATIENCE', patience):
+  with mock.patch.object(pursuit, '_PATIENCE', patience):
     found = [
       coverage_coroutines.finish(
         cascade_plans.certification(plan), functools.partial(counts, image)
@@ -153,7 +153,7 @@ def coroutine_case(goal, noise, patience=None) -> Case:
     plan=dataclasses.replace(plan, radii=radii[goal]),
     z=(z, z),
     noise=noise,
-    patience=decisions._PATIENCE if patience is None else patience,
+    patience=pursuit._PATIENCE if patience is None else patience,
   )
   exact = cases.exact_both(cases.LOOKS, (limits, limits), z, noise)
   endless = patience == cases.ENDLESS

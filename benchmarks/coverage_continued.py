@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 from scipy import special
 
-from dualrs_jax import decisions, lookups, plans, sequential
+from dualrs_jax import decisions, lookups, plans, pursuit, sequential
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
 from dualrs_jax.composition import CompositionRule, minimum
 from dualrs_jax.decisions import ESTIMATOR
@@ -149,9 +149,9 @@ def _answer(question, state) -> tuple[int, int]:
     Cast(N0, int(cast[0])) if first else Cast(0, 0),
     Cast(np.full(levels, N0), cast[first:]),
   )  # fmt: skip
-  patience = question.patience or decisions._PATIENCE
+  patience = question.patience or pursuit._PATIENCE
   try:
-    with mock.patch.object(decisions, '_PATIENCE', patience):
+    with mock.patch.object(pursuit, '_PATIENCE', patience):
       request = next(decisions.certification(plan, begun))
   except StopIteration as end:
     found = end.value

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import coverage_cases as cases
 from benchmarks.coverage_cases import Case
-from dualrs_jax import boundaries, decisions, lookups, plans
+from dualrs_jax import boundaries, decisions, lookups, plans, pursuit
 from dualrs_jax.composition import agreement, minimum
 from dualrs_jax.decisions import ESTIMATOR
 from dualrs_jax.noise import ESTIMATION, SELECTION
@@ -41,7 +41,7 @@ def of_coroutine(
       wins = drawn[walks[request.stage], request.split][votes][image]
     return np.array([wins, votes - wins])
 
-  with mock.patch.object(decisions, '_PATIENCE', patience):
+  with mock.patch.object(pursuit, '_PATIENCE', patience):
     found = [
       finish(decisions.certification(plan), functools.partial(counts, image))
       for image in range(images)
@@ -103,7 +103,7 @@ def coroutine_case(name, goal, noise, patience=None) -> Case:
     walks=walks,
     z=(z, z),
     noise=noise,
-    patience=decisions._PATIENCE if patience is None else patience,
+    patience=pursuit._PATIENCE if patience is None else patience,
   )
   if combine is None:
     exact = cases.exact_one(cases.LOOKS, limits[1], z)
@@ -141,7 +141,7 @@ def prediction_case(name, noise, patience=None) -> Case:
     walks=walks,
     z=(z, z),
     noise=noise,
-    patience=decisions._PATIENCE if patience is None else patience,
+    patience=pursuit._PATIENCE if patience is None else patience,
     sure=True,
   )
   if combine is None:
@@ -163,7 +163,7 @@ def tolerance_case(name, noise, tolerance) -> Case:
     walks=walks,
     z=(z, z),
     noise=noise,
-    patience=decisions._PATIENCE,
+    patience=pursuit._PATIENCE,
   )
   if combine is None:
     exact = cases.exact_one(cases.LOOKS, limits[1], z)

@@ -28,7 +28,7 @@ from flax import nnx
 import dualrs_jax
 from benchmarks import machine
 from dualrs_jax import data, folders, models, sharding
-from dualrs_jax.training import classifier, feed, fit, state
+from dualrs_jax.training import classifier, feed, fit, rhythm, state
 
 SHAPE = (32, 32, 3)
 BATCH, STEPS, VOTES = 64, 24, 2000
@@ -89,7 +89,7 @@ def train(model, steps, images):
       seed=0,
       workdir=pathlib.Path(folder),
       settings={},
-      rhythm=fit.Rhythm(steps, steps, steps, 1),
+      rhythm=rhythm.Rhythm(steps, steps, steps, 1),
       evaluate=lambda model: {},
       mesh=sharding.data_mesh(BATCH),
       preempted=preempted,

@@ -16,17 +16,17 @@ from jaxtyping import Int
 from dualrs_jax import (
   budgets,
   confidence,
-  decisions,
   lookups,
   majorities,
   noise,
   plans,
+  pursuit,
   validation,
 )
 from dualrs_jax.base import ABSTAIN, CascadeCertificate, Cast, Counts
-from dualrs_jax.decisions import Request
 from dualrs_jax.majorities import Bounds
 from dualrs_jax.plans import AnyLookup
+from dualrs_jax.pursuit import Request
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def certification(
   return certificate_of_counts(*image.votes(), plan)
 
 
-class _Image(decisions.Pursuit):
+class _Image(pursuit.Pursuit):
   """One image under a cascade."""
 
   def choose(self) -> float:
@@ -163,7 +163,7 @@ class _Image(decisions.Pursuit):
         failures = cast - ours
       else:
         failures = max(counts, default=0) + cast - ours - sum(counts)
-    bound = decisions.read(self._plan.bounds, cast, failures, sure)
+    bound = pursuit.read(self._plan.bounds, cast, failures, sure)
     return math.nextafter(self._plan.sigmas[level] * bound, -math.inf)
 
   def votes(self) -> tuple[Counts, Cast]:

@@ -25,7 +25,7 @@ from jaxtyping import Int
 
 from dualrs_jax import classifiers, examples
 from dualrs_jax import noise as noise_lib
-from dualrs_jax.decisions import Request, Votes
+from dualrs_jax.pursuit import Request, Votes
 from dualrs_jax.vote_batches import Device, VoteBatch
 
 #: Asks for votes, is sent their counts, returns a certificate.

@@ -15,6 +15,7 @@ from dualrs_jax import (
   decisions,
   noise,
   plans,
+  pursuit,
 )
 from dualrs_jax.base import Cast
 from dualrs_jax.composition import agreement, minimum, paper
@@ -55,9 +56,9 @@ def test_the_planner_knows_what_is_certified(rule, levels):
     for k in range(levels):
       image.selection[k], image.estimation[k] = (part[k] for part in of_levels)
       image.cast[k] = [int(part[k]) for part in level_cast]
-    low = decisions._radius(image.terms(None))
+    low = pursuit._radius(image.terms(None))
     assert found.radius == max(low, 0)
-    assert low <= decisions._radius(image.terms(0.0))
+    assert low <= pursuit._radius(image.terms(0.0))
     assert image.certificate().radius == found.radius
     positive += low > 0
   assert 10 < positive < 90

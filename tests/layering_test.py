@@ -54,6 +54,7 @@ THEORY = {
   'nearest',
   'noise',
   'predicting',
+  'pursuit',
   'resizing',
   'scheduler',
   'sequential',
@@ -155,7 +156,8 @@ MAY_IMPORT = {
     'lookups',
     'validation',
   },
-  'decisions': {'base', 'lookups', 'noise', 'plans'},
+  'pursuit': {'noise', 'plans'},
+  'decisions': {'base', 'lookups', 'noise', 'plans', 'pursuit'},
   'vote_batches': {
     'base',
     'classifiers',
@@ -170,9 +172,9 @@ MAY_IMPORT = {
   'examples': {'validation', 'voting'},
   'scheduler': {
     'classifiers',
-    'decisions',
     'examples',
     'noise',
+    'pursuit',
     'vote_batches',
   },
   'adaptive': {
@@ -220,11 +222,11 @@ MAY_IMPORT = {
     'base',
     'budgets',
     'confidence',
-    'decisions',
     'lookups',
     'majorities',
     'noise',
     'plans',
+    'pursuit',
     'validation',
   },
   'cascade_images': {

@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 
 import dualrs_jax as drs
-from dualrs_jax import decisions, lookups, noise, sequential
+from dualrs_jax import lookups, noise, pursuit, sequential
 from dualrs_jax.evaluation import certify_source, tsv
 from dualrs_jax.lookups import Lookup
 from dualrs_jax.predicting import predict_images
@@ -97,7 +97,7 @@ def test_two_levels(rule):
 def test_an_image_that_is_not_decided_by_n_is_an_abstention():
   """With all the patience in the world, unless no luck would help any more."""
   examples = at(*[1.0] * 20)
-  with mock.patch.object(decisions, '_PATIENCE', 1e4):
+  with mock.patch.object(pursuit, '_PATIENCE', 1e4):
     found = predict(oracles.half_space(DIRECTION, 1.0), examples, [0.25], n=300)
   given_up = [f for f in found.values() if f.prediction == drs.ABSTAIN]
   assert len(given_up) > 15
@@ -128,7 +128,7 @@ def test_answers_to_a_tie_are_at_most_alpha(kind):
   """
   images, alpha = 1_000, 0.05
   bounds = lookups.deciding if kind == 'valid' else _fixed_at_every_look()
-  with mock.patch.object(decisions, '_PATIENCE', 1e4):
+  with mock.patch.object(pursuit, '_PATIENCE', 1e4):
     found = predict(
       oracles.half_space(DIRECTION, 1.0),
       at(*[1.0] * images),

@@ -9,14 +9,14 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from dualrs_jax import data
+from dualrs_jax.cost import images as images_lib
 from dualrs_jax.cost import sizes, storage
+from dualrs_jax.cost.images import Images
 from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
-from dualrs_jax.data import cifar10, digits, imagenet
-from dualrs_jax.evaluation import refused, run_settings
-from dualrs_jax.training import checks, recipe
+from dualrs_jax.evaluation import refused
+from dualrs_jax.training import recipe
 
 #: Votes per validation image on an estimator in training, as in its loop.
 VALIDATION_VOTES = 32
@@ -29,24 +29,6 @@ ADAPTIVE = {
   'grid': (0.216, 0.048),
   'full': (0.995, 0.358),
 }
-
-
-class Images(NamedTuple):
-  """What is known of a data set without reading it.
-
-  Attributes:
-    train: Number of training images.
-    validation: Number of images that measure training.
-    certified: Number of images that `config.certify` is about.
-    shape: Height, width and channels.
-    classes: Number of classes.
-  """
-
-  train: int
-  validation: int
-  certified: int
-  shape: tuple[int, int, int]
-  classes: int
 
 
 class Plan(NamedTuple):
@@ -82,7 +64,14 @@ def make(config: Any) -> Plan:
   """
   recipe.check(config)
   refused.check_choices(config)
-  found = _images(config)
+  options = config.certify
+  found = images_lib.of(
+    config.data.to_dict(),
+    options.split,
+    start=options.start,
+    stride=options.stride,
+    count=options.count,
+  )
   networks = sizes.of_models(
     config.model.to_dict(),
     data=config.data.name,
@@ -92,49 +81,6 @@ def make(config: Any) -> Plan:
   stages = [*_training(config, found), *_certification(config, found)]
   stored = list(_stored(config, found, networks))
   return Plan(config.name, networks, stages, stored, config.certify.spread)
-
-
-def _images(config: Any) -> Images:
-  """Sizes of the data set of a configuration, as it was published.
-
-  Images of one's own are counted by loading them.
-  """
-  options = config.data.to_dict()
-  name, held_out = options['name'], options.get('held_out', 0)
-  if name == 'digits':
-    published = dict(digits.SPLIT_SIZES)
-    published['train'] *= options['renderings']
-    shape = (options['canvas'], options['canvas'], 1)
-    classes = digits.NUM_CLASSES
-  elif name in ('cifar10', 'imagenet'):
-    module = cifar10 if name == 'cifar10' else imagenet
-    published = {
-      'train': module.PUBLISHED['train'][1] - held_out,
-      'validation': held_out,
-      'test': module.PUBLISHED['test'][1],
-    }
-    shape, classes = cifar10.SHAPE, cifar10.NUM_CLASSES
-    if name == 'imagenet':
-      shape, classes = (options['crop'], options['crop'], 3), 1000
-  else:
-    sources = {
-      split: data.load(split=split, **data.chosen(options))
-      for split in ('train', 'validation', config.certify.split)
-    }
-    published = {split: len(source) for split, source in sources.items()}
-    shape = sources['train'].image_shape
-    classes = sources['train'].num_classes
-  options = config.certify
-  checks.choice('certify.split', options.split, published)
-  chosen = run_settings.subset(
-    published[options.split],
-    start=options.start,
-    stride=options.stride,
-    count=options.count,
-  )
-  return Images(
-    published['train'], published['validation'], len(chosen), shape, classes
-  )
 
 
 def _training(config: Any, found: Images) -> Iterator[Work]:

@@ -10,20 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dualrs_jax.report import findings, listing, terms
+from dualrs_jax.report import findings, listing, outcome_bars, terms
 from dualrs_jax.report.curves import level_color
 from dualrs_jax.report.subject import Subject
 
 _BINS = 24
-_OUTCOMES = ['right', 'wrong', 'given up']
-_OUTCOME_COLORS = ['var(--right)', 'var(--wrong)', 'var(--given-up)']
-#: Numbers of images up to which an axis has each; of more it has round ones.
-_COUNTED = 10
-#: Right next to the axis.
-_ORDER = {
-  'calculate': f'indexof({_OUTCOMES}, datum.outcome)',
-  'as': 'order',
-}
 #: Ends of the groups of p_A; each is right for its own group.
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -37,9 +28,9 @@ def levels(subject: Subject) -> dict[str, Any]:
   values = [
     {'level': name, 'outcome': outcome, 'images': counts[k, outcome]}
     for k, name in enumerate(names)
-    for outcome in _OUTCOMES
+    for outcome in outcome_bars.OUTCOMES
   ]
-  return _bars(
+  return outcome_bars.lying(
     values, 'level', 'level σ', sort=names, height=34 * len(names) + 20
   )
 
@@ -56,9 +47,11 @@ def limits(subject: Subject) -> dict[str, Any]:
   values = [
     {'limit': name, 'outcome': outcome, 'images': counts[name, outcome]}
     for name in names
-    for outcome in _OUTCOMES
+    for outcome in outcome_bars.OUTCOMES
   ]
-  return _bars(values, 'limit', None, sort=names, height=34 * len(names) + 20)
+  return outcome_bars.lying(
+    values, 'limit', None, sort=names, height=34 * len(names) + 20
+  )
 
 
 def radii(subject: Subject) -> dict[str, Any]:
@@ -82,15 +75,17 @@ def radii(subject: Subject) -> dict[str, Any]:
       'images': counts[at, outcome],
     }
     for at in range(len(edges))
-    for outcome in _OUTCOMES[:2]
+    for outcome in outcome_bars.OUTCOMES[:2]
   ]
   title = 'certified ℓ₂ radius'
   if decided:
     x = {'field': 'from', 'type': 'ordinal', 'axis': {'labelAngle': 0}}
-    return _columns(values, {**x, 'title': title})
+    return outcome_bars.standing(values, {**x, 'title': title})
   values = [value for value in values if value['images'] or not value['from']]
   x = {'field': 'from', 'type': 'quantitative', 'bin': {'binned': True}}
-  return _columns(values, {**x, 'title': title}, x2={'field': 'to'})
+  return outcome_bars.standing(
+    values, {**x, 'title': title}, x2={'field': 'to'}
+  )
 
 
 def votes(subject: Subject) -> dict[str, Any]:
@@ -115,7 +110,7 @@ def votes(subject: Subject) -> dict[str, Any]:
   scale = {'type': 'log', 'base': 10}
   x = {'field': 'from', 'type': 'quantitative', 'scale': scale}
   x |= {'title': 'votes of both stages on an image', 'bin': {'binned': True}}
-  chart = _columns(values, x, x2={'field': 'to'})
+  chart = outcome_bars.standing(values, x, x2={'field': 'to'})
   fixed = findings.cost(subject).fixed
   here = {'data': {'values': [{'fixed': fixed}]}}
   line = {
@@ -220,85 +215,3 @@ def _share_names() -> list[str]:
 def _level_colors(subject: Subject, names: Sequence[str]) -> list[str]:
   all_names = [f'{sigma:g}' for sigma in subject.settings['sigmas']]
   return [level_color(all_names.index(name)) for name in names]
-
-
-def _outcome_color() -> dict[str, Any]:
-  return {
-    'field': 'outcome',
-    'type': 'nominal',
-    'sort': _OUTCOMES,
-    'scale': {'domain': _OUTCOMES, 'range': _OUTCOME_COLORS},
-    'legend': {'title': None},
-  }
-
-
-def _images(values, field: str) -> dict[str, Any]:
-  """An axis of images that are stacked at each value of a field."""
-  totals = collections.Counter()
-  for value in values:
-    totals[value[field]] += value['images']
-  most = max(totals.values(), default=0)
-  axis: dict[str, Any] = {'format': ',d', 'tickMinStep': 1}
-  if most <= _COUNTED:  # few ticks would be at halves
-    axis['values'] = list(range(most + 1))
-  return {
-    'field': 'images',
-    'type': 'quantitative',
-    'title': 'images',
-    'axis': axis,
-  }
-
-
-def _bars(values, field: str, title, *, sort, height: int) -> dict[str, Any]:
-  """Lying bars of images by outcome; a click picks a bar."""
-  return {
-    'data': {'values': values},
-    'height': height,
-    'params': [
-      {
-        'name': 'picked',
-        'select': {'type': 'point', 'fields': [field, 'outcome']},
-      }
-    ],
-    'transform': [_ORDER],
-    'mark': {'type': 'bar', 'cursor': 'pointer'},
-    'encoding': {
-      'y': {
-        'field': field,
-        'type': 'nominal',
-        'sort': sort,
-        'title': title,
-        'axis': {'labelLimit': 260},
-      },
-      'x': _images(values, field),
-      'color': _outcome_color(),
-      'order': {'field': 'order', 'type': 'quantitative'},
-      'tooltip': [
-        {'field': field, 'title': title or ''},
-        {'field': 'outcome'},
-        {'field': 'images'},
-      ],
-    },
-  }
-
-
-def _columns(values, x, x2=None) -> dict[str, Any]:
-  """Standing bars of images by outcome."""
-  tooltip = [{'field': 'from', 'title': x['title'], 'format': '.3~f'}]
-  tooltip += [{'field': 'outcome'}, {'field': 'images'}]
-  if x2 is not None:
-    tooltip.insert(1, {'field': 'to', 'title': 'up to', 'format': '.3~f'})
-  return {
-    'data': {'values': values},
-    'height': 220,
-    'transform': [_ORDER],
-    'mark': {'type': 'bar'},
-    'encoding': {
-      'x': x,
-      **({'x2': x2} if x2 else {}),
-      'y': _images(values, 'from'),
-      'color': _outcome_color(),
-      'order': {'field': 'order', 'type': 'quantitative'},
-      'tooltip': tooltip,
-    },
-  }

@@ -9,8 +9,8 @@ import contextlib
 import logging
 import pathlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,33 +25,14 @@ from dualrs_jax.checkpoints import origin
 from dualrs_jax.runtime import bars, preemption, processes
 from dualrs_jax.training import recorder, state
 from dualrs_jax.training.feed import Examples, Feed, Order
+from dualrs_jax.training.rhythm import Rhythm, pieces
 
 logger = logging.getLogger(__name__)
 
-#: Steps in one call of the device. On a CPU it is one: the gradient of a
-#: convolution inside a loop was measured to take 22 times as long there.
-_STEPS_PER_CALL = {'cpu': 1}
-_STEPS_PER_CALL_ELSEWHERE = 50
 
 #: Virtual devices of a CPU may wait for each other forever where several steps
 #: are under way, each with its sums over devices.
 _WAITING_PLATFORMS = {'cpu'}
-
-
-class Rhythm(NamedTuple):
-  """How often a stage reports and saves. It does not change the weights.
-
-  Attributes:
-    metrics_steps: metrics are means over that many steps.
-    checkpoint_steps: steps between checkpoints.
-    evaluate_steps: steps between evaluations; the last step has one.
-    keep: how many checkpoints stay.
-  """
-
-  metrics_steps: int
-  checkpoint_steps: int
-  evaluate_steps: int
-  keep: int
 
 
 def stage_key(seed: int, stage: str) -> PRNGKeyArray:
@@ -242,27 +223,6 @@ def fit(
     taken = int(current.step)
     raise preemption.Preempted(f'{stage} is saved at step {taken} of {steps}')
   return state.trained_model(graphdef, current)
-
-
-def pieces(
-  start: int, steps: int, rhythm: Rhythm, steps_per_call: int | None = None
-) -> Iterator[tuple[int, int]]:
-  """Cuts the steps to go into calls that end where something is reported.
-
-  Args:
-    start: steps that are done.
-    steps: length of the stage.
-    rhythm: when something is reported.
-    steps_per_call: the longest call; None for what suits the device.
-  """
-  platform = jax.local_devices()[0].platform
-  length = _STEPS_PER_CALL.get(platform, _STEPS_PER_CALL_ELSEWHERE)
-  length = min(length, steps_per_call or length)
-  every = (length, *rhythm[:3])
-  while start < steps:
-    last = min(steps, *((start // e + 1) * e for e in every))
-    yield start, last
-    start = last
 
 
 def _advance(step, mesh: Mesh):

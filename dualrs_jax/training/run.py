@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from dualrs_jax import data, denoising, host, networks, noise, sharding
 from dualrs_jax.runtime import processes
-from dualrs_jax.training import claim, fit, recipe, state
+from dualrs_jax.training import claim, fit, recipe, rhythm, state
 from dualrs_jax.training.feed import Examples, Feed
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Run(NamedTuple):
       seed=self.config.seed,
       workdir=self.workdir,
       settings=self.settings,
-      rhythm=fit.Rhythm(
+      rhythm=rhythm.Rhythm(
         checkpoint.metrics_steps,
         checkpoint.every_steps,
         checkpoint.evaluate_steps,

@@ -10,7 +10,6 @@ from benchmarks import paths
 from configs import cifar10, digits, imagenet
 from dualrs_jax.cost import plan, rates, sizes, storage
 from dualrs_jax.training import loop
-from tests.data import pictures
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -190,14 +189,3 @@ def test_unknown_data():
   config.data = {'name': 'mine'}
   with pytest.raises(ValueError, match="unknown data set 'mine'"):
     plan.make(config)
-
-
-def test_images_of_ones_own_are_counted(tmp_path):
-  pictures.write_arrays(tmp_path / 'train.npz', [30, 20], height=12, width=16)
-  pictures.write_arrays(tmp_path / 'test.npz', [5, 4], height=12, width=16)
-  config = changeable()
-  config.data = {'name': 'arrays', 'data_dir': str(tmp_path)}
-  config.certify.count = 0
-  found = plan._images(config)
-  assert found.train + found.validation == 50
-  assert found[2:] == (9, (12, 16, 3), 2)

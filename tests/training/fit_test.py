@@ -10,13 +10,13 @@ import pytest
 from flax import nnx
 
 from dualrs_jax import checkpoints, sharding
-from dualrs_jax.training import feed, fit, recorder, state
+from dualrs_jax.training import feed, fit, recorder, rhythm, state
 from tests.clocks import hours_pass_while_saving
 from tests.training import networks
 
 STEPS = 23
 MESH = sharding.data_mesh(16, jax.devices()[:1])
-RHYTHM = fit.Rhythm(
+RHYTHM = rhythm.Rhythm(
   metrics_steps=5, checkpoint_steps=10, evaluate_steps=10, keep=2
 )
 
@@ -173,13 +173,13 @@ def test_a_damaged_last_checkpoint_is_made_again(tmp_path, undisturbed, caplog):
 
 
 def test_reporting_and_saving_do_not_change_the_weights(tmp_path, undisturbed):
-  other = run(tmp_path, rhythm=fit.Rhythm(7, 4, 6, 1))
+  other = run(tmp_path, rhythm=rhythm.Rhythm(7, 4, 6, 1))
   assert_same(other, undisturbed[1])
 
 
 def test_many_steps_in_one_call(tmp_path, undisturbed, monkeypatch):
   """As on an accelerator: equal up to the rounding of another program."""
-  monkeypatch.setattr(fit, '_STEPS_PER_CALL', {})
+  monkeypatch.setattr(rhythm, '_STEPS_PER_CALL', {})
   model = run(tmp_path)
   for left, right in zip(weights(model), weights(undisturbed[1]), strict=True):
     np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
