@@ -9,7 +9,7 @@ import pytest
 from benchmarks import paths
 from configs import cifar10, digits, imagenet
 from dualrs_jax.cost import plan, rates, sizes, storage
-from dualrs_jax.training import loop
+from dualrs_jax.training import fitting
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -166,7 +166,7 @@ def test_shares_are_those_of_the_results():
 
 
 def test_constants_of_others():
-  assert plan.VALIDATION_VOTES == loop._VALIDATION_VOTES
+  assert plan.VALIDATION_VOTES == fitting._VALIDATION_VOTES
   assert set(rates.PATHS) == set(paths.FULL)
   for name, path in paths.FULL.items():
     given = [sizes.PUBLISHED[place][1] for place in rates.PATHS[name]]
