@@ -125,6 +125,13 @@ def report(options) -> Iterator[str]:
       ],
       options.coroutines,
     ),
+    (
+      'Predictions of a cascade',
+      'From n = 256 votes at each of two levels, with alpha / 2 each, whether a'
+      ' class has a majority there is read from the votes that answer.',
+      list(coverage_cascade.prediction_cases()),
+      options.coroutines,
+    ),
   )
   context = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(mp_context=context) as pool:

@@ -16,6 +16,7 @@ from benchmarks import coverage_cases as cases
 from benchmarks import coverage_coroutines
 from benchmarks.coverage_cases import Case
 from dualrs_jax import cascade_plans, confidence, majorities, pursuit
+from dualrs_jax.base import ABSTAIN
 from dualrs_jax.majorities import Bounds
 from dualrs_jax.noise import ESTIMATION, SELECTION
 
@@ -109,6 +110,64 @@ def exact_same_votes(sides, rivals):
   if rivals == 1:
     return 2 * stops  # who passes leaves the majority to the other
   return stops + law.cdf(cases.N - fewest[1])
+
+
+def of_prediction(generator, images, *, levels, noise, truth):
+  """Answers from n votes at each level that are not those of the cascade.
+
+  Args:
+    levels: Of each level the z-score of class 0, and whether its other votes
+      are for one rival; if not, each is for a class of its own.
+    noise: That of both levels.
+    truth: What the cascade answers.
+  """
+  z, rivals = zip(*levels, strict=True)
+  found = np.zeros((images, 2, 1 + cases.N), np.int64)
+  for level, won in enumerate(cases.draw(generator, images, z, noise)):
+    wins = won.sum(axis=1)
+    found[:, level, 0] = wins
+    if rivals[level]:
+      found[:, level, 1] = cases.N - wins
+    else:
+      found[:, level, 1:] = np.arange(cases.N) < (cases.N - wins)[:, None]
+  answer = majorities.prediction_of_counts(
+    found, (1.0, 1.0), n=cases.N, alpha=cases.ALPHA / 2
+  ).prediction
+  return (answer != ABSTAIN) & (answer != truth)
+
+
+def prediction_cases() -> Iterator[Case]:
+  """Predictions from n votes where a level is as close to a majority as can be.
+
+  A side of the test at a level, with alpha / 2, fails with `side`.
+  """
+  fewest = int(confidence.fewest_wins(cases.N, cases.ALPHA / 2)[cases.N])
+  side = float(stats.binom.sf(fewest - 1, cases.N, 0.5))
+  tie = (0.0, True)
+  for name, levels, noise, truth, exact in (
+    ('the second level is a tie', ((-_FAR, False), tie), '', ABSTAIN, 2 * side),
+    *(
+      (
+        'half of the votes at the first level, a tie at the second',
+        ((0.0, False), tie),
+        noise,
+        ABSTAIN,
+        side + 2 * side**2 if noise == 'independent' else 2 * side,
+      )
+      for noise in cases.NOISES
+    ),
+    (
+      'the majority of the first level is passed over',
+      ((0.0, False), (-_FAR, True)),
+      '',
+      0,
+      side,
+    ),
+  ):
+    event = functools.partial(
+      of_prediction, levels=levels, noise=noise or 'independent', truth=truth
+    )
+    yield Case(name, noise, event, exact)
 
 
 def valid_cases() -> Iterator[Case]:

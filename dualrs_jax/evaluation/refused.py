@@ -89,15 +89,15 @@ def _check_functions(options: Any) -> None:
 
 def _check_cascade(options: Any) -> None:
   """Raises ValueError for what a cascade of noise levels does not have."""
+  if options.task == 'predict' and options.protocol in ('adaptive', 'open'):
+    raise ValueError(
+      "certify.smoothing = 'cascade' predicts from n votes alone; choose"
+      f" certify.protocol = 'fixed' in place of {options.protocol!r}"
+    )
   if options.protocol == 'open':
     raise ValueError(
       "certify.smoothing = 'cascade' has no bounds to which votes can be added;"
       " choose certify.protocol = 'adaptive' or 'fixed' in place of 'open'"
-    )
-  if options.task == 'predict' and options.protocol == 'adaptive':
-    raise ValueError(
-      "certify.smoothing = 'cascade' predicts from n votes alone; choose"
-      " certify.protocol = 'fixed' in place of 'adaptive'"
     )
   if tolerant(options):
     raise ValueError(

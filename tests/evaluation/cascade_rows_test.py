@@ -1,5 +1,8 @@
 """Runs of a cascade: rows with votes of every level that was visited."""
 
+import ast
+import re
+
 import numpy as np
 import pytest
 
@@ -119,8 +122,12 @@ def test_labels(changes, label):
   ],
 )
 def test_what_a_cascade_does_not_have_is_refused(changes, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=message) as error:
     refused.check(configured(changes), Place(0, 1))
+  said = re.search(r'certify\.(\w+) = ([^=]*) in place of', str(error.value))
+  for value in said[2].split(' or '):  # what is said to be chosen is taken
+    advised = {said[1]: ast.literal_eval(value)}
+    refused.check(configured(changes | advised), Place(0, 1))
 
 
 def test_a_tolerance_that_says_nothing_is_no_matter():
