@@ -296,6 +296,7 @@ LOOPS = {
   'evaluation.run_inputs': {'networks', 'training'},
   'evaluation.certify_dataset': {'training'},
   'evaluation.merge_dataset': set(),
+  'evaluation.warned': set(),
   'evaluation.refused': {'networks', 'training'},
   'cost.plan': set(),
 }

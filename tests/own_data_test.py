@@ -16,8 +16,8 @@ from dualrs_jax.evaluation import (
   file_names,
   run_inputs,
   run_rows,
-  run_settings,
   summary,
+  warned,
 )
 from dualrs_jax.evaluation import report as report_lib
 from dualrs_jax.report import __main__ as pages
@@ -157,11 +157,11 @@ def test_many_classes_are_not_in_the_table(patterns, tmp_path):
 def test_a_subset_of_few_classes_is_told(caplog):
   source = data.load('digits', 'test')
   order = np.argsort(source.labels, kind='stable')
-  run_settings.warn_of_classes(source.take(order), np.arange(0, 500, 10))
-  run_settings.warn_of_classes(source.take(order), np.arange(3))
+  warned.warn_of_classes(source.take(order), np.arange(0, 500, 10))
+  warned.warn_of_classes(source.take(order), np.arange(3))
   assert not caplog.records
   with caplog.at_level(logging.WARNING):
-    run_settings.warn_of_classes(source.take(order), np.arange(60))
+    warned.warn_of_classes(source.take(order), np.arange(60))
   assert 'the 60 images asked for are of 2 of the 10 classes' in caplog.text
 
 

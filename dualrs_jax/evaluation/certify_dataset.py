@@ -20,6 +20,7 @@ from dualrs_jax.evaluation import (
   run_inputs,
   run_settings,
   seeds,
+  warned,
 )
 from dualrs_jax.evaluation.records import Record
 from dualrs_jax.runtime import preemption, processes, settings
@@ -183,8 +184,8 @@ def _certify(
     except settings.SettingsMismatch as error:
       raise refused.with_advice(error) from error
   if place.first:
-    run_settings.warn_of_radius_cap(config, prepared.runs[0])
-    run_settings.warn_of_classes(source, positions)
+    warned.warn_of_radius_cap(config, prepared.runs[0])
+    warned.warn_of_classes(source, positions)
   rows = []
   for run in run_settings.runs(config):
     if 'expert' in run and isinstance(classifier, tuple):

@@ -1,63 +1,17 @@
 """What certifications a configuration asks for: settings, names, images."""
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import confidence, data, networks
+from dualrs_jax import data, networks
 from dualrs_jax.data import Source
-from dualrs_jax.evaluation import refused, run_plans
-
-logger = logging.getLogger(__name__)
-
+from dualrs_jax.evaluation import refused
 
 #: The statistics of Sun et al. (2026), which `protocol='paper'` stands for.
 _PAPER = {'n0': 100, 'n': 10_000, 'alpha': 0.001}
-
-
-def radius_cap(config: Any, run: Mapping[str, Any]) -> float | None:
-  """The largest radius that the estimator's noise allows, where that is felt.
-
-  Args:
-    config: The configuration.
-    run: The settings of its dual certification, as `preparation` left them.
-
-  Returns:
-    In pixel units: what n unanimous votes of the estimator give. None if the
-    classifier's own radius is limited to that or less, or if no radius beyond
-    it is asked for.
-  """
-  if len(config.sigmas) == 1 or config.estimator_sigma >= max(config.sigmas):
-    return None
-  if run['goal'] is None:
-    keeps = run_plans.RULES[run['certificate']].keeps
-    part = keeps * run_plans.statistical_alpha(run)
-    best = confidence.lower_z(run['n'], part)[run['n']]
-  else:
-    best = run_plans.plan(run).keeps.best
-  cap = float(config.estimator_sigma * best)
-  radii = config.certify.radii
-  decided = radii if run['goal'] in ('radius', 'grid') else [math.inf]
-  return cap if cap < max(decided) else None
-
-
-def warn_of_radius_cap(config: Any, run: Mapping[str, Any]) -> None:
-  """Warns where the estimator's noise limits the radius, with the number."""
-  dual = run['smoothing'] == 'dual' and run['task'] == 'certify'
-  cap = radius_cap(config, run) if dual else None
-  if cap is not None:
-    logger.warning(
-      'estimator_sigma %g is below the largest of sigmas, %g: the radius within'
-      ' which the estimator keeps its choice is at most %.3f (n = %d)',
-      config.estimator_sigma,
-      max(config.sigmas),
-      cap,
-      run['n'],
-    )
 
 
 def runs(config: Any) -> list[dict[str, Any]]:
@@ -66,77 +20,32 @@ def runs(config: Any) -> list[dict[str, Any]]:
   Raises:
     ValueError: If a classifier was trained at a level that is not in `sigmas`.
   """
-  options = config.certify
-  classifier, estimator = classifier_stage(config), estimator_stage(config)
-  paper = options.protocol == 'paper'
-  adaptive = options.protocol in ('adaptive', 'open')
-  goal = options.goal if adaptive else None
-  radii = list(options.radii) if goal in ('radius', 'grid') else []
-  selects = options.task == 'certify' or adaptive
-  if adaptive and options.task == 'predict':  # to certify the image alone
-    goal, radii = 'radius', [0.0]
-  noise = options.noise
-  if noise == 'auto':
-    noise = 'lattice' if adaptive else 'gaussian'
-  statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
-  common = {
-    'task': options.task,
-    'smoothing': options.smoothing,
-    **statistics,
-    **({} if selects else {'n0': None}),
-    'goal': goal,
-    'radii': radii,
-    # What other runs do not record, so that theirs can go on.
-    **({'protocol': 'open'} if options.protocol == 'open' else {}),
-    **({'tolerance': options.tolerance} if refused.tolerant(options) else {}),
-    'noise': noise,
-    'data': data.identity(config.data.to_dict()),
-    'split': options.split,
-  }
-  model = {
-    role: networks.identity(description)
-    for role, description in config.model.to_dict().items()
-  }
-  sources = networks.sources(config.model.to_dict())
-  if options.smoothing == 'single':
-    sources.pop('estimator', None)
-  if sources:  # rows of two networks are no table
-    common['sources'] = sources
+  options, model = config.certify, _model(config)
+  common = _common(config)
   if options.smoothing == 'dual':
-    certificate = 'paper' if paper else options.certificate
+    certificate = options.certificate
+    if options.protocol == 'paper':
+      certificate = 'paper'
     return [
       common
       | {
-        'certificate': certificate if selects else None,
+        'certificate': certificate if _selects(options) else None,
         'sigmas': list(config.sigmas),
         'estimator_sigma': config.estimator_sigma,
-        'stages': {'classifier': classifier, 'estimator': estimator},
+        'stages': {
+          'classifier': classifier_stage(config),
+          'estimator': estimator_stage(config),
+        },
         'model': model,
       }
     ]
   if options.smoothing == 'cascade':
-    return [
-      common
-      | {
-        'certificate': None,
-        'sigmas': list(config.sigmas),
-        'estimator_sigma': None,
-        'stages': {'classifier': classifier, 'estimator': None},
-        'model': {role: model[role] for role in ('denoiser', 'classifier')},
-      }
-    ]
+    return [common | _of_classifier(config, model, list(config.sigmas))]
   if options.smoothing == 'distance':
-    return [
-      common
-      | {
-        'certificate': None,
-        'sigmas': [options.distance.base],
-        'estimator_sigma': None,
-        'distance': options.distance.to_dict(),
-        'stages': {'classifier': classifier, 'estimator': None},
-        'model': {role: model[role] for role in ('denoiser', 'classifier')},
-      }
-    ]
+    distance = options.distance.to_dict()
+    level = _of_classifier(config, model, [distance['base']], distance=distance)
+    return [common | level]
+  classifier = classifier_stage(config)
   levels = [
     (number, sigma)
     for number, sigma in enumerate(config.sigmas)
@@ -147,18 +56,87 @@ def runs(config: Any) -> list[dict[str, Any]]:
       f'certify.classifier = {classifier!r} was trained at a noise level that'
       f' is not among sigmas = {tuple(config.sigmas)}'
     )
+  experts = networks.experts(model['classifier'])
   return [
     common
-    | {
-      'certificate': None,
-      'sigmas': [sigma],
-      'estimator_sigma': None,
-      'stages': {'classifier': classifier, 'estimator': None},
-      'model': {role: model[role] for role in ('denoiser', 'classifier')},
-    }
-    | ({'expert': number} if networks.experts(model['classifier']) else {})
+    | _of_classifier(config, model, [sigma])
+    | ({'expert': number} if experts else {})
     for number, sigma in levels
   ]
+
+
+def _common(config: Any) -> dict[str, Any]:
+  """The settings that all certifications of a configuration share."""
+  options = config.certify
+  adaptive = _is_adaptive(options)
+  goal = options.goal if adaptive else None
+  radii = list(options.radii) if goal in ('radius', 'grid') else []
+  if adaptive and options.task == 'predict':  # to certify the image alone
+    goal, radii = 'radius', [0.0]
+  noise = options.noise
+  if noise == 'auto':
+    noise = 'lattice' if adaptive else 'gaussian'
+  paper = options.protocol == 'paper'
+  statistics = _PAPER if paper else {name: options[name] for name in _PAPER}
+  common = {
+    'task': options.task,
+    'smoothing': options.smoothing,
+    **statistics,
+    **({} if _selects(options) else {'n0': None}),
+    'goal': goal,
+    'radii': radii,
+    # What other runs do not record, so that theirs can go on.
+    **({'protocol': 'open'} if options.protocol == 'open' else {}),
+    **({'tolerance': options.tolerance} if refused.tolerant(options) else {}),
+    'noise': noise,
+    'data': data.identity(config.data.to_dict()),
+    'split': options.split,
+  }
+  sources = networks.sources(config.model.to_dict())
+  if options.smoothing == 'single':
+    sources.pop('estimator', None)
+  if sources:  # rows of two networks are no table
+    common['sources'] = sources
+  return common
+
+
+def _is_adaptive(options: Any) -> bool:
+  """Whether votes are cast until a question is decided."""
+  return options.protocol in ('adaptive', 'open')
+
+
+def _selects(options: Any) -> bool:
+  """Whether there are selection votes."""
+  return options.task == 'certify' or _is_adaptive(options)
+
+
+def _of_classifier(
+  config: Any, model: Mapping[str, Any], sigmas: list[float], **level: Any
+) -> dict[str, Any]:
+  """The settings of a certification that has no estimator.
+
+  Args:
+    config: The configuration.
+    model: Its networks, by role.
+    sigmas: The noise levels.
+    **level: What else says how its level follows from the image.
+  """
+  return {
+    'certificate': None,
+    'sigmas': sigmas,
+    'estimator_sigma': None,
+    **level,
+    'stages': {'classifier': classifier_stage(config), 'estimator': None},
+    'model': {role: model[role] for role in ('denoiser', 'classifier')},
+  }
+
+
+def _model(config: Any) -> dict[str, Any]:
+  """What results depend on of each network, by role."""
+  return {
+    role: networks.identity(description)
+    for role, description in config.model.to_dict().items()
+  }
 
 
 def label(config: Any, run: Mapping[str, Any]) -> str:
@@ -234,28 +212,6 @@ def positions(config: Any, source: Source) -> Int[np.ndarray, ' chosen']:
     stride=options.stride,
     count=options.count,
   )
-
-
-def warn_of_classes(
-  source: Source, positions: Int[np.ndarray, ' chosen']
-) -> None:
-  """Warns where few of the classes are among images that could be of all.
-
-  Args:
-    source: The images.
-    positions: Which of them were asked for.
-  """
-  there = len(np.unique(source.labels))
-  chosen = len(np.unique(source.labels[positions]))
-  if chosen < there / 2 and len(positions) >= 2 * there:
-    logger.warning(
-      'the %d images asked for are of %d of the %d classes: what is found on'
-      ' them is not the accuracy on the data set; certify.stride takes images'
-      ' at equal distances',
-      len(positions),
-      chosen,
-      there,
-    )
 
 
 def subset(

@@ -21,6 +21,7 @@ from dualrs_jax.evaluation import (
   refused,
   run_inputs,
   run_settings,
+  warned,
 )
 from dualrs_jax.evaluation.report import report
 from dualrs_jax.programs import command_line, reports
@@ -69,7 +70,7 @@ def check(config: Any, place: Place) -> None:
   for variant in certifications(config):
     prepared = certify_dataset.prepare(variant, place, source)
     if processes.here().first:
-      run_settings.warn_of_radius_cap(variant, prepared.runs[0])
+      warned.warn_of_radius_cap(variant, prepared.runs[0])
 
 
 def _check_chosen(options: Any) -> None:

@@ -10,6 +10,7 @@ from dualrs_jax.evaluation import (
   merge_dataset,
   records,
   run_settings,
+  warned,
 )
 from dualrs_jax.runtime import settings
 from dualrs_jax.runtime.processes import Place
@@ -141,10 +142,10 @@ def test_the_cap_of_the_estimator_is_what_its_unanimous_votes_give(caplog):
   with config.unlocked():
     config.update(sigmas=(0.25, 1.0), estimator_sigma=0.5)
   [run] = module.prepare(config, Place()).runs
-  cap = run_settings.radius_cap(config, run)
+  cap = warned.radius_cap(config, run)
   assert cap == 0.5 * confidence.lower_z(10_000, 0.0005)[-1]
   assert cap == pytest.approx(3.1709 * 0.5, abs=1e-4)
-  run_settings.warn_of_radius_cap(config, run)
+  warned.warn_of_radius_cap(config, run)
   assert 'estimator_sigma 0.5 is below the largest of sigmas, 1' in caplog.text
   assert 'at most 1.585 (n = 10000)' in caplog.text
 
@@ -166,13 +167,13 @@ def test_a_cap_beyond_the_radii_is_not_told(
   with config.unlocked():
     config.update(sigmas=(0.25, 1.0), estimator_sigma=estimator_sigma)
   [run] = module.prepare(config, Place()).runs
-  run_settings.warn_of_radius_cap(config, run)
+  warned.warn_of_radius_cap(config, run)
   assert bool(caplog.text) == felt
   caplog.clear()
   with config.unlocked():
     config.sigmas = (1.0,)  # nothing is chosen
   [run] = module.prepare(config, Place()).runs
-  run_settings.warn_of_radius_cap(config, run)
+  warned.warn_of_radius_cap(config, run)
   assert not caplog.text
 
 
