@@ -9,7 +9,7 @@ import pytest
 
 from dualrs_jax import checkpoints
 from dualrs_jax.runtime import locks, settings
-from dualrs_jax.training import fit, loop, recipe, recorder, targets
+from dualrs_jax.training import fit, loop, recipe, recorder, target_shards
 from tests.read_only import read_only
 from tests.training import tiny
 
@@ -114,7 +114,7 @@ def interrupt(monkeypatch, module, name, *, calls):
 def test_interrupted_and_resumed_is_undisturbed(trained, tmp_path):
   config = tiny.get_config()
   for module, name, calls in (
-    (targets, '_save', 4),  # within the radius targets
+    (target_shards, 'save', 4),  # within the radius targets
     (fit, 'fit', 3),  # between two stages
   ):
     with pytest.MonkeyPatch.context() as patch:
