@@ -169,8 +169,7 @@ def get_config(arg: str = '') -> ConfigDict:
   if variant in ('small', 'routing'):
     make_small(config)
   if variant == 'routing':
-    config.classifier.steps = config.finetune.steps = 0
-    config.baselines = ()
+    make_routing(config)
   return config.lock()
 
 
@@ -205,6 +204,12 @@ def make_small(config: Any) -> None:
   config.finetune.update(shared, steps=2000, learning_rate=1e-3, explored=0.15)
   config.checkpoint.update(every_steps=250, evaluate_steps=1000)
   config.certify.update(radii=radii, chunk_size=500)
+
+
+def make_routing(config: Any) -> None:
+  """Turns the configuration of `:small` into one that trains no classifier."""
+  config.classifier.steps = config.finetune.steps = 0
+  config.baselines = ()
 
 
 def models(variant: str) -> dict[str, Any]:
