@@ -39,14 +39,27 @@ def make(settings: Mapping[str, Any]) -> Any:
 def alpha(sampler: Any, settings: Mapping[str, Any], pixels: int) -> float:
   """How much of alpha the sampler takes, as it is not quite normal.
 
-  A claim rests on one term of the radius: on the votes of the estimator, of
-  the classifier at one level, or of both; in a cascade on those at one level.
+  Proposition 2 of docs/lattice.md adds the same for each bound whose errors
+  are added, see `_added_bounds`.
   """
   if settings['noise'] != 'lattice':
     return 0.0
-  stages = 2 if settings['smoothing'] == 'dual' else 1
-  votes = stages * run_plans.most_votes(settings)
+  votes = _added_bounds(settings) * run_plans.most_votes(settings)
   return sampler.failure_probability(pixels=pixels, votes=votes)
+
+
+def _added_bounds(settings: Mapping[str, Any]) -> int:
+  """At most how many stages can make a claim wrong together.
+
+  A certificate rests on one term of its radius: on the votes of the estimator,
+  of the classifier at one level, or of both; in a cascade on those at one
+  level. A prediction of a cascade has no radius, and rests on all levels.
+  """
+  if settings['smoothing'] == 'dual':
+    return 2
+  if settings['smoothing'] == 'cascade' and settings['task'] == 'predict':
+    return len(settings['sigmas'])
+  return 1
 
 
 def levels(settings: Mapping[str, Any]) -> Float[np.ndarray, ' levels']:

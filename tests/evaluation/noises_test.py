@@ -16,6 +16,7 @@ def settings(name, denoiser=DENOISER):
     'estimator_sigma': 1.0,
     'model': {'denoiser': denoiser},
     'smoothing': 'dual',
+    'task': 'certify',
     'n': 100,
   }
 
@@ -29,6 +30,23 @@ def test_gaussian_takes_nothing_of_alpha():
 def test_lattice_takes_its_share_of_alpha():
   sampler = noises.make(settings('lattice'))
   assert 0 < noises.alpha(sampler, settings('lattice'), 100) < 1e-6
+
+
+@pytest.mark.parametrize(
+  ('changes', 'bounds'),
+  [
+    ({}, 2),
+    ({'task': 'predict'}, 2),
+    ({'smoothing': 'single', 'sigmas': [0.25]}, 1),
+    ({'smoothing': 'cascade'}, 1),
+    ({'smoothing': 'cascade', 'task': 'predict'}, 3),
+  ],
+)
+def test_every_bound_whose_error_is_added_takes_the_same(changes, bounds):
+  of_run = settings('lattice') | {'sigmas': [0.25, 0.5, 1.0]} | changes
+  sampler = noises.make(of_run)
+  one = sampler.failure_probability(pixels=100, votes=of_run['n'])
+  assert noises.alpha(sampler, of_run, 100) == pytest.approx(bounds * one)
 
 
 def test_published_noise_is_that_of_the_denoisers_schedule():
