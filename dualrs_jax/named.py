@@ -22,6 +22,11 @@ def is_reference(name: str) -> bool:
   return ':' in name
 
 
+def is_file(reference: str) -> bool:
+  """Whether the module of a reference is a file, which has a folder."""
+  return _is_file(reference.rpartition(':')[0])
+
+
 def attribute(reference: str) -> Any:
   """The thing that a reference names.
 

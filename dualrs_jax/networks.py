@@ -4,8 +4,9 @@ A description is a plain mapping. `{'name': 'cnn', ...sizes}` is a fresh network
 of that architecture, or of a class of the user's own that `name` says where to
 find, as in `path/to/file.py:MyNet`; `{'pretrained': FOLDER}` is what
 `python -m dualrs_jax.pretrained` left in a folder, or a stage of a training in
-its folder of checkpoints; `{'experts': (FOLDER, ...)}` is one such network for
-each noise level. `{'functions': (reference, ...)}` is
+its folder of checkpoints, with `name` beside it where its class is in a file
+of the user's own; `{'experts': (FOLDER, ...)}` is one such network for each
+noise level. `{'functions': (reference, ...)}` is
 what the user's own functions return, PyTorch modules or functions of NumPy
 images, see `models.hosted`: one for all levels, or one for each. An option
 `dtype` is that of the activations, and `size` the height and width at which
@@ -164,9 +165,27 @@ def sources(model: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
     if 'functions' in description:
       fields = {n: v for n, v in description.items() if n != 'size'}
       found[role] = models.hosted.source_hash(fields)
-    elif named.is_reference(description.get('name', '')):
-      found[role] = named.source_hash(description['name'])
+      continue
+    name = _class(description)
+    if named.is_reference(name):
+      found[role] = named.source_hash(name)
   return found
+
+
+def _class(description: Mapping[str, Any]) -> str:
+  """The name of a network's class, or '' if it is converted."""
+  for folder in _folders(description):
+    if trained.is_trained(folder):
+      name = description.get('name')
+      return trained.describe(folder, name=name)['name']
+  return description.get('name', '')
+
+
+def _folders(description: Mapping[str, Any]) -> tuple[str, ...]:
+  """The folders of the networks that a description takes from folders."""
+  if 'pretrained' in description:
+    return (description['pretrained'],)
+  return tuple(description.get('experts', ()))
 
 
 def untrained(description: Mapping[str, Any]) -> str:
@@ -185,7 +204,7 @@ def experts(description: Mapping[str, Any]) -> int:
 
 def _origin(folder: str) -> str:
   if trained.is_trained(folder):
-    name = named.short(trained.describe(folder)['name'])
+    name = trained.recorded(folder)['name']
     return f'{name} {trained.digest(folder)[:16]}'
   found = converted.describe(folder)
   sizes = json.dumps(found['sizes'], sort_keys=True).encode()
@@ -197,7 +216,12 @@ def _from_folder(
   folder: str, expected: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
   if trained.is_trained(folder):
-    return trained.load(folder, **expected, dtype=options.get('dtype'))
+    return trained.load(
+      folder,
+      **expected,
+      name=options.get('name'),
+      dtype=options.get('dtype'),
+    )
   found = converted.describe(folder)
   if found['architecture'] == 'diffusion_unet':
     raise ValueError(f'the model in {folder} is a diffusion model')

@@ -261,7 +261,7 @@ MAY_IMPORT = {
   'arrays': THEORY | {'runtime'},
   'training': THEORY | FOUNDATIONS,
   'evaluation': THEORY | FOUNDATIONS,
-  'pretrained': THEORY | FOUNDATIONS,
+  'pretrained': THEORY | FOUNDATIONS | {'named'},
   # checks what the others made, and shares no statistics with them
   'verify': {'folders', 'runtime'},
   'networks': {

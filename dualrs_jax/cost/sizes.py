@@ -146,7 +146,8 @@ def _network(role, description, data, shape, width) -> Network:
     architecture = options.pop('name')
     sizes = {**options, **shape, 'num_classes': width}
   elif trained.is_trained(folder):
-    sizes = {**trained.describe(folder), **shape, 'num_classes': width}
+    found = trained.describe(folder, name=options.get('name'))
+    sizes = {**found, **shape, 'num_classes': width}
     architecture = sizes.pop('name')
     dtype = description.get('dtype', sizes.pop('dtype', dtype))
   elif folders.expand(folder).exists():

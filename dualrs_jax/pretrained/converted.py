@@ -138,7 +138,8 @@ def describe(directory: str | os.PathLike) -> dict[str, Any]:
   if meta is None:
     raise ImportFailure(
       f'{directory} holds no converted model; make one with'
-      ' `python -m dualrs_jax.pretrained`, see docs/pretrained.md'
+      ' `python -m dualrs_jax.pretrained`, see docs/pretrained.md, or, where it'
+      ' is to be the checkpoints of a stage, train that stage first'
     )
   raise ImportFailure(
     f'{path} is not the description of the weights beside it: put its own back,'

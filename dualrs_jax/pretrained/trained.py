@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from dualrs_jax import checkpoints, models
+from dualrs_jax import checkpoints, models, named
 from dualrs_jax.checkpoints import origin
 from dualrs_jax.pretrained.matching import ImportFailure
 
@@ -23,8 +23,38 @@ def is_trained(directory: str | os.PathLike) -> bool:
   return origin.STAGE in (checkpoints.newest_meta(directory) or {})
 
 
-def describe(directory: str | os.PathLike) -> dict[str, Any]:
+def describe(
+  directory: str | os.PathLike, *, name: str | None = None
+) -> dict[str, Any]:
   """What the network of a stage is: `name`, sizes and `dtype`, as in `create`.
+
+  Args:
+    directory: Of the checkpoints of a stage.
+    name: Where its class is, for one of a file of the user's own: checkpoints
+      do not know folders.
+
+  Raises:
+    ImportFailure: The checkpoint does not say it, its network was not made
+      from a name and sizes, or `name` is missing or names another class.
+  """
+  found = recorded(directory)
+  short = found['name']
+  if name is not None and named.short(name) != short:
+    raise ImportFailure(
+      f'the network in {directory} is of {short}, and not of {name}, which is'
+      ' named beside the folder'
+    )
+  if name is None and named.is_file(short):
+    raise ImportFailure(
+      f'the network in {directory} is of {short}, and its checkpoint does not'
+      ' know in which folder that is: put name = path/to/'
+      f'{short} beside the folder in the description of the network'
+    )
+  return found | ({} if name is None else {'name': name})
+
+
+def recorded(directory: str | os.PathLike) -> dict[str, Any]:
+  """The same as its checkpoint has it: `name` without the folder of a file.
 
   Args:
     directory: Of the checkpoints of a stage.
@@ -67,6 +97,7 @@ def load(
   *,
   num_classes: int,
   image_shape: tuple[int, int, int],
+  name: str | None = None,
   dtype: Any = None,
 ) -> nnx.Module:
   """Reads the network of a finished stage, ready for votes.
@@ -75,6 +106,7 @@ def load(
     directory: Of the checkpoints of a stage.
     num_classes: Number of logits.
     image_shape: Height, width and channels of an image.
+    name: See `describe`.
     dtype: Of the activations; that of its training by default.
 
   Raises:
@@ -82,7 +114,7 @@ def load(
     dualrs_jax.checkpoints.CheckpointError: The training has not ended, the
       weights are damaged, or they are for other images or classes.
   """
-  options = describe(directory)
+  options = describe(directory, name=name)
   if dtype is not None:
     options['dtype'] = jnp.dtype(dtype).name
   network = models.create(

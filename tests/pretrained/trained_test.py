@@ -91,6 +91,72 @@ def test_an_estimator_is_that_of_its_role(tmp_path):
   assert trained.describe(tmp_path) == {'name': 'vit'}
 
 
+OWN = """
+import jax.numpy as jnp
+from flax import nnx
+
+
+class Net(nnx.Module):
+  def __init__(self, *, num_classes, image_shape, rngs):
+    self.logits = nnx.Linear(192, num_classes, rngs=rngs)
+
+  def __call__(self, images, sigma):
+    return self.logits(images.reshape(len(images), -1))
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+  """A class in a file, and a stage of it, which knows no folder."""
+  file = tmp_path / 'nets' / 'mine.py'
+  file.parent.mkdir()
+  file.write_text(OWN)
+  description = {'name': f'{file}:Net'}
+  network = networks.create(description, **DATA, seed=3)
+  settings = {'model': {'classifier': networks.identity(description)}}
+  meta = origin.record('classifier-1', settings) | {'steps': 7}
+  state = {checkpoints.MODEL: checkpoints.model_state(network)}
+  with checkpoints.Saver(tmp_path / 'stage', keep=1) as saver:
+    saver.save(7, state, meta)
+  return file, tmp_path / 'stage', network
+
+
+def test_a_class_in_a_file_is_named_beside_the_folder(own):
+  file, stage, network = own
+  description = {'pretrained': str(stage), 'name': f'{file}:Net'}
+  found = networks.create(description, **DATA, seed=0)
+  jax.tree.map(np.testing.assert_array_equal, weights(found), weights(network))
+  experts = {'experts': (str(stage),) * 2, 'name': f'{file}:Net'}
+  for each in networks.create(experts, **DATA, seed=0):
+    np.testing.assert_array_equal(weights(each)[0], weights(network)[0])
+
+
+def test_what_its_file_says_is_known(own):
+  file, stage, _ = own
+  named_beside = {'pretrained': str(stage), 'name': f'{file}:Net'}
+  direct, beside, expert = (
+    networks.sources({'classifier': description})
+    for description in (
+      {'name': f'{file}:Net'},
+      named_beside,
+      {'experts': (str(stage),), 'name': f'{file}:Net'},
+    )
+  )
+  assert direct == beside == expert
+  assert direct['classifier']
+
+
+def test_another_file_of_the_same_name_is_not_taken(own, tmp_path, monkeypatch):
+  file, stage, _ = own
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'mine.py').write_text(OWN)
+  description = {'pretrained': str(stage)}
+  with pytest.raises(ImportFailure, match=r'put name = path/to/mine.py:Net'):
+    networks.create(description, **DATA, seed=0)
+  with pytest.raises(ImportFailure, match='is of mine.py:Net, and not of'):
+    networks.create(description | {'name': 'other.py:Net'}, **DATA, seed=0)
+
+
 def test_one_that_has_not_ended(tmp_path):
   save(tmp_path, at=3)
   with pytest.raises(checkpoints.CheckpointError, match='is at step 3 of 7'):
