@@ -236,6 +236,18 @@ def test_numbers_of_numpy_beside_the_weights_are_read(torch, tmp_path, zipped):
   assert list(torch_files.read_torch(path).arrays) == ['a']
 
 
+def test_a_directory_that_points_before_the_file(tmp_path):
+  """Nothing of PyTorch is needed to see it: the records do not fit."""
+  path = tmp_path / 'model.pth'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('archive/data.pkl', b'content')
+  whole = bytearray(path.read_bytes())
+  whole[-4] ^= 1  # of the offset of the directory, 2**16 more
+  path.write_bytes(whole)
+  with pytest.raises(ImportFailure, match='is damaged .a record begins before'):
+    torch_files._check_checksums(path)
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize('zipped', [True, False])
 def test_single_bits_are_harmless_or_told(torch, tmp_path, zipped):
