@@ -1,5 +1,6 @@
 """Sentences on what was checked of a result, and what was not."""
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,12 @@ def of(
     'not checked, as no counts show it: that the votes are those of the'
     ' networks, the images and the noise of the settings'
   )
+  yield (
+    f'taken as recorded: which images were asked for, {_images(asked)}; whoever'
+    ' has the data set can tell whether that is the split that is spoken of'
+    if asked
+    else 'not recorded: which images were asked for'
+  )
   if missing:
     yield (
       f'PARTIAL: {len(missing)} of the {len(asked)} images asked for last have'
@@ -50,6 +57,13 @@ def of(
       f'{len(beyond)} rows are of images that were not asked for last: checked,'
       ' and not counted'
     )
+
+
+def _images(asked: Sequence[int]) -> str:
+  """How many and which, in short."""
+  text = f'{len(asked)} from {min(asked)} to {max(asked)}'
+  steps = {after - one for one, after in itertools.pairwise(asked)}
+  return f'{text} in steps of {min(steps)}' if len(steps) == 1 else text
 
 
 def _votes(settings: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import scipy
 
 from dualrs_jax.verify import bounds, guarantee
 from dualrs_jax.verify.claims import ABSTAIN
+from dualrs_jax.verify.errors import Unverifiable
 
 #: What the record of a verification says of its own form.
 FORMAT = 'dualrs_jax verification, version 1'
@@ -37,8 +38,19 @@ _PARTS = {
 
 
 def asked(settings: Mapping[str, Any]) -> list[int]:
-  """The images that were asked for last; none if that is not recorded."""
-  return list(map(int, str(settings.get('asked', '')).split()))
+  """The images that were asked for last; none if that is not recorded.
+
+  Raises:
+    Unverifiable: If it is no list of images.
+  """
+  text = settings.get('asked', '')
+  try:
+    return list(map(int, text.split()))
+  except (AttributeError, ValueError):
+    raise Unverifiable(
+      f'the settings have asked = {text!r}, which should be the numbers of the'
+      ' images with spaces between them'
+    ) from None
 
 
 def of_counted(

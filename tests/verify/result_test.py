@@ -229,6 +229,17 @@ def test_images_without_a_row_are_told_and_others_not_counted(files):
   notes = '\n'.join(report.notes)
   assert 'PARTIAL: 2 of the 6 images asked for last have no row' in notes
   assert '1 rows are of images that were not asked for' in notes
+  assert 'asked for, 6 from' in notes
+  assert 'to 999;' in notes
+
+
+@pytest.mark.parametrize('asked', ['0 1 two', [0, 1], None])
+def test_images_that_are_no_images(files, asked):
+  path, settings = files
+  found = json.loads(settings.read_text())
+  settings.write_text(json.dumps(found | {'asked': asked}))
+  with pytest.raises(Unverifiable, match='asked = .* which should be the num'):
+    verify(path)
 
 
 def test_the_record_says_what_was_certified(settings, rows_of, write):
