@@ -4,14 +4,15 @@
     --output runs/architectures --seconds 360
 
 Each of `CANDIDATES` is trained by the recipe of the configuration, for as many
-steps as the seconds allow: a few are timed first, and the schedule is made for
-what remains. The table has the accuracy on validation images under the noise
-of each level, one noisy copy an image, the size, and what a vote costs. A
-candidate that is there is not trained again.
+steps as the seconds allow, compilation apart: two short trainings that differ
+in their number of steps are timed first. The table has the accuracy on
+validation images under the noise of each level, one noisy copy an image, the
+size, and what a vote costs. An interrupted benchmark goes on where it was.
 """
 
 import json
 import pathlib
+import shutil
 import time
 from typing import Any
 
@@ -31,7 +32,9 @@ from dualrs_jax.training import run as run_lib
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder of the trainings.')
 _SECONDS = flags.DEFINE_integer('seconds', 360, 'Of each training.')
-_TIMED = 30
+
+#: Steps of the trainings that are timed.
+_TIMED = (20, 80)
 
 CANDIDATES = {
   'patches of 2, widths 32 64 128': {
@@ -99,22 +102,31 @@ def microseconds(network: Any, shape: tuple[int, ...], *, batch: int) -> float:
   return 1e6 * min(spent) / batch
 
 
+def steps_within(name: str, seconds: int, folder: pathlib.Path) -> int:
+  """The steps that a candidate takes in so many seconds; timed once."""
+  path = folder / 'steps.json'
+  if not path.exists():
+    spent = []
+    for steps in _TIMED:
+      timed = folder / f'timed-{steps}'
+      shutil.rmtree(timed, ignore_errors=True)  # of one that was interrupted
+      spent.append(train(prepare(_CONFIG.value, name, steps, timed))[1])
+    one = (spent[1] - spent[0]) / (_TIMED[1] - _TIMED[0])
+    path.write_text(json.dumps(int(seconds / one)))
+  return json.loads(path.read_text())
+
+
 def measure(name: str) -> dict[str, Any]:
   """Trains a candidate; what there is to say of it."""
-  config = _CONFIG.value
+  config, seconds = _CONFIG.value, _SECONDS.value
   output = pathlib.Path(_OUTPUT.value or 'runs/architectures')
-  folder = output / name.replace(' ', '-').replace(',', '')
+  folder = output / str(seconds) / name.replace(' ', '-').replace(',', '')
   path = folder / 'found.json'
   if path.exists():
     return json.loads(path.read_text())
-  trial = prepare(config, name, _TIMED, folder / 'timed')
-  train(trial)  # compiles, with what is evaluated in the end
-  rest = trial._replace(workdir=folder / 'timed again')
-  _, seconds = train(rest)
-  steps = int(_SECONDS.value * _TIMED / seconds)
+  steps = steps_within(name, seconds, folder)
   run = prepare(config, name, steps, folder / 'trained')
-  network, seconds = train(run)
-  network = networks.inference_view(network)
+  network = networks.inference_view(train(run)[0])
   accuracies = classifier_stage.noisy_accuracy(
     network,
     run.validation,
@@ -124,7 +136,6 @@ def measure(name: str) -> dict[str, Any]:
   )
   found = {
     'steps': steps,
-    'seconds': round(seconds),
     'accuracy': np.asarray(accuracies).tolist(),
     'parameters': sum(
       leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))
@@ -138,17 +149,17 @@ def measure(name: str) -> dict[str, Any]:
 def main(argv):
   del argv
   levels = ' | '.join(f'sigma {sigma:g}' for sigma in _CONFIG.value.sigmas)
-  head = f'| network | parameters | us a vote | steps | seconds | {levels} |'
+  head = f'| network | parameters | us a vote | steps | {levels} |'
   print(head, '|---' * (head.count('|') - 1) + '|', sep='\n')
   for name in CANDIDATES:
     found = measure(name)
     shares = ' | '.join(f'{100 * a:.1f}' for a in found['accuracy'])
     print(
       f'| {name} | {found["parameters"]:,} | {found["microseconds"]:.0f} |'
-      f' {found["steps"]:,} | {found["seconds"]} | {shares} |',
+      f' {found["steps"]:,} | {shares} |',
       flush=True,
     )
-  print(f'\nMachine: {machine.in_short()}')
+  print(f'\n{_SECONDS.value} seconds each. Machine: {machine.in_short()}')
 
 
 if __name__ == '__main__':

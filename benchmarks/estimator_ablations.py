@@ -11,8 +11,8 @@ Every one is also compared with the best constant choice of its levels, which
 an estimator has to beat, and with what its own choices would have, were they
 certain. Variants that are there are not trained again; `--only` names some.
 
-Ratios are to the best of the run's own levels at each radius, whatever levels
-a variant chooses from, so that they can be compared.
+Ratios are to the best of the run's own levels at each radius, of the classifier
+that it trained first, whatever a variant chooses from: they can be compared.
 """
 
 import functools
@@ -218,30 +218,33 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
   radii = config.certify.radii
   labels = np.asarray(ground.validation.labels)
 
-  def votes(sigmas):
-    found = [ground.answers(variant.stage, sigma) for sigma in sigmas]
-    return np.stack(found, 1)
+  def votes(sigmas, stage):
+    return np.stack([ground.answers(stage, sigma) for sigma in sigmas], 1)
 
   own = ratios.Votes(
     labels,
     ratios.count(
       estimator, ground.validation, config.estimator_sigma, ratios.VOTES.value
     ),
-    votes(config.sigmas),
+    votes(config.sigmas, variant.stage),
   )
   found = ratios.expected(config, own)
   levels = ratios.expected(
     ground.config,
     own._replace(
       estimator=np.ones((len(labels), len(ground.config.sigmas)), int),
-      classifier=votes(ground.config.sigmas),
+      classifier=votes(ground.config.sigmas, 'classifier-0'),
     ),
   )
   envelope = ratios.reached(levels.singles, radii).mean(0).max(0)
-  counted = envelope > 0
+  if not envelope.all():
+    raise SystemExit(
+      f'no level certifies r = {radii[int(np.argmin(envelope))]:g}: name'
+      ' --config.certify.radii that one does'
+    )
 
   def ratio(radius):
-    return (ratios.reached(radius, radii).mean(0) / envelope)[counted]
+    return ratios.reached(radius, radii).mean(0) / envelope
 
   constants = [ratio(column).mean() for column in found.singles.T]
   dual = ratio(found.dual)
