@@ -101,7 +101,14 @@ def markdown(found, results, radii, alpha):
     4 + levels,
     line('envelope of levels', 'hindsight', envelope, '-', f'{levels}.00', '-'),
   )
-  return '\n'.join([*lines, '', *_row_by_row(results)])
+  at = [found.level.at(recorded.distance) for recorded in found.images]
+  lines += [
+    '',
+    f'The level by distance is between {min(at):.3f} and {max(at):.3f}, at a rate'
+    f' of {found.level.rate:g}.',
+    '',
+  ]
+  return '\n'.join([*lines, *_row_by_row(results)])
 
 
 def _row_by_row(results):
