@@ -104,8 +104,8 @@ def markdown(found, results, radii, alpha):
   at = [found.level.at(recorded.distance) for recorded in found.images]
   lines += [
     '',
-    f'The level by distance is between {min(at):.3f} and {max(at):.3f}, at a rate'
-    f' of {found.level.rate:g}.',
+    f'The level by distance is between {min(at):.3f} and {max(at):.3f}, at a'
+    f' rate of {found.level.rate:g}.',
     '',
   ]
   return '\n'.join([*lines, *_row_by_row(results)])
@@ -123,10 +123,10 @@ def _row_by_row(results):
     gain = ours.radius - theirs.radius
     if gain > 0:
       larger.append(gain)
-      limits[0] += theirs.first < theirs.last
+      limits[0] += theirs.radius < theirs.last
     elif gain < 0:
       smaller.append(-gain)
-      limits[1] += ours.first < ours.last
+      limits[1] += ours.radius < ours.last
   yield (
     'Of `agreement` and the cascade, the first has the larger radius on'
     f' {len(larger)} of {len(one)} images, by {np.mean(larger or [0]):.3f} on'
