@@ -1,6 +1,6 @@
 """The cost of adaptive certification, replayed from recorded votes.
 
-  python benchmarks/adaptive_replay.py runs/digits-full
+  python -m benchmarks.adaptive_replay runs/digits-full
 
 Records the class of every vote once: of the estimator, and of the classifier
 at every level, on all test images. Then replays certification from these votes

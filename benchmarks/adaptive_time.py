@@ -1,6 +1,6 @@
 """Wall clock of adaptive certification beside a fixed number of votes.
 
-  python benchmarks/adaptive_time.py runs/digits-full
+  python -m benchmarks.adaptive_time runs/digits-full
 
 Certifies the same test images by the same networks in one process: with n votes
 each, adaptively for the grid of report radii under gaussian noise, and so

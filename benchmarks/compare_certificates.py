@@ -1,6 +1,6 @@
 """Every input-dependent certificate on the same votes.
 
-  python benchmarks/compare_certificates.py runs/digits-full \
+  python -m benchmarks.compare_certificates runs/digits-full \
     --config configs/digits.py:full --output benchmarks/results/comparison
 
 Casts n0 + n votes of the estimator, of the classifier at each level, and at a

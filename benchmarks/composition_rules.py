@@ -1,6 +1,6 @@
 """The three composition rules on the same votes.
 
-  python benchmarks/composition_rules.py runs/digits-full
+  python -m benchmarks.composition_rules runs/digits-full
 
 Every row of a dual run holds its vote counts, so the certificate of any rule
 can be derived from it. The table shows certified accuracy under each rule, and

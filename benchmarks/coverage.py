@@ -1,6 +1,6 @@
 """How often adaptive certificates are wrong: as often as they may be.
 
-  python benchmarks/coverage.py --output benchmarks/results/coverage.md
+  python -m benchmarks.coverage --output benchmarks/results/coverage.md
 
 The bounds of `sequential` hold at all looks together, but for a probability
 that is known exactly: that of a look at which the failures do not exceed the
@@ -19,7 +19,7 @@ The cases are in `coverage_bounds`, `coverage_coroutines`, `coverage_mistakes`,
 `coverage_cascade` and `coverage_distance`, the exact probabilities in
 `coverage_cases`. A section alone, with the votes that it has among all of them:
 
-  python benchmarks/coverage.py --only Cascade
+  python -m benchmarks.coverage --only Cascade
 """
 
 import argparse
@@ -72,7 +72,7 @@ def report(options) -> Iterator[str]:
   yield from (
     '# Coverage of adaptive certification',
     '',
-    f'`{" ".join(["python", *sys.argv])}`',
+    f'`{" ".join(["python -m benchmarks.coverage", *sys.argv[1:]])}`',
     '',
     f'Looks {", ".join(map(str, cases.LOOKS))}, alpha = {cases.ALPHA:g}. The'
     ' truth is just below the grid point where the bounds are wrong most'

@@ -1,6 +1,6 @@
 """How often certificates to which votes are added are wrong.
 
-  python benchmarks/coverage_open.py \
+  python -m benchmarks.coverage_open \
     --output benchmarks/results/coverage-open.md
 
 The bounds of `mixture` hold at every number of votes. Votes are simulated one
@@ -204,7 +204,7 @@ def heading() -> list[str]:
   return [
     '# Coverage of certificates to which votes are added',
     '',
-    f'`{" ".join(["python", *sys.argv])}`',
+    f'`{" ".join(["python -m benchmarks.coverage_open", *sys.argv[1:]])}`',
     '',
     f'alpha = {ALPHA:g}, up to {HORIZON:,} votes. A case passes within its'
     f' interval, which has a false alarm rate of {FALSE_ALARM:g} on either'

@@ -1,6 +1,6 @@
 """How fast images come from disk, and whether an accelerator would wait.
 
-  python benchmarks/data_loading.py --output benchmarks/results/data-NAME.md
+  python -m benchmarks.data_loading --output benchmarks/results/data-NAME.md
 
 Images of 500 x 375 pixels, the most common size in ImageNet, are drawn at
 random, blurred until their JPEG files are about as large as ImageNet's (110
