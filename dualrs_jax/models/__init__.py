@@ -1,6 +1,7 @@
 """Network architectures, by name."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from flax import nnx
@@ -19,7 +20,8 @@ from dualrs_jax.models.resnet import ResNet as ResNet
 from dualrs_jax.models.torch_module import torch_function as torch_function
 from dualrs_jax.models.vit import ViT as ViT
 
-_ARCHITECTURES = {
+#: The classifiers and estimators that come along: what each name stands for.
+ARCHITECTURES: Mapping[str, Any] = {
   'beit': BEiT,
   'cifar_resnet': CIFARResNet,
   'cnn': CNN,
@@ -65,13 +67,13 @@ def create(
       name, view, num_classes=num_classes, image_shape=image_shape
     )
     return network
-  if name not in _ARCHITECTURES:
-    nearest = difflib.get_close_matches(name, _ARCHITECTURES, n=1, cutoff=0)
+  if name not in ARCHITECTURES:
+    nearest = difflib.get_close_matches(name, ARCHITECTURES, n=1, cutoff=0)
     raise ValueError(
       f'unknown architecture {name!r}; did you mean {nearest[0]!r}? One of your'
       ' own is my_module:MyNet or path/to/file.py:MyNet'
     )
-  return _ARCHITECTURES[name](rngs=nnx.Rngs(seed), **arguments)
+  return ARCHITECTURES[name](rngs=nnx.Rngs(seed), **arguments)
 
 
 def inference_view(model: Module) -> Module:

@@ -16,19 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dualrs_jax import checkpoints, folders
-from dualrs_jax.models import BEiT, CIFARResNet, ResNet, ViT, inference_view
-from dualrs_jax.models.diffusion_unet import DiffusionUNet
+from dualrs_jax import checkpoints, folders, models
 from dualrs_jax.pretrained import matching, shards
 from dualrs_jax.pretrained.matching import ImportFailure
 
-#: The name under which model.json knows each architecture.
+#: The architectures of published files, under the names of model.json: those
+#: of `models`, and the network of denoisers, which classifies nothing and has
+#: no name there.
 ARCHITECTURES: Mapping[str, Any] = {
-  'beit': BEiT,
-  'cifar_resnet': CIFARResNet,
-  'diffusion_unet': DiffusionUNet,
-  'resnet': ResNet,
-  'vit': ViT,
+  **{
+    name: models.ARCHITECTURES[name]
+    for name in ('beit', 'cifar_resnet', 'resnet', 'vit')
+  },
+  'diffusion_unet': models.DiffusionUNet,
 }
 
 _DESCRIPTION = 'model.json'
@@ -164,7 +164,7 @@ def load(directory: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
   description = describe(directory)
   architecture = ARCHITECTURES[description['architecture']]
   abstract = matching.abstract(architecture, description['sizes'], dtype=dtype)
-  return inference_view(checkpoints.load_model(directory, abstract))
+  return models.inference_view(checkpoints.load_model(directory, abstract))
 
 
 def number_of_parameters(model: nnx.Module) -> int:
