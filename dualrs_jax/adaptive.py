@@ -79,7 +79,7 @@ def certify_images(
     n: The largest number of estimation votes of a stage.
     alpha: Failure probability for each image.
     certificate: The composition rule: `paper`, `minimum` or `agreement`.
-    chunk_size: VoteBatch per device and step.
+    chunk_size: Votes per device and step.
     bounds: `planned` for the tightest bounds, which end at n, or `open_ended`
       for bounds to which votes can be added later, however often and for any
       reason (docs/sequential.md, section 8).

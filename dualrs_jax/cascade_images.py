@@ -59,7 +59,7 @@ def certify_cascade_images(
     n0: The largest number of selection votes of a level.
     n: The largest number of estimation votes of a level.
     alpha: Failure probability for each image.
-    chunk_size: VoteBatch per device and step.
+    chunk_size: Votes per device and step.
     noise: The sampler of noisy images.
     mesh: Spreads the votes over its devices; all local ones by default.
     before_step: Is called before each step of the devices. What it raises ends

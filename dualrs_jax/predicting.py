@@ -55,7 +55,7 @@ def predict_images(
     alpha: Failure probability for each image.
     certificate: The composition rule. With `agreement` the level need not be
       decided where the classifier answers the same at another.
-    chunk_size: VoteBatch per device and step.
+    chunk_size: Votes per device and step.
     bounds: `lookups.deciding`, with early looks, or another, see
       `certify_images`.
     noise: The sampler of noisy images.
