@@ -15,7 +15,7 @@ def certified(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
   """The least that a careful computation claims, and the most that is true.
 
   Args:
-    row: A row whose votes fit the settings, see `votes.problem`.
+    row: A row whose votes fit the settings, see `votes.problems`.
     settings: Those of its run.
   """
   level = claims.leader(row.estimator_selection)

@@ -12,7 +12,7 @@ def tested(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
   """PREDICT of the estimator, if there is one, and then of the classifier.
 
   Args:
-    row: A row whose votes fit the settings, see `votes.problem`.
+    row: A row whose votes fit the settings, see `votes.problems`.
     settings: Those of its run.
   """
   alpha, level = claims.alpha_of(settings), 0
