@@ -1,7 +1,7 @@
 """What each method makes of the same votes: a class, a radius, a cost.
 
-A method is a function of a recording and a recorded. Costs are votes of the
-classifier and of the estimator, as a fixed number of them, and as adaptive
+A method is a function of a recording and one of its images. Costs are votes of
+the classifier and of the estimator, as a fixed number of them, and as adaptive
 certification of a grid of radii would cast them, where there is one.
 """
 
@@ -59,7 +59,7 @@ class Method(NamedTuple):
     name: How it is called.
     kind: 'certificate'; 'hindsight', which no classifier has; or 'not
       established', where a proof is missing.
-    answer: From a recording, a recorded, alpha and a grid of radii.
+    answer: From a recording, one of its images, alpha and a grid of radii.
   """
 
   name: str
