@@ -8,7 +8,7 @@ radius. The training images are part of the classifier, and have to be kept with
 it.
 
 References:
-  Sukenik, Kuvshinov and Gunnemann (2022), Intriguing properties of
+  Sukenik, Kuvshinov and Günnemann (2022), Intriguing properties of
   input-dependent randomized smoothing, https://arxiv.org/abs/2110.05365
 """
 
@@ -180,7 +180,7 @@ def certify_distance_level(
     (0, 0.25, True)
 
   References:
-    Sukenik, Kuvshinov and Gunnemann (2022), https://arxiv.org/abs/2110.05365
+    Sukenik, Kuvshinov and Günnemann (2022), https://arxiv.org/abs/2110.05365
   """
   image = validation.as_array(image, 'The image')
   n0, n = validation.as_votes('n0', n0), validation.as_votes('n', n)

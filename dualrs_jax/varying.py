@@ -9,7 +9,7 @@ worst level is one of its ends or s0 itself. docs/theory.md, section 9, has the
 proof.
 
 References:
-  Sukenik, Kuvshinov and Gunnemann (2022), Intriguing properties of
+  Sukenik, Kuvshinov and Günnemann (2022), Intriguing properties of
   input-dependent randomized smoothing, https://arxiv.org/abs/2110.05365
 """
 
