@@ -19,8 +19,8 @@ import numpy as np
 from dualrs_jax import (
   compilers,
   data,
-  nearest,
   noise,
+  training_distances,
   vote_batches,
 )
 from dualrs_jax.base import Counts
@@ -178,7 +178,7 @@ def read(
 def _level(config, source, positions, training):
   """The varying level, centred on the training images; distances to them."""
   distances = functools.partial(
-    nearest.mean_distances, training=training, chunk_size=512
+    training_distances.mean_distances, training=training, chunk_size=512
   )
   sample = training[:: max(1, len(training) // 200)]
   # The nearest image of a training image is itself.

@@ -1,11 +1,11 @@
 """A noise level that varies with the distance to the training images.
 
 sigma(x) = base * exp(rate * (distance(x) - centre)) with the mean distance from
-x to its k nearest training images (`nearest`): more noise where there are few
-of them. The distance changes by no more than x does, so that log sigma is
-Lipschitz with the constant `rate`, and `varying` says what that leaves of a
-radius. The training images are part of the classifier, and have to be kept with
-it.
+x to its k nearest training images (`training_distances`): more noise where
+there are few of them. The distance changes by no more than x does, so that log
+sigma is Lipschitz with the constant `rate`, and `varying` says what that leaves
+of a radius. The training images are part of the classifier, and have to be kept
+with it.
 
 References:
   Sukenik, Kuvshinov and Günnemann (2022), Intriguing properties of
@@ -21,7 +21,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dualrs_jax import confidence, nearest, validation, varying, voting
+from dualrs_jax import (
+  confidence,
+  training_distances,
+  validation,
+  varying,
+  voting,
+)
 from dualrs_jax import noise as noise_lib
 from dualrs_jax.base import ABSTAIN, Classifier, Counts
 
@@ -190,7 +196,7 @@ def certify_distance_level(
   validation.check_key(key)
   validation.check_votes(n0, n, alpha, chunk_size)
   distance = float(
-    nearest.mean_distances(
+    training_distances.mean_distances(
       np.asarray(image)[None],
       training,
       neighbours=level.neighbours,

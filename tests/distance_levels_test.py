@@ -10,8 +10,8 @@ from dualrs_jax import (
   Counts,
   confidence,
   distance_levels,
-  nearest,
   smoothing,
+  training_distances,
   varying,
 )
 from dualrs_jax.distance_levels import DistanceLevel
@@ -37,7 +37,9 @@ def test_the_level_is_lipschitz():
   there = np.float32(here + steps)
   pairs = [
     np.array(
-      nearest.mean_distances(points, training, neighbours=4, chunk_size=30)
+      training_distances.mean_distances(
+        points, training, neighbours=4, chunk_size=30
+      )
     )
     for points in (here, there)
   ]
@@ -58,7 +60,7 @@ def test_what_rounding_does_to_levels_is_within_the_slack():
   there = np.nextafter(here, np.float32(1))
   logs, distances = [], []
   for points in (here, there):
-    distances = nearest.mean_distances(
+    distances = training_distances.mean_distances(
       points, training, neighbours=4, chunk_size=30
     )
     logs.append(np.log([level.at(float(distance)) for distance in distances]))
@@ -144,7 +146,7 @@ def test_refusals():
       jax.random.key(0), **OPTIONS,
     )  # fmt: skip
   with pytest.raises(ValueError, match='are compared with images of shape'):
-    nearest.mean_distances(
+    training_distances.mean_distances(
       images(2), images(9)[:, :2], neighbours=1, chunk_size=4
     )
   for changes in ({'base': 0.0}, {'rate': -0.1}, {'neighbours': 0}):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from dualrs_jax import nearest
+from dualrs_jax import training_distances
 from dualrs_jax.data import Source, to_unit
 from dualrs_jax.distance_levels import DistanceLevel
 
@@ -59,7 +59,7 @@ def measure(
   if not len(positions):
     return {}
   images = np.asarray(to_unit(source.gather(positions)[0]))
-  found = nearest.mean_distances_to(
+  found = training_distances.mean_distances_to(
     images, _chunks(training), neighbours=level(settings).neighbours
   )
   indices = source.indices[positions].tolist()

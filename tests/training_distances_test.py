@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dualrs_jax import nearest
+from dualrs_jax import training_distances
 
 
 def images(number, seed=0):
@@ -15,7 +15,7 @@ def images(number, seed=0):
 def test_distances(chunk_size):
   training, queries = images(50), images(5, seed=1)
   queries[0] = 0  # padding would be the nearest
-  found = nearest.mean_distances(
+  found = training_distances.mean_distances(
     queries, training, neighbours=3, chunk_size=chunk_size
   )
   exact = np.linalg.norm(
