@@ -167,6 +167,7 @@ def main():
   parser.add_argument('workdir', type=pathlib.Path)
   parser.add_argument('--config', default='configs/digits.py')
   parser.add_argument('--images', type=int, default=None)
+  parser.add_argument('--stride', type=int, default=1, help='of the images')
   parser.add_argument('--split', help="in place of the configuration's")
   parser.add_argument('--n', type=int, default=10_000)
   parser.add_argument('--radii', type=float, nargs='+', default=RADII)
@@ -177,7 +178,7 @@ def main():
     with config.unlocked():
       config.certify.split = options.split
   found = compared_votes.record(
-    config, options.workdir, options.images, options.n
+    config, options.workdir, options.images, options.n, options.stride
   )
   alpha = config.certify.alpha
   results = answers(found, alpha, options.radii)

@@ -92,11 +92,13 @@ class Recording:
     return Counts(*map(np.stack, zip(*rows, strict=True)))
 
 
-def record(config: Any, workdir: Any, images: int | None, n: int) -> Recording:
+def record(
+  config: Any, workdir: Any, images: int | None, n: int, stride: int = 1
+) -> Recording:
   """Casts the votes that are missing; reads those that are there."""
   source = run_inputs.load_source(config)
   networks: Any = run_inputs.load_networks(config, workdir, source)
-  positions = np.arange(len(source))[:images]
+  positions = np.arange(0, len(source), stride)[:images]
   training = to_unit(
     np.asarray(
       data.load(split='train', **data.chosen(config.data.to_dict())).images
