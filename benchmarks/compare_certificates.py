@@ -101,13 +101,14 @@ def markdown(found, results, radii, alpha):
     4 + levels,
     line('envelope of levels', 'hindsight', envelope, '-', f'{levels}.00', '-'),
   )
-  at = [found.level.at(recorded.distance) for recorded in found.images]
-  lines += [
-    '',
-    f'The level by distance is between {min(at):.3f} and {max(at):.3f}, at a'
-    f' rate of {found.level.rate:g}.',
-    '',
-  ]
+  lines.append('')
+  if found.level:
+    at = [found.level.at(recorded.distance) for recorded in found.images]
+    lines += [
+      f'The level by distance is between {min(at):.3f} and {max(at):.3f}, at a'
+      f' rate of {found.level.rate:g}.',
+      '',
+    ]
   return '\n'.join([*lines, *_row_by_row(results)])
 
 
@@ -168,6 +169,11 @@ def main():
   parser.add_argument('--config', default='configs/digits.py')
   parser.add_argument('--images', type=int, default=None)
   parser.add_argument('--stride', type=int, default=1, help='of the images')
+  parser.add_argument(
+    '--without-distance',
+    action='store_true',
+    help='leaves out the level by distance, a stage of votes',
+  )
   parser.add_argument('--split', help="in place of the configuration's")
   parser.add_argument('--n', type=int, default=10_000)
   parser.add_argument('--radii', type=float, nargs='+', default=RADII)
@@ -178,7 +184,12 @@ def main():
     with config.unlocked():
       config.certify.split = options.split
   found = compared_votes.record(
-    config, options.workdir, options.images, options.n, options.stride
+    config,
+    options.workdir,
+    options.images,
+    options.n,
+    stride=options.stride,
+    by_distance=not options.without_distance,
   )
   alpha = config.certify.alpha
   results = answers(found, alpha, options.radii)

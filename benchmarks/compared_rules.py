@@ -281,10 +281,13 @@ def methods(found: Recording) -> list[Method]:
     )
     for rule in (composition.paper, composition.minimum, composition.agreement)
   ]
-  return [
-    *lines,
+  lines += [
     Method('cascade', 'certificate', cascade),
     Method('cascade as published', 'not established', published_cascade),
-    Method('level by distance', 'certificate', varying_level),
-    Method('two experts, one of radius 0', 'certificate', two_experts),
   ]
+  if found.level:
+    lines.append(Method('level by distance', 'certificate', varying_level))
+  lines.append(
+    Method('two experts, one of radius 0', 'certificate', two_experts)
+  )
+  return lines

@@ -8,6 +8,7 @@ the same votes. Vote j of a split has the noise that certification gives it.
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -43,9 +44,9 @@ class RecordedImage(NamedTuple):
 
   Attributes:
     label: Its class.
-    distance: To its nearest training images.
+    distance: To its nearest training images, or NaN.
     votes: Integers [stages, n0 + n]: of the estimator, of the classifier at
-      each level, and at the level of the image.
+      each level, and at the level of the image where there is one.
   """
 
   label: int
@@ -65,7 +66,7 @@ class Recording:
     estimator_sigma: That of the estimator.
     classes: The number of classes.
     pixels: The dimension of an image.
-    level: How the level of an image follows from its distance.
+    level: How the level of an image follows from its distance, or None.
     seconds: Seconds of processor time of a vote: estimator, classifier.
   """
 
@@ -76,7 +77,7 @@ class Recording:
   estimator_sigma: float
   classes: int
   pixels: int
-  level: DistanceLevel
+  level: DistanceLevel | None
   seconds: tuple[float, float]
 
   def counts(self, recorded: RecordedImage, stage: int) -> Counts:
@@ -93,18 +94,23 @@ class Recording:
 
 
 def record(
-  config: Any, workdir: Any, images: int | None, n: int, stride: int = 1
+  config: Any,
+  workdir: Any,
+  images: int | None,
+  n: int,
+  *,
+  stride: int = 1,
+  by_distance: bool = True,
 ) -> Recording:
   """Casts the votes that are missing; reads those that are there."""
   source = run_inputs.load_source(config)
   networks: Any = run_inputs.load_networks(config, workdir, source)
   positions = np.arange(0, len(source), stride)[:images]
-  training = to_unit(
-    np.asarray(
-      data.load(split='train', **data.chosen(config.data.to_dict())).images
-    )
-  )
-  level, distances = _level(config, source, positions, np.asarray(training))
+  level, distances = None, [math.nan] * len(positions)
+  if by_distance:
+    training = data.load(split='train', **data.chosen(config.data.to_dict()))
+    images_01 = np.asarray(to_unit(np.asarray(training.images)))
+    level, distances = _level(config, source, positions, images_01)
   folder = workdir / FOLDER
   folder.mkdir(exist_ok=True)
   identity = {
@@ -112,13 +118,13 @@ def record(
     'n': n,
     'sigmas': list(config.sigmas),
     'networks': [smoothed_networks.fingerprint(net) for net in networks],
-    'level': dataclasses.asdict(level),
+    'level': dataclasses.asdict(level) if level else None,
     'data': data.identity(config.data.to_dict()),
     'split': config.certify.split,
     'images': source.fingerprint(),
   }
   claim(folder, identity)
-  shape = 2 + len(config.sigmas), config.certify.n0 + n
+  shape = 1 + len(config.sigmas) + by_distance, config.certify.n0 + n
   recorded, seconds = [], []
   for position, distance in zip(positions, distances, strict=True):
     file = folder / f'{source.indices[position]}.npz'
@@ -214,7 +220,8 @@ def _record_image(source, position, networks, config, n, level, distance, file):
   n0 = config.certify.n0
   stages = [(estimator, config.estimator_sigma)]
   stages += [(classifier, sigma) for sigma in config.sigmas]
-  stages += [(classifier, level.at(distance))]
+  if level:
+    stages += [(classifier, level.at(distance))]
   votes = np.empty((len(stages), n0 + n), np.int16)
   seconds = np.zeros(len(stages))
   key = jax.random.key(0)
