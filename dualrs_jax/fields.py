@@ -96,6 +96,7 @@ _CERTIFY: Mapping[str, Any] = {
   },
   'noise': 'auto',
   'certificate': 'agreement',
+  'levels': (),
   'classifier': '',
   'estimator': '',
   'label': '',

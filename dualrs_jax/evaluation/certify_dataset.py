@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,12 +44,12 @@ def certify_dataset(
   lattice noise in adaptive certification, and gaussian noise elsewhere.
 
   `smoothing='dual'` certifies the dual classifier by the rule `certificate`.
-  `smoothing='cascade'` certifies the cascade of the classifier at `sigmas`, the
-  largest first, without an estimator; `smoothing='distance'` at a level that
-  follows the distance to the training images, as `distance` says.
-  `smoothing='single'` runs plain smoothing of the classifier at each of
-  `sigmas`, one file for each; a classifier that was trained at one noise level
-  (a stage 'single-<sigma>') at that level only.
+  `smoothing='cascade'` certifies the cascade of the classifier at `levels`, by
+  default all of `sigmas`, the largest first, without an estimator;
+  `smoothing='distance'` at a level that follows the distance to the training
+  images, as `distance` says. `smoothing='single'` runs plain smoothing of the
+  classifier at each of `levels`, one file for each; a classifier that was
+  trained at one noise level (a stage 'single-<sigma>') at that level only.
   `task='predict'` predicts without radii, from n votes.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored
@@ -188,14 +188,10 @@ def _certify(
     warned.warn_of_classes(source, positions)
   rows = []
   for run in run_settings.runs(config):
-    if 'expert' in run and isinstance(classifier, tuple):
-      expert = classifier[run['expert']]
-    else:
-      expert = classifier
     try:
       rows += certify_source.certify_source(
         estimator,
-        expert,
+        of_levels(classifier, run),
         source,
         folder / run_settings.label(config, run),
         settings=run,
@@ -212,6 +208,17 @@ def _certify(
     except settings.SettingsMismatch as error:
       raise refused.with_advice(error) from error
   return rows
+
+
+def of_levels(classifier: Any, run: Mapping[str, Any]) -> Any:
+  """Of a classifier for each level, those that a certification asks."""
+  if not isinstance(classifier, tuple):
+    return classifier
+  if 'expert' in run:
+    return classifier[run['expert']]
+  return tuple(
+    classifier[k] for k in run.get('experts', range(len(classifier)))
+  )
 
 
 def report_dataset(config: Any, workdir: str | os.PathLike) -> str:

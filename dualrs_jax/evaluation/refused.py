@@ -35,6 +35,8 @@ def check(config: Any, place: Place) -> None:
   """
   check_choices(config)
   options = config.certify
+  if options.levels:
+    _check_levels(config)
   if options.smoothing == 'cascade':
     _check_cascade(options)
   if options.smoothing == 'distance':
@@ -84,6 +86,31 @@ def _check_functions(options: Any) -> None:
     raise ValueError(
       'model.classifier.functions vote in one process: certify.spread ='
       " 'images' shares the images out"
+    )
+
+
+def _check_levels(config: Any) -> None:
+  """Raises ValueError for levels that a certification cannot be confined to."""
+  options = config.certify
+  levels = tuple(options.levels)
+  if options.smoothing not in ('single', 'cascade'):
+    raise ValueError(
+      'certify.levels confines plain smoothing and cascades; choose'
+      " certify.smoothing = 'single' or 'cascade' in place of"
+      f' {options.smoothing!r}'
+    )
+  alone = [sigma for sigma in levels if sigma not in config.sigmas]
+  if alone:
+    raise ValueError(
+      f'certify.levels must be among sigmas = {tuple(config.sigmas)}, unlike'
+      f' {alone[0]!r}'
+    )
+  if len({*levels}) < len(levels):
+    raise ValueError(f'certify.levels has a level twice: {levels}')
+  if options.smoothing == 'cascade' and len(levels) == 1:
+    raise ValueError(
+      'a cascade of one level is plain smoothing; choose certify.smoothing ='
+      f" 'single', or more of certify.levels than {levels}"
     )
 
 

@@ -90,7 +90,7 @@ def _draw(
   if run.settings['task'] == 'predict':
     return []
   singles = sorted(
-    (other for other in others if _same_classifier(run, other)),
+    (other for other in others if _is_part(run, other)),
     key=lambda other: other.settings['sigmas'],
   )
   drawn = {'certified_accuracy': figures.certified_accuracy(run, singles)}
@@ -105,6 +105,10 @@ def _draw(
   ]
 
 
-def _same_classifier(run: Run, other: Run) -> bool:
-  weights, theirs = run.settings['weights'], other.settings['weights']
-  return weights['classifier'] == theirs['classifier']
+def _is_part(run: Run, single: Run) -> bool:
+  """Whether plain smoothing is of the same classifier at a level of the run."""
+  weights, theirs = run.settings['weights'], single.settings['weights']
+  return (
+    weights['classifier'] == theirs['classifier']
+    and single.settings['sigmas'][0] in run.settings['sigmas']
+  )

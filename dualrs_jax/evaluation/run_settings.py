@@ -18,7 +18,8 @@ def runs(config: Any) -> list[dict[str, Any]]:
   """The settings of each certification that `config.certify` asks for.
 
   Raises:
-    ValueError: If a classifier was trained at a level that is not in `sigmas`.
+    ValueError: If a classifier was trained at a level that is not among those
+      asked for.
   """
   options, model = config.certify, _model(config)
   common = _common(config)
@@ -39,8 +40,13 @@ def runs(config: Any) -> list[dict[str, Any]]:
         'model': model,
       }
     ]
+  levels = _levels(config)
+  experts = networks.experts(model['classifier'])
   if options.smoothing == 'cascade':
-    return [common | _of_classifier(config, model, list(config.sigmas))]
+    cascade = _of_classifier(config, model, [sigma for _, sigma in levels])
+    if experts and len(levels) < len(config.sigmas):
+      cascade['experts'] = [number for number, _ in levels]
+    return [common | cascade]
   if options.smoothing == 'distance':
     distance = options.distance.to_dict()
     level = _of_classifier(config, model, [distance['base']], distance=distance)
@@ -48,21 +54,27 @@ def runs(config: Any) -> list[dict[str, Any]]:
   classifier = classifier_stage(config)
   levels = [
     (number, sigma)
-    for number, sigma in enumerate(config.sigmas)
+    for number, sigma in levels
     if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
   ]
   if not levels:
     raise ValueError(
       f'certify.classifier = {classifier!r} was trained at a noise level that'
-      f' is not among sigmas = {tuple(config.sigmas)}'
+      f' is not among {"certify.levels" if options.levels else "sigmas"} ='
+      f' {tuple(options.levels or config.sigmas)}'
     )
-  experts = networks.experts(model['classifier'])
   return [
     common
     | _of_classifier(config, model, [sigma])
     | ({'expert': number} if experts else {})
     for number, sigma in levels
   ]
+
+
+def _levels(config: Any) -> list[tuple[int, float]]:
+  """The noise levels of `certify.levels`, or all, by their number."""
+  asked = config.certify.levels or config.sigmas
+  return [level for level in enumerate(config.sigmas) if level[1] in asked]
 
 
 def _common(config: Any) -> dict[str, Any]:
@@ -167,6 +179,8 @@ def _automatic_parts(config: Any, run: Mapping[str, Any]) -> list[str]:
   parts.append(run['smoothing'])
   if run['smoothing'] == 'single':
     parts.append(_level(run))
+  elif run['smoothing'] == 'cascade' and run['sigmas'] != list(config.sigmas):
+    parts += [f'{sigma:g}' for sigma in run['sigmas']]
   elif run['certificate'] and config.certify.protocol != 'paper':
     parts.append(run['certificate'])
   if config.certify.protocol == 'paper':

@@ -13,6 +13,7 @@ among them
     --config.certify.protocol=fixed       n votes on every image
     --config.certify.smoothing=single     plain smoothing at every noise level
     --config.certify.smoothing=cascade    the largest level that is sure answers
+    --config.certify.smoothing=cascade --config.certify.levels='(0.25, 0.5)'
     --config.certify.smoothing=distance --config.certify.protocol=fixed
     --config.certify.protocol=paper       the certificate of Sun et al. (2026)
     --config.certify.task=predict         predictions without radii

@@ -136,7 +136,7 @@ def certifications(config: Any) -> Iterator[Any]:
   if compared and 'classifier-0' in trained:
     compared.insert(0, 'classifier-0')
   for stage in ['', *compared]:
-    yield _certify(config, smoothing='single', classifier=stage)
+    yield _certify(config, smoothing='single', classifier=stage, levels=())
   yield _certify(config, smoothing='dual', classifier='', estimator='')
 
 

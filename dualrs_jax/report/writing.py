@@ -205,6 +205,7 @@ def _subject(
     and run.settings['source'] == other.settings['source']
     and run.settings['weights']['classifier']
     == other.settings['weights']['classifier']
+    and other.settings['sigmas'][0] in run.settings['sigmas']
   ]
   return subject_lib.make(
     run,

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from configs import digits
+from dualrs_jax import networks
 from dualrs_jax.evaluation import (
+  certify_dataset,
   certify_source,
   facts,
   refused,
@@ -101,6 +103,9 @@ def test_the_largest_radius_is_that_of_the_largest_level(settings):
     ({'goal': 'full'}, 'cascade-full'),
     ({'task': 'predict', 'protocol': 'fixed'}, 'predict-cascade'),
     ({'label': 'mine'}, 'mine'),
+    ({'levels': (1.0, 0.5)}, 'cascade-0.5-1'),
+    ({'levels': (0.25, 0.5), 'protocol': 'fixed'}, 'cascade-0.25-0.5-fixed'),
+    ({'levels': digits.SIGMAS}, 'cascade'),
   ],
 )
 def test_labels(changes, label):
@@ -109,7 +114,47 @@ def test_labels(changes, label):
   [run] = run_settings.runs(config)
   assert run_settings.label(config, run) == label
   assert run['estimator_sigma'] is None
-  assert run['sigmas'] == list(digits.SIGMAS)
+  assert run['sigmas'] == sorted(changes.get('levels', digits.SIGMAS))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'levels': (0.25, 0.7)}, 'among sigmas = .* unlike 0.7'),
+    ({'levels': (0.25, 0.5, 0.25)}, 'a level twice'),
+    ({'levels': (0.25,)}, "choose certify.smoothing = 'single'"),
+    ({'levels': (0.25, 0.5), 'smoothing': 'dual'}, "in place of 'dual'"),
+  ],
+)
+def test_levels_that_are_none_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    refused.check(configured(changes), Place(0, 1))
+
+
+def test_plain_smoothing_is_confined_to_levels_too():
+  config = configured({'smoothing': 'single', 'levels': (0.5,)})
+  refused.check(config, Place(0, 1))
+  [run] = run_settings.runs(config)
+  assert run['sigmas'] == [0.5]
+  with config.unlocked():
+    config.certify.classifier = 'single-1'
+  with pytest.raises(ValueError, match='not among certify.levels'):
+    run_settings.runs(config)
+
+
+def test_a_cascade_of_some_levels_asks_their_experts(monkeypatch):
+  monkeypatch.setattr(networks, 'identity', lambda description: description)
+  config = configured({'levels': (0.5, 1.0)})
+  with config.unlocked():
+    config.model.classifier = {'experts': ('a', 'b', 'c')}
+  [run] = run_settings.runs(config)
+  assert run['experts'] == [1, 2]
+  assert certify_dataset.of_levels(('a', 'b', 'c'), run) == ('b', 'c')
+  assert certify_dataset.of_levels('one for all', run) == 'one for all'
+  with config.unlocked():
+    config.certify.levels = ()
+  [run] = run_settings.runs(config)
+  assert certify_dataset.of_levels(('a', 'b', 'c'), run) == ('a', 'b', 'c')
 
 
 @pytest.mark.parametrize(
