@@ -7,7 +7,9 @@ Casts n0 + n votes of the estimator, of the classifier at each level, and at a
 level by distance, on each image, once; they are kept in the working directory,
 and an interrupted recording goes on. Then derives what each method would have
 certified, and what it would have cost: with a fixed number of votes, and where
-the radii of the table are decided adaptively. Writes a table and a figure.
+the radii of the table are decided adaptively. Writes a table, ratios to the
+best level at each radius with what a dual certificate loses and where, and a
+figure.
 
 One method may be published for the images of a run; the others are shown
 beside it. docs/comparison.md says what each of them assumes and guarantees.
@@ -21,7 +23,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import compared_rules, compared_votes, machine
+from benchmarks import (
+  compared_ratios,
+  compared_rules,
+  compared_votes,
+  machine,
+)
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: Radii of the curves.
@@ -34,23 +41,21 @@ def load_config(text: str) -> Any:
   return runpy.run_path(path)['get_config'](argument)
 
 
-def answers(found, alpha, radii):
+def answers(found, alpha, radii, cascades=()):
   """Of each method, its answers to all images."""
   return {
     method: [
       method.answer(found, recorded, alpha, tuple(radii))
       for recorded in found.images
     ]
-    for method in compared_rules.methods(found)
+    for method in compared_rules.methods(found, cascades)
   }
 
 
 def shares(found, answered, radii):
   """Certified accuracy at each radius; a radius of 0 counts as it is."""
-  labels = np.array([recorded.label for recorded in found.images])
-  right = np.array([a.predict for a in answered]) == labels
-  radius = np.array([a.radius for a in answered])
-  return (right & (radius >= np.asarray(radii)[:, None])).mean(axis=1)
+  labels = [recorded.label for recorded in found.images]
+  return compared_ratios.reached(answered, labels, radii).mean(axis=1)
 
 
 def markdown(found, results, radii, alpha):
@@ -174,6 +179,14 @@ def main():
     action='store_true',
     help='leaves out the level by distance, a stage of votes',
   )
+  parser.add_argument(
+    '--cascade',
+    type=float,
+    nargs='+',
+    action='append',
+    default=[],
+    help='levels of one more cascade; may be given again',
+  )
   parser.add_argument('--split', help="in place of the configuration's")
   parser.add_argument('--n', type=int, default=10_000)
   parser.add_argument('--radii', type=float, nargs='+', default=RADII)
@@ -192,8 +205,9 @@ def main():
     by_distance=not options.without_distance,
   )
   alpha = config.certify.alpha
-  results = answers(found, alpha, options.radii)
+  results = answers(found, alpha, options.radii, options.cascade)
   table = markdown(found, results, options.radii, alpha)
+  table += '\n\n' + compared_ratios.markdown(found, results, options.radii)
   table += f'\n\nMachine: {machine.in_short()}'
   print(table)
   if options.output:

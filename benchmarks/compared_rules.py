@@ -7,7 +7,7 @@ certification of a grid of radii would cast them, where there is one.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -133,8 +133,13 @@ def dual(found, recorded, alpha, grid, *, rule) -> Answer:
   )
 
 
-def cascade(found, recorded, alpha, grid) -> Answer:
-  """The cascade with selection votes of its own and exact bounds."""
+def cascade(found, recorded, alpha, grid, *, sigmas=()) -> Answer:
+  """The cascade with selection votes of its own and exact bounds.
+
+  Of some of the levels, where these are named.
+  """
+  if sigmas:
+    found, recorded = found.of_levels(recorded, sigmas)
   answer = majorities.certificate_of_counts(
     found.levels(recorded), found.sigmas, n0=found.n0, n=found.n, alpha=alpha
   )
@@ -266,8 +271,15 @@ def _replay(image, found, recorded, shift=0) -> tuple[int, int]:
   return total - estimator, estimator
 
 
-def methods(found: Recording) -> list[Method]:
-  """All lines of the comparison, the levels first."""
+def methods(
+  found: Recording, cascades: Sequence[Sequence[float]] = ()
+) -> list[Method]:
+  """All lines of the comparison, the levels first.
+
+  Args:
+    found: The votes.
+    cascades: The levels of each cascade that is shown beside that of all.
+  """
   lines = [
     Method(
       f'level {sigma:g}', 'certificate', functools.partial(single, level=level)
@@ -283,6 +295,14 @@ def methods(found: Recording) -> list[Method]:
   ]
   lines += [
     Method('cascade', 'certificate', cascade),
+    *(
+      Method(
+        f'cascade of {", ".join(f"{sigma:g}" for sigma in sigmas)}',
+        'certificate',
+        functools.partial(cascade, sigmas=tuple(sigmas)),
+      )
+      for sigmas in cascades
+    ),
     Method('cascade as published', 'not established', published_cascade),
   ]
   if found.level:

@@ -11,6 +11,7 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -85,6 +86,16 @@ class Recording:
     width = self.classes if stage else len(self.sigmas)
     parts = np.split(recorded.votes[stage], [self.n0])
     return Counts(*(np.bincount(p, minlength=width + 1)[:width] for p in parts))
+
+  def of_levels(
+    self, recorded: RecordedImage, sigmas: Sequence[float]
+  ) -> tuple['Recording', RecordedImage]:
+    """A recording at some of the levels, without images, and one of them."""
+    rows = [0, *(1 + self.sigmas.index(sigma) for sigma in sigmas)]
+    return (
+      dataclasses.replace(self, images=[], sigmas=tuple(sigmas), level=None),
+      recorded._replace(votes=recorded.votes[rows]),
+    )
 
   def levels(self, recorded: RecordedImage) -> Counts:
     """Votes of the classifier at all levels, [K, classes]."""

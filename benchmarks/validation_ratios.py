@@ -9,15 +9,18 @@ that the configuration's n votes would be expected to give: no certificate.
 
 The table has, at each of `certify.radii`, the share of images that are right
 and reach it: of the dual under `agreement`, of every single level of the same
-classifier, of the best level for each image, chosen after the fact (`oracle`);
-then the ratios to the best single level at each radius. What every constant
-choice has on average is what an estimator has to beat. `by the level` is the
+classifier, of every cascade of these levels (`certify.levels`), of the best
+level for each image, chosen after the fact (`oracle`); then the ratios to the
+best single level at each radius. What every constant choice has on average is
+what an estimator has to beat. `by the level` is the
 share of images that some level certifies and the one that was selected does
 not; `by certainty` that which the selected level certifies and the dual does
 not.
 """
 
+import itertools
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +30,7 @@ from absl import app, flags
 from jaxtyping import Float, Int
 from ml_collections import config_flags
 
-from dualrs_jax import confidence, data, voting
+from dualrs_jax import confidence, data, majorities, voting
 from dualrs_jax.composition import Bounds, agreement, compose, take, votes_for
 from dualrs_jax.evaluation import run_inputs
 
@@ -62,12 +65,14 @@ class Expected(NamedTuple):
     singles: Of every single level.
     selected: Of the selected level, were the choice certain.
     levels: The selected level of each image, as an index.
+    cascades: Of every cascade, by the indices of its levels.
   """
 
   dual: Float[np.ndarray, ' images']
   singles: Float[np.ndarray, 'images levels']
   selected: Float[np.ndarray, ' images']
   levels: Int[np.ndarray, ' images']
+  cascades: Mapping[tuple[int, ...], Float[np.ndarray, ' images']]
 
 
 def spread(source: data.Source, most: int) -> data.Source:
@@ -143,8 +148,28 @@ def expected(config: Any, votes: Votes) -> Expected:
   singles = sigmas * lower(votes.classifier.max(-1), cast, 1.0)
   singles = np.where(answers == votes.labels[:, None], singles, -np.inf)
   return Expected(
-    right(answer, radii.radius), singles, right(answer, radii.classifier), level
+    right(answer, radii.radius),
+    singles,
+    right(answer, radii.classifier),
+    level,
+    {
+      of: right(*_cascade(votes.classifier[:, of], sigmas[[*of]], lower))
+      for size in range(2, len(sigmas) + 1)
+      for of in itertools.combinations(range(len(sigmas)), size)
+    },
   )
+
+
+def _cascade(counts, sigmas, lower):
+  """What a cascade of some levels answers, and its radius."""
+  cast = counts.sum(-1)
+  likely = majorities.likely_z(counts, cast)
+  level, answer, _ = majorities.choose(likely, sigmas)
+  of = cast[..., None]
+  bounds = majorities.Bounds(
+    wins=lower(counts, of, 1.0), loses=lower(of - counts, of, 1.0)
+  )
+  return answer, np.minimum(*majorities.radii(bounds, level, answer, sigmas))
 
 
 def reached(radius, at):
@@ -164,6 +189,12 @@ def table(config: Any, found: Expected) -> str:
   shares |= {
     f'single-{sigma:g}': share
     for sigma, share in zip(config.sigmas, singles.mean(0), strict=True)
+  }
+  shares |= {
+    '-'.join(['cascade', *(f'{config.sigmas[k]:g}' for k in of)]): reached(
+      radius, radii
+    ).mean(0)
+    for of, radius in found.cascades.items()
   }
   shares |= {'oracle': best.mean(0)}
   lost = {

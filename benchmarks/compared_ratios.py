@@ -1,0 +1,177 @@
+"""What certificates have of the best single level, and where the rest is lost.
+
+The envelope is the best single level at each radius, chosen after the fact. A
+ratio to it is a quotient of two shares of the same images; its interval is a
+paired bootstrap over the images, in which each resample has an envelope of its
+own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from benchmarks.compared_rules import Answer, Method
+from benchmarks.compared_votes import Recording
+
+_RESAMPLES = 10_000
+_SEED = 0
+_INTERVAL = 0.95
+
+
+class Estimate(NamedTuple):
+  """A value, and the ends of its interval."""
+
+  value: float
+  low: float
+  high: float
+
+
+class Ratios(NamedTuple):
+  """Of one method.
+
+  Attributes:
+    at: Its ratio to the envelope at each radius.
+    mean: Their mean.
+    ahead: The mean less that of the best constant choice of a level.
+  """
+
+  at: list[Estimate]
+  mean: Estimate
+  ahead: Estimate
+
+
+def reached(
+  answers: Sequence[Answer], labels, radii: Sequence[float]
+) -> Bool[np.ndarray, 'radii images']:
+  """Whether each image is right and certified, at each radius."""
+  right = np.array([answer.predict for answer in answers]) == labels
+  radius = np.array([answer.radius for answer in answers])
+  return right & (radius >= np.asarray(radii)[:, None])
+
+
+def ratios(
+  hits: Bool[np.ndarray, 'methods radii images'],
+  levels: Bool[np.ndarray, 'levels radii images'],
+) -> list[Ratios]:
+  """Ratios of methods to the envelope of levels.
+
+  Args:
+    hits: Whether each image is right and certified, see `reached`.
+    levels: The same of the single levels; at each radius one certifies
+      something.
+  """
+  images = hits.shape[-1]
+  rng = np.random.default_rng(_SEED)
+  draws = rng.multinomial(
+    images, np.full(images, 1 / images), size=_RESAMPLES
+  ).astype(np.float32)
+  # The first is the data themselves, the others are drawn from them.
+  weights = np.concatenate([np.ones((1, images), np.float32), draws])
+
+  def counted(which):
+    return which.astype(np.float32) @ weights.T  # [..., radii, resamples]
+
+  singles = counted(levels)
+  envelope = np.maximum(singles.max(0), 1)
+  constants = (singles / envelope).mean(1)
+  found = []
+  for method in counted(hits):
+    ratio = method / envelope
+    mean = ratio.mean(0)
+    found.append(
+      Ratios(
+        [_estimate(row) for row in ratio],
+        _estimate(mean),
+        _estimate(mean - constants.max(0)),
+      )
+    )
+  return found
+
+
+def _estimate(values: Float[np.ndarray, ' resamples']) -> Estimate:
+  tail = (1 - _INTERVAL) / 2
+  low, high = np.quantile(values[1:], [tail, 1 - tail])
+  return Estimate(float(values[0]), float(low), float(high))
+
+
+def lost(
+  best: Bool[np.ndarray, 'radii images'],
+  selected: Bool[np.ndarray, 'radii images'],
+  dual: Bool[np.ndarray, 'radii images'],
+) -> dict[str, Float[np.ndarray, ' radii']]:
+  """The shares of images that a dual certificate loses, at each radius.
+
+  Args:
+    best: Whether the best level of the image certifies it.
+    selected: Whether the selected level does, were the selection certain.
+    dual: Whether the dual certificate does.
+  """
+  return {
+    'the level': (best & ~selected).mean(-1),
+    'certainty': (selected & ~dual).mean(-1),
+  }
+
+
+def markdown(
+  found: Recording,
+  results: Mapping[Method, Sequence[Answer]],
+  radii: Sequence[float],
+) -> str:
+  """The table of ratios, and that of what each dual certificate loses."""
+  labels = np.array([recorded.label for recorded in found.images])
+  hits = {
+    method.name: reached(answers, labels, radii)
+    for method, answers in results.items()
+  }
+  levels = [f'level {sigma:g}' for sigma in found.sigmas]
+  singles = np.stack([hits[name] for name in levels])
+  covered = singles.any(-1).any(0)
+  if not covered.all():
+    none = radii[int(np.argmin(covered))]
+    return f'No level certifies an image at r = {none:g}: there are no ratios.'
+  table = ratios(np.stack([*hits.values()]), singles)
+  head = ' | '.join(f'r = {radius:g}' for radius in radii)
+  lines = [
+    f'| ratio to the envelope | {head} | mean | less the best constant |',
+    '|---' * (len(radii) + 3) + '|',
+  ]
+  for name, of in zip(hits, table, strict=True):
+    cells = [_cell(estimate) for estimate in [*of.at, of.mean]]
+    cells.append(_cell(of.ahead, digits=3, sign='+'))
+    lines.append(f'| {name} | {" | ".join(cells)} |')
+  selected = np.array(
+    [np.argmax(found.counts(image, 0).selection) for image in found.images]
+  )
+  certain = np.take_along_axis(singles, selected[None, None], axis=0)[0]
+  lines += [
+    '',
+    f'| %, {len(labels)} images | {head} |',
+    '|---' * (len(radii) + 1) + '|',
+    _percent('certified by the best level per image', singles.any(0).mean(-1)),
+  ]
+  for rule in ('paper', 'minimum', 'agreement'):
+    parts = lost(singles.any(0), certain, hits[f'dual, `{rule}`'])
+    lines += [
+      _percent(f'`{rule}`: lost by {name}', part)
+      for name, part in parts.items()
+    ]
+  shares = np.bincount(selected, minlength=len(levels)) / len(labels)
+  chosen = ', '.join(
+    f'{sigma:g} for {share:.1%}'
+    for sigma, share in zip(found.sigmas, shares, strict=True)
+  )
+  return '\n'.join([*lines, '', f'Levels selected: {chosen}.'])
+
+
+def _percent(name: str, shares: Float[np.ndarray, ' radii']) -> str:
+  return f'| {name} | ' + ' | '.join(f'{100 * s:.1f}' for s in shares) + ' |'
+
+
+def _cell(estimate: Estimate, *, digits: int = 2, sign: str = '') -> str:
+  def text(value):
+    return f'{value:{sign}.{digits}f}'
+
+  low, high = text(estimate.low), text(estimate.high)
+  return f'{text(estimate.value)} [{low}, {high}]'
