@@ -29,10 +29,6 @@ from dualrs_jax.training import claim, fitting, recipe
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import run as run_lib
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder of the trainings.')
-_SECONDS = flags.DEFINE_integer('seconds', 360, 'Of each training.')
-
 #: Steps of the trainings that are timed.
 _TIMED = (20, 80)
 
@@ -102,7 +98,9 @@ def microseconds(network: Any, shape: tuple[int, ...], *, batch: int) -> float:
   return 1e6 * min(spent) / batch
 
 
-def steps_within(name: str, seconds: int, folder: pathlib.Path) -> int:
+def steps_within(
+  config: Any, name: str, seconds: int, folder: pathlib.Path
+) -> int:
   """The steps that a candidate takes in so many seconds; timed once."""
   path = folder / 'steps.json'
   if not path.exists():
@@ -110,21 +108,26 @@ def steps_within(name: str, seconds: int, folder: pathlib.Path) -> int:
     for steps in _TIMED:
       timed = folder / f'timed-{steps}'
       shutil.rmtree(timed, ignore_errors=True)  # of one that was interrupted
-      spent.append(train(prepare(_CONFIG.value, name, steps, timed))[1])
+      spent.append(train(prepare(config, name, steps, timed))[1])
     one = (spent[1] - spent[0]) / (_TIMED[1] - _TIMED[0])
+    if one <= 0:
+      raise SystemExit(
+        f'{name}: {_TIMED[1]} steps took no longer than {_TIMED[0]}; other'
+        ' programs disturb the timing. The same command times them again.'
+      )
     path.write_text(json.dumps(int(seconds / one)))
   return json.loads(path.read_text())
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(
+  config: Any, name: str, seconds: int, output: pathlib.Path
+) -> dict[str, Any]:
   """Trains a candidate; what there is to say of it."""
-  config, seconds = _CONFIG.value, _SECONDS.value
-  output = pathlib.Path(_OUTPUT.value or 'runs/architectures')
   folder = output / str(seconds) / name.replace(' ', '-').replace(',', '')
   path = folder / 'found.json'
   if path.exists():
     return json.loads(path.read_text())
-  steps = steps_within(name, seconds, folder)
+  steps = steps_within(config, name, seconds, folder)
   run = prepare(config, name, steps, folder / 'trained')
   network = networks.inference_view(train(run)[0])
   accuracies = classifier_stage.noisy_accuracy(
@@ -146,21 +149,34 @@ def measure(name: str) -> dict[str, Any]:
   return found
 
 
-def main(argv):
-  del argv
-  levels = ' | '.join(f'sigma {sigma:g}' for sigma in _CONFIG.value.sigmas)
+def compare(config: Any, seconds: int, output: pathlib.Path) -> None:
+  """Prints the table, row by row."""
+  levels = ' | '.join(f'sigma {sigma:g}' for sigma in config.sigmas)
   head = f'| network | parameters | us a vote | steps | {levels} |'
   print(head, '|---' * (head.count('|') - 1) + '|', sep='\n')
   for name in CANDIDATES:
-    found = measure(name)
+    found = measure(config, name, seconds, output)
     shares = ' | '.join(f'{100 * a:.1f}' for a in found['accuracy'])
     print(
       f'| {name} | {found["parameters"]:,} | {found["microseconds"]:.0f} |'
       f' {found["steps"]:,} | {shares} |',
       flush=True,
     )
-  print(f'\n{_SECONDS.value} seconds each. Machine: {machine.in_short()}')
+  print(f'\n{seconds} seconds each. Machine: {machine.in_short()}')
+
+
+def run():
+  config = config_flags.DEFINE_config_file('config', None, 'Configuration.')
+  output = flags.DEFINE_string(
+    'output', 'runs/architectures', 'Folder of the trainings.'
+  )
+  seconds = flags.DEFINE_integer('seconds', 360, 'Of each training.')
+  app.run(
+    lambda argv: compare(
+      config.value, seconds.value, pathlib.Path(output.value)
+    )
+  )
 
 
 if __name__ == '__main__':
-  app.run(main)
+  run()

@@ -17,7 +17,7 @@ that it trained first, whatever a variant chooses from: they can be compared.
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +30,6 @@ from dualrs_jax.runtime import preemption
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.training import claim, fit, fitting, recipe, targets
 from dualrs_jax.training import run as run_lib
-
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder of what is trained here.')
-_STEPS = flags.DEFINE_integer('steps', 500, 'Steps of each estimator.')
-_ONLY = flags.DEFINE_list('only', None, 'Variants; all by default.')
 
 _CLOSE = (0.25, 0.35, 0.5, 0.7, 1.0)
 _PAPER = {'estimator.loss': 'paper', 'estimator.utility.name': 'radius'}
@@ -85,6 +81,8 @@ class Ground(NamedTuple):
     run: It, loaded.
     source: The images with radius targets.
     validation: The images on which variants are compared.
+    votes: Votes on each of these, at each level.
+    steps: Of the training of each variant.
   """
 
   config: Any
@@ -93,6 +91,8 @@ class Ground(NamedTuple):
   run: run_lib.Run
   source: data.Source
   validation: data.Source
+  votes: int
+  steps: int
 
   def classifier(self, stage: str) -> Any:
     """A classifier that the run has trained, for inference."""
@@ -139,24 +139,34 @@ class Ground(NamedTuple):
     if not path.exists():
       path.parent.mkdir(parents=True, exist_ok=True)
       found = ratios.count(
-        self.classifier(stage), self.validation, sigma, ratios.VOTES.value
+        self.classifier(stage), self.validation, sigma, self.votes
       )
       np.save(path, found)
     return np.load(path)
 
 
-def prepare(config: Any, workdir: pathlib.Path, output: pathlib.Path) -> Ground:
+def prepare(
+  config: Any,
+  workdir: pathlib.Path,
+  output: pathlib.Path,
+  *,
+  images: int,
+  votes: int,
+  steps: int,
+) -> Ground:
   """Loads a run that is trained."""
-  images = run_lib.load_sources(config)
+  sources = run_lib.load_sources(config)
   claimed = claim.claim(recipe.identity(config), workdir)
-  run = run_lib.load(config, workdir, claimed, images, lambda: False)
+  run = run_lib.load(config, workdir, claimed, sources, lambda: False)
   return Ground(
     config,
     workdir,
     output,
     run,
     run_lib.subset(run.train, config.targets.count),
-    ratios.spread(images['validation'], ratios.IMAGES.value),
+    ratios.spread(sources['validation'], images),
+    votes,
+    steps,
   )
 
 
@@ -167,7 +177,13 @@ def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
     Its configuration and the estimator, for inference.
   """
   config = ground.config.copy_and_resolve_references().unlock()
-  changes = {'estimator.steps': _STEPS.value, **variant.options}
+  changes = {
+    'estimator.steps': ground.steps,
+    'estimator.warmup_steps': min(
+      config.estimator.warmup_steps, ground.steps // 2
+    ),
+    **variant.options,
+  }
   if variant.sigmas:
     changes |= {'sigmas': variant.sigmas, 'baselines': ()}
     changes |= {'classifier.shares': ()}
@@ -224,7 +240,7 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
   own = ratios.Votes(
     labels,
     ratios.count(
-      estimator, ground.validation, config.estimator_sigma, ratios.VOTES.value
+      estimator, ground.validation, config.estimator_sigma, ground.votes
     ),
     votes(config.sigmas, variant.stage),
   )
@@ -261,26 +277,42 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
   return f'| {" | ".join(cells)} |'
 
 
-def main(argv):
-  del argv
-  config = ratios.CONFIG.value
-  workdir = pathlib.Path(ratios.WORKDIR.value or f'runs/{config.name}')
-  output = pathlib.Path(_OUTPUT.value or f'{workdir}-ablations')
-  with preemption.watch(together=False):
-    ground = prepare(config, workdir, output)
-    radii = [f'r = {r:g}' for r in config.certify.radii]
-    head = ['variant', *radii, 'mean', 'best constant', 'were it certain']
-    head += ['best per image', 'selected, %']
-    print(
-      f'| {" | ".join(head)} |', '---'.join('|' * (len(head) + 1)), sep='\n'
-    )
-    for name in _ONLY.value or VARIANTS:
-      print(line(ground, name, VARIANTS[name]), flush=True)
+def compare(ground: Ground, names: Iterable[str]) -> None:
+  """Prints the table, row by row."""
+  radii = [f'r = {r:g}' for r in ground.config.certify.radii]
+  head = ['variant', *radii, 'mean', 'best constant', 'were it certain']
+  head += ['best per image', 'selected, %']
+  print(f'| {" | ".join(head)} |', '---'.join('|' * (len(head) + 1)), sep='\n')
+  for name in names:
+    print(line(ground, name, VARIANTS[name]), flush=True)
   print(
-    f'\n{len(ground.validation)} validation images, {_STEPS.value} steps.'
+    f'\n{len(ground.validation)} validation images, {ground.steps} steps.'
     f' Machine: {machine.in_short()}'
   )
 
 
-if __name__ == '__main__':
+def run():
+  asked = ratios.define_flags()
+  output = flags.DEFINE_string('output', None, 'Folder of what is trained.')
+  steps = flags.DEFINE_integer('steps', 500, 'Steps of each estimator.')
+  only = flags.DEFINE_list('only', None, 'Variants; all by default.')
+
+  def main(argv):
+    del argv
+    workdir = ratios.folder(asked)
+    with preemption.watch(together=False):
+      ground = prepare(
+        asked.config.value,
+        workdir,
+        pathlib.Path(output.value or f'{workdir}-ablations'),
+        images=asked.images.value,
+        votes=asked.votes.value,
+        steps=steps.value,
+      )
+      compare(ground, only.value or VARIANTS)
+
   app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -34,13 +34,33 @@ from dualrs_jax import confidence, data, majorities, voting
 from dualrs_jax.composition import Bounds, agreement, compose, take, votes_for
 from dualrs_jax.evaluation import run_inputs
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration.')
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
-IMAGES = flags.DEFINE_integer('images', 500, 'Validation images.')
-VOTES = flags.DEFINE_integer('votes', 200, 'Votes per image and level.')
-
 #: Right and wrong votes that are added to each share: nothing is certain.
 _SHRINKAGE = 0.02
+
+
+class Flags(NamedTuple):
+  """What is asked for on the command line, to be read by `value`."""
+
+  config: Any
+  workdir: Any
+  images: Any
+  votes: Any
+
+
+def define_flags() -> Flags:
+  """The flags of a program that compares on validation images."""
+  return Flags(
+    config_flags.DEFINE_config_file('config', None, 'Configuration.'),
+    flags.DEFINE_string('workdir', None, 'Folder of the run.'),
+    flags.DEFINE_integer('images', 500, 'Validation images.'),
+    flags.DEFINE_integer('votes', 200, 'Votes per image and level.'),
+  )
+
+
+def folder(asked: Flags) -> pathlib.Path:
+  """Of the run, where none is named that of the configuration."""
+  config = asked.config.value
+  return pathlib.Path(asked.workdir.value or f'runs/{config.name}')
 
 
 class Votes(NamedTuple):
@@ -230,13 +250,17 @@ def table(config: Any, found: Expected) -> str:
   return '\n'.join(lines)
 
 
-def main(argv):
-  del argv
-  config = CONFIG.value
-  workdir = pathlib.Path(WORKDIR.value or f'runs/{config.name}')
-  votes = cast(config, workdir, IMAGES.value, VOTES.value)
-  print(table(config, expected(config, votes)))
+def run():
+  asked = define_flags()
+
+  def main(argv):
+    del argv
+    config = asked.config.value
+    votes = cast(config, folder(asked), asked.images.value, asked.votes.value)
+    print(table(config, expected(config, votes)))
+
+  app.run(main)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  run()
