@@ -181,11 +181,21 @@ def expected(config: Any, votes: Votes) -> Expected:
 
 
 def _cascade(counts, sigmas, lower):
-  """What a cascade of some levels answers, and its radius."""
-  cast = counts.sum(-1)
-  likely = majorities.likely_z(counts, cast)
+  """What a cascade of some levels answers, and its radius.
+
+  Half of the votes choose level and class, as far fewer do than bound; all of
+  them bound, as at the single levels to which it is compared.
+  """
+  rng = np.random.default_rng(0)
+  chosen_by = np.stack(
+    [
+      [rng.multivariate_hypergeometric(row, row.sum() // 2) for row in rows]
+      for rows in counts
+    ]
+  )
+  likely = majorities.likely_z(chosen_by, chosen_by.sum(-1))
   level, answer, _ = majorities.choose(likely, sigmas)
-  of = cast[..., None]
+  of = counts.sum(-1, keepdims=True)
   bounds = majorities.Bounds(
     wins=lower(counts, of, 1.0), loses=lower(of - counts, of, 1.0)
   )
