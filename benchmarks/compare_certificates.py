@@ -8,8 +8,8 @@ level by distance, on each image, once; they are kept in the working directory,
 and an interrupted recording goes on. Then derives what each method would have
 certified, and what it would have cost: with a fixed number of votes, and where
 the radii of the table are decided adaptively. Writes a table, ratios to the
-best level at each radius with what a dual certificate loses and where, and a
-figure.
+best level at each radius with what a dual certificate loses and where, the
+radius of every image (.csv), and a figure.
 
 One method may be published for the images of a run; the others are shown
 beside it. docs/comparison.md says what each of them assumes and guarantees.
@@ -212,6 +212,9 @@ def main():
   print(table)
   if options.output:
     options.output.with_suffix('.md').write_text(table + '\n')
+    options.output.with_suffix('.csv').write_text(
+      compared_ratios.table_of_radii(found, results)
+    )
     draw(found, results, options.output.with_suffix('.png'))
 
 

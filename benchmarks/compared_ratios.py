@@ -6,6 +6,7 @@ paired bootstrap over the images, in which each resample has an envelope of its
 own.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -112,6 +113,27 @@ def lost(
     'the level': (best & ~selected).mean(-1),
     'certainty': (selected & ~dual).mean(-1),
   }
+
+
+def table_of_radii(
+  found: Recording, results: Mapping[Method, Sequence[Answer]]
+) -> str:
+  """One line an image, one column a method: its radius where it is right.
+
+  Radii are rounded down; -1 stands for a wrong answer and an abstention. Every
+  curve and ratio of the methods follows from it.
+  """
+  lines = [','.join(method.name.replace(',', '') for method in results)]
+  for image, recorded in enumerate(found.images):
+    answers = [answered[image] for answered in results.values()]
+    cells = [
+      f'{math.floor(1e4 * answer.radius) / 1e4:g}'
+      if answer.predict == recorded.label
+      else '-1'
+      for answer in answers
+    ]
+    lines.append(','.join(cells))
+  return '\n'.join(lines) + '\n'
 
 
 def markdown(

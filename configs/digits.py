@@ -20,8 +20,8 @@ trained at one level each:
 
     python train.py --config configs/digits.py:full
 
-Cost: 41 minutes on 2 CPU cores; docs/results.md has its table. Its votes are
-of a fixed number, so that the composition rules can be compared on the same
+Cost: 41 minutes on 2 CPU cores; docs/results_digits.md has its table. Its votes
+are of a fixed number, so that the composition rules can be compared on the same
 ones; --config.certify.protocol=adaptive certifies with fewer.
 
 The source paper's loss in place of the certificate's, into its own folder:

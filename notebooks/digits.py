@@ -17,7 +17,7 @@
 # training and certification take. It is the one of
 # `python -m dualrs_jax.train --config digits`, and takes about three minutes on
 # two CPU cores. (This page was run with far fewer steps and images:
-# [Results](../docs/results.md) has what a complete run certifies.)
+# [Results](../docs/results_digits.md) has what a complete run certifies.)
 
 # %%
 # %matplotlib inline

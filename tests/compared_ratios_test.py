@@ -78,6 +78,9 @@ def test_tables():
   assert '| `agreement`: lost by the level | 0.0 | 50.0 |' in text
   assert '| `agreement`: lost by certainty | 0.0 | 50.0 |' in text
   assert text.endswith('Levels selected: 0.5 for 100.0%, 1 for 0.0%.')
+  lines = compared_ratios.table_of_radii(found, results).splitlines()
+  assert lines[0].startswith('level 0.5,level 1,dual `paper`')
+  assert lines[1:] == ['0.5,1,0.25,0.25,0.25', '0,1,0,0,0']
   none = compared_ratios.markdown(found, results, (0.0, 2.0))
   assert none == 'No level certifies an image at r = 2: there are no ratios.'
 

@@ -253,6 +253,7 @@ def test_a_mistake_is_one_sentence(command, tmp_path, arguments, sentence):
     ({'start': 1000}, (), 'certify.start = 1000 leaves none of the 500 images'),
     ({'smoothing': 'cascade'}, (), "smoothing = 'cascade' is for certify.py"),
     ({'classifier': 'classifier-0'}, (), "classifier-0' is for certify.py"),
+    ({'levels': (0.25,)}, (), r'levels = \(0.25,\) is for certify.py'),
   ],
 )
 def test_what_would_end_the_certification_is_said_before_the_training(

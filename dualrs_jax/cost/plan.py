@@ -23,7 +23,7 @@ VALIDATION_VOTES = 32
 
 #: Share of n0 + n votes that adaptive certification casts, classifier and
 #: estimator, by goal: measured on digits, rule `agreement`, n = 10,000; see
-#: docs/results.md.
+#: docs/results_cost.md.
 ADAPTIVE = {
   'radius': (0.056, 0.013),
   'grid': (0.216, 0.048),

@@ -79,7 +79,7 @@ def _passes(
   if any(one.kind == 'adaptive' for one in done):
     yield (
       'Adaptive certification: the shares of votes that were measured on digits'
-      ' (docs/results.md); other networks and images have others.'
+      ' (docs/results_cost.md); other networks and images have others.'
     )
 
 

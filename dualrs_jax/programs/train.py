@@ -75,7 +75,7 @@ def check(config: Any, place: Place) -> None:
 
 def _check_chosen(options: Any) -> None:
   """Raises ValueError for choices that are those of this program."""
-  usual = {'smoothing': 'dual', 'classifier': '', 'estimator': ''}
+  usual = {'smoothing': 'dual', 'levels': (), 'classifier': '', 'estimator': ''}
   for name, value in usual.items():
     if options[name] != value:
       raise ValueError(
@@ -136,7 +136,7 @@ def certifications(config: Any) -> Iterator[Any]:
   if compared and 'classifier-0' in trained:
     compared.insert(0, 'classifier-0')
   for stage in ['', *compared]:
-    yield _certify(config, smoothing='single', classifier=stage, levels=())
+    yield _certify(config, smoothing='single', classifier=stage)
   yield _certify(config, smoothing='dual', classifier='', estimator='')
 
 

@@ -158,8 +158,8 @@ def test_certification(changes, stage, votes):
 
 
 def test_shares_are_those_of_the_results():
-  """Columns of docs/results.md: cost, classifier, estimator."""
-  text = (ROOT / 'docs' / 'results.md').read_text()
+  """Columns of docs/results_cost.md: cost, classifier, estimator."""
+  text = (ROOT / 'docs' / 'results_cost.md').read_text()
   for goal, shares in plan.ADAPTIVE.items():
     [row] = re.findall(rf'^\| goal `{goal}`.*$', text, re.MULTILINE)
     assert tuple(map(float, row.split('|')[3:5])) == shares
