@@ -6,7 +6,7 @@
 Each variant of `VARIANTS` trains an estimator for the classifier that the run
 trained first, or for the fine-tuned one, with the options of the configuration
 but for those that the variant names. What its dual would certify on validation
-images is expected from few votes, as `validation_ratios` does: no certificate.
+images is expected from few votes, as by `dualrs_jax.forecast`: no certificate.
 Every one is also compared with the best constant choice of its levels, which
 an estimator has to beat, and with what its own choices would have, were they
 certain. Variants that are there are not trained again; `--only` names some.
@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
+from ml_collections import config_flags
 
 from benchmarks import machine
-from benchmarks import validation_ratios as ratios
 from dualrs_jax import data, networks
+from dualrs_jax.evaluation import forecast, forecast_votes
 from dualrs_jax.runtime import preemption
 from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.training import claim, fit, fitting, recipe, targets
@@ -133,14 +134,18 @@ class Ground(NamedTuple):
     )
     return found[:, sigmas.index(sigma)]
 
+  def cast(self, network: Any, sigma: float) -> np.ndarray:
+    """Votes of a network on the validation images, by class."""
+    return forecast_votes.count(
+      network, self.validation, sigma, self.votes, chunk_size=self.votes
+    )
+
   def answers(self, stage: str, sigma: float) -> np.ndarray:
     """Votes of a classifier on the validation images, by class."""
     path = self.output / 'answers' / f'{stage}-{sigma:g}.npy'
     if not path.exists():
       path.parent.mkdir(parents=True, exist_ok=True)
-      found = ratios.count(
-        self.classifier(stage), self.validation, sigma, self.votes
-      )
+      found = self.cast(self.classifier(stage), sigma)
       np.save(path, found)
     return np.load(path)
 
@@ -164,7 +169,7 @@ def prepare(
     output,
     run,
     run_lib.subset(run.train, config.targets.count),
-    ratios.spread(sources['validation'], images),
+    forecast_votes.spread(sources['validation'], images),
     votes,
     steps,
   )
@@ -237,22 +242,13 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
   def votes(sigmas, stage):
     return np.stack([ground.answers(stage, sigma) for sigma in sigmas], 1)
 
-  own = ratios.Votes(
-    labels,
-    ratios.count(
-      estimator, ground.validation, config.estimator_sigma, ground.votes
-    ),
-    votes(config.sigmas, variant.stage),
+  chosen = ground.cast(estimator, config.estimator_sigma)
+  radius, plain = _forecast(
+    config, labels, chosen, votes(config.sigmas, variant.stage)
   )
-  found = ratios.expected(config, own)
-  levels = ratios.expected(
-    ground.config,
-    own._replace(
-      estimator=np.ones((len(labels), len(ground.config.sigmas)), int),
-      classifier=votes(ground.config.sigmas, 'classifier-0'),
-    ),
-  )
-  envelope = ratios.reached(levels.singles, radii).mean(0).max(0)
+  of_run = votes(ground.config.sigmas, 'classifier-0')
+  _, levels = _forecast(ground.config, labels, None, of_run)
+  envelope = forecast.reached(levels, radii).mean(1).max(0)
   if not envelope.all():
     raise SystemExit(
       f'no level certifies r = {radii[int(np.argmin(envelope))]:g}: name'
@@ -260,21 +256,34 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
     )
 
   def ratio(radius):
-    return ratios.reached(radius, radii).mean(0) / envelope
+    return forecast.reached(radius, radii).mean(0) / envelope
 
-  constants = [ratio(column).mean() for column in found.singles.T]
-  dual = ratio(found.dual)
-  shares = np.bincount(found.levels, minlength=len(config.sigmas)) / len(labels)
+  level, dual = chosen.argmax(-1), ratio(radius)
+  certain = plain[level, np.arange(len(level))]
+  shares = np.bincount(level, minlength=len(config.sigmas)) / len(level)
   cells = [
     name,
     *(f'{value:.2f}' for value in dual),
     f'**{dual.mean():.3f}**',
-    f'{max(constants):.3f}',
-    f'{ratio(found.selected).mean():.3f}',
-    f'{ratio(found.singles.max(-1)).mean():.3f}',
+    f'{max(ratio(row).mean() for row in plain):.3f}',
+    f'{ratio(certain).mean():.3f}',
+    f'{ratio(plain.max(0)).mean():.3f}',
     ' '.join(f'{100 * share:.0f}' for share in shares),
   ]
   return f'| {" | ".join(cells)} |'
+
+
+def _forecast(config, labels, estimator, classifier):
+  """Radii of the dual under `agreement`, and at every single level."""
+  found = forecast.forecasts(
+    forecast.Votes(labels, estimator, classifier),
+    config.sigmas,
+    config.estimator_sigma,
+    n=config.certify.n,
+    alpha=config.certify.alpha,
+  )
+  of = {one.name: one.radius for one in found}
+  return of.get('dual-agreement'), forecast.singles(found)
 
 
 def compare(ground: Ground, names: Iterable[str]) -> None:
@@ -292,21 +301,24 @@ def compare(ground: Ground, names: Iterable[str]) -> None:
 
 
 def run():
-  asked = ratios.define_flags()
+  config = config_flags.DEFINE_config_file('config', None, 'Configuration.')
+  workdir = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+  images = flags.DEFINE_integer('images', 500, 'Validation images.')
+  votes = flags.DEFINE_integer('votes', 200, 'Votes per image and level.')
   output = flags.DEFINE_string('output', None, 'Folder of what is trained.')
   steps = flags.DEFINE_integer('steps', 500, 'Steps of each estimator.')
   only = flags.DEFINE_list('only', None, 'Variants; all by default.')
 
   def main(argv):
     del argv
-    workdir = ratios.folder(asked)
+    folder = workdir.value or f'runs/{config.value.name}'
     with preemption.watch(together=False):
       ground = prepare(
-        asked.config.value,
-        workdir,
-        pathlib.Path(output.value or f'{workdir}-ablations'),
-        images=asked.images.value,
-        votes=asked.votes.value,
+        config.value,
+        pathlib.Path(folder),
+        pathlib.Path(output.value or f'{folder}-ablations'),
+        images=images.value,
+        votes=votes.value,
         steps=steps.value,
       )
       compare(ground, only.value or VARIANTS)

@@ -301,6 +301,7 @@ MAY_IMPORT = {
   },
   'train': {'programs'},
   'certify': {'programs'},
+  'forecast': {'programs'},
   # the door of the package opens on the theory alone
   '': THEORY | {'arrays'},
 }
