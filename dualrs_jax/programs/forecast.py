@@ -11,6 +11,7 @@ number that it prints is a certificate.
 """
 
 import pathlib
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from dualrs_jax.evaluation import (
 from dualrs_jax.evaluation.forecast import Forecast, Votes
 from dualrs_jax.programs import command_line
 from dualrs_jax.runtime import bars, cluster, output, processes
+
+#: Of a line; options of a program are shorter, and stay in one.
+_WIDTH = 86
 
 _IMAGES = flags.DEFINE_integer('images', 500, 'Validation images.')
 _VOTES = flags.DEFINE_integer('votes', 200, 'Votes on each, at each level.')
@@ -115,7 +119,7 @@ def text(config: Any, votes: Votes) -> str:
     f' what n = {options.n:,} votes would be expected to certify, and no'
     ' certificate',
     *_selected(config, votes, found, levels),
-    _advice(config, found, levels, radii),
+    *_advice(config, found, levels, radii),
   ]
   notes = [
     'The mean ratio is to the best single level at each radius, over the radii'
@@ -124,8 +128,9 @@ def text(config: Any, votes: Votes) -> str:
     ' by the label: no classifier does that.',
     'One certificate may be published for test images. Choose it here.',
   ]
+  wrapped = [line for fact in facts for line in textwrap.wrap(fact, _WIDTH)]
   return summary.to_text(
-    summary.Summary(f'{config.name}: forecast', facts, table, notes)
+    summary.Summary(f'{config.name}: forecast', wrapped, table, notes)
   )
 
 
@@ -154,20 +159,23 @@ def _selected(config, votes, found, levels):
   )
 
 
-def _advice(config, found, levels, radii) -> str:
+def _advice(config, found, levels, radii):
   """The forecast with the largest mean ratio, and how to ask for it."""
   best = max(found, key=lambda f: forecast.mean_ratio(f, levels, radii))
   by, error = forecast.ahead(best, levels, radii)
   if np.isnan(by):
-    return 'no level certifies an image at these radii'
+    yield 'no level certifies an image at these radii'
+    return
   usual = {'smoothing': 'dual', 'certificate': 'agreement', 'levels': ()}
   asked = ' '.join(
     f"--config.certify.{name}='{value}'"
     for name, value in best.options.items()
     if value != usual[name]
   )
-  return (
+  yield (
     f'largest mean ratio: {best.name}, ahead of the best single level by'
-    f' {by:.3f} (standard error {error:.3f}); certify.py certifies it with'
-    f' {asked or "the options of the configuration"}'
+    f' {by:.3f} (standard error {error:.3f}); certify.py does it'
+    f' {"with" if asked else "as it is configured"}'
   )
+  if asked:
+    yield asked
