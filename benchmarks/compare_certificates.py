@@ -196,6 +196,9 @@ def main():
   if options.split:
     with config.unlocked():
       config.certify.split = options.split
+  for sigma in sum(options.cascade, []):
+    if sigma not in config.sigmas:
+      parser.error(f'--cascade: {sigma:g} is none of {tuple(config.sigmas)}')
   found = compared_votes.record(
     config,
     options.workdir,

@@ -174,7 +174,7 @@ def markdown(
     _percent('certified by the best level per image', singles.any(0).mean(-1)),
   ]
   for rule in ('paper', 'minimum', 'agreement'):
-    parts = lost(singles.any(0), certain, hits[f'dual, `{rule}`'])
+    parts = lost(np.any(singles, axis=0), certain, hits[f'dual, `{rule}`'])
     lines += [
       _percent(f'`{rule}`: lost by {name}', part)
       for name, part in parts.items()

@@ -242,13 +242,15 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
   def votes(sigmas, stage):
     return np.stack([ground.answers(stage, sigma) for sigma in sigmas], 1)
 
+  def share(radius):
+    return forecast.reached(radius, radii).mean(0)
+
   chosen = ground.cast(estimator, config.estimator_sigma)
-  radius, plain = _forecast(
-    config, labels, chosen, votes(config.sigmas, variant.stage)
-  )
+  of_variant = votes(config.sigmas, variant.stage)
+  radius, plain = _forecast(config, labels, ground.votes, chosen, of_variant)
   of_run = votes(ground.config.sigmas, 'classifier-0')
-  _, levels = _forecast(ground.config, labels, None, of_run)
-  envelope = forecast.reached(levels, radii).mean(1).max(0)
+  _, levels = _forecast(ground.config, labels, ground.votes, None, of_run)
+  envelope = np.max([share(row) for row in levels], axis=0)
   if not envelope.all():
     raise SystemExit(
       f'no level certifies r = {radii[int(np.argmin(envelope))]:g}: name'
@@ -256,10 +258,10 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
     )
 
   def ratio(radius):
-    return forecast.reached(radius, radii).mean(0) / envelope
+    return share(radius) / envelope
 
   level, dual = chosen.argmax(-1), ratio(radius)
-  certain = plain[level, np.arange(len(level))]
+  certain = np.take_along_axis(plain, level[None, None], 0)[0]
   shares = np.bincount(level, minlength=len(config.sigmas)) / len(level)
   cells = [
     name,
@@ -273,14 +275,16 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
   return f'| {" | ".join(cells)} |'
 
 
-def _forecast(config, labels, estimator, classifier):
+def _forecast(config, labels, cast, estimator, classifier):
   """Radii of the dual under `agreement`, and at every single level."""
+  options = config.certify
   found = forecast.forecasts(
-    forecast.Votes(labels, estimator, classifier),
+    forecast.Votes(labels, cast, estimator, classifier),
     config.sigmas,
     config.estimator_sigma,
-    n=config.certify.n,
-    alpha=config.certify.alpha,
+    n0=options.n0,
+    n=options.n,
+    alpha=options.alpha,
   )
   of = {one.name: one.radius for one in found}
   return of.get('dual-agreement'), forecast.singles(found)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import compared_ratios, compared_rules
+from benchmarks import compared_ratios, compared_rules, forecasts
 from benchmarks.compared_rules import Answer, Method
 from benchmarks.compared_votes import RecordedImage, Recording
 from dualrs_jax import metrics
@@ -83,6 +83,22 @@ def test_tables():
   assert lines[1:] == ['0.5,1,0.25,0.25,0.25', '0,1,0,0,0']
   none = compared_ratios.markdown(found, results, (0.0, 2.0))
   assert none == 'No level certifies an image at r = 2: there are no ratios.'
+
+
+def test_a_part_of_the_votes_is_forecast():
+  votes = np.zeros((3, 110), np.int16)
+  votes[0, 60:] = 1
+  votes[2, 10:35] = 2
+  votes[2, 35:60] = 3  # invalid
+  found = Recording(
+    [RecordedImage(1, np.nan, votes)],
+    *(10, 100, (0.25, 0.5), 1.0, 3, 9, None, (1.0, 1.0)),
+  )
+  part = forecasts.few(found, 0, 50)
+  assert part.labels.tolist() == [1]
+  assert part.estimator.tolist() == [[50, 0]]
+  assert part.classifier.tolist() == [[[50, 0, 0], [0, 0, 25]]]
+  assert forecasts.few(found, 50, 50).estimator.tolist() == [[0, 50]]
 
 
 def test_a_cascade_of_some_levels_reads_their_votes():

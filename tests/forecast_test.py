@@ -6,9 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from dualrs_jax.evaluation import forecast_votes, run_settings
+from dualrs_jax.evaluation import (
+  certify_dataset,
+  forecast_votes,
+  run_settings,
+)
 from dualrs_jax.evaluation.forecast import Votes
 from dualrs_jax.programs import forecast
+from dualrs_jax.runtime import processes
 from tests.training import tiny
 
 
@@ -18,23 +23,33 @@ def config_for(**certify):
   return config
 
 
+def prepared(config):
+  return certify_dataset.prepare(forecast._asked(config), processes.Place())
+
+
 def test_votes_of_a_run(tmp_path_factory):
   workdir = tiny.trained(tmp_path_factory.getbasetemp())
   config = config_for()
-  found = forecast.cast(config, workdir, images=7, votes=30)
+
+  def cast(config):
+    return forecast.cast(config, workdir, prepared(config), 7, 30)
+
+  found = cast(config)
+  assert found.cast == 30
   assert found.estimator is not None
   assert found.estimator.shape == (7, 2)
   assert found.classifier.shape == (7, 2, 10)
   assert (found.classifier.sum(-1) == 30).all()
   assert (found.estimator.sum(-1) == 30).all()
   assert config.certify.split == 'test'  # nothing of it is touched
-  again = forecast.cast(config, workdir, images=7, votes=30)
-  np.testing.assert_array_equal(again.classifier, found.classifier)
-  alone = forecast.cast(config_for(smoothing='cascade'), workdir, 7, 30)
+  np.testing.assert_array_equal(cast(config).classifier, found.classifier)
+  without = config_for(smoothing='cascade', chunk_size=0)
+  alone = cast(without)
   assert alone.estimator is None
   np.testing.assert_array_equal(alone.classifier, found.classifier)
-  assert 'dual-agreement' in forecast.text(config, found)
-  assert 'dual-agreement' not in forecast.text(config, alone)
+  [settings] = prepared(config).runs
+  assert 'dual-agreement' in forecast.text(config, settings, found)
+  assert 'dual-agreement' not in forecast.text(without, settings, alone)
 
 
 def test_images_are_spread():
@@ -50,30 +65,50 @@ def crossing(images=60):
   """Level .25 is right everywhere, level 1 has the larger radius on half."""
   labels = np.zeros(images, int)
   classifier = np.zeros((images, 2, 10), int)
-  classifier[:, 0, 0] = 200
-  classifier[: images // 2, 1, 0] = 200
-  classifier[images // 2 :, 1, :4] = 50
-  return Votes(labels, None, classifier)
+  classifier[:, 0, 0] = 2_000
+  classifier[: images // 2, 1, 0] = 2_000
+  classifier[images // 2 :, 1, :4] = 500
+  return Votes(labels, 2_000, None, classifier)
 
 
-def test_the_advice_can_be_followed():
-  config = config_for(radii=(0.0, 0.25, 1.0), n=1_000, smoothing='cascade')
-  said = forecast.text(config, crossing())
-  assert 'largest mean ratio: cascade, ahead of the best single level by' in (
-    ' '.join(said.split())
+def said(config, votes):
+  [settings] = prepared(config).runs
+  return forecast.text(config, settings, votes)
+
+
+def sentences(text):
+  return ' '.join(text.split())
+
+
+@pytest.mark.parametrize('changes', [{}, {'levels': (1.0,)}])
+def test_the_advice_can_be_followed(changes):
+  radii = (0.0, 0.25, 1.0)
+  config = config_for(
+    radii=radii, n0=100, n=1_000, smoothing='single', **changes
   )
-  assert re.search(r'^ *cascade +100.0 +100.0 +50.0 +1.000$', said, re.M)
-  asked = dict(re.findall(r"--config\.certify\.(\w+)='(.*?)'", said))
-  assert asked == {'smoothing': 'cascade'}
-  [run] = run_settings.runs(config_for(**asked))
-  assert run_settings.label(config_for(**asked), run) == 'cascade'
+  text = said(config, crossing())
+  assert 'largest mean ratio: cascade, ahead of the best single level' in text
+  assert re.search(r'^ *cascade +100.0 +100.0 +50.0 +1.000$', text, re.M)
+  found = re.findall(r"--config\.certify\.(\w+)='(.*?)'", text)
+  assert ('smoothing', 'cascade') in found
+  for name, value in found:
+    config.certify[name] = value if name == 'smoothing' else eval(value)
+  [run] = run_settings.runs(config)
+  assert run_settings.label(config, run) == 'cascade'
+  assert 'as it is configured here' in said(config, crossing())
+
+
+def test_the_paper_protocol_has_its_own_statistics():
+  text = said(config_for(protocol='paper', n=77), crossing())
+  assert 'n0 = 100, n = 10,000, alpha = 0.001' in sentences(text)
 
 
 def test_where_no_level_certifies_it_says_so():
   votes = crossing()
   wrong = votes._replace(labels=votes.labels + 7)
-  said = forecast.text(config_for(), wrong)
-  assert 'no level certifies an image at these radii' in said
+  assert 'no level certifies an image at these radii' in (
+    sentences(said(config_for(), wrong))
+  )
 
 
 @pytest.mark.parametrize(
@@ -81,6 +116,9 @@ def test_where_no_level_certifies_it_says_so():
   [
     ({'radii': ()}, 1, 'certify.radii must name the radii'),
     ({}, 2, 'a forecast takes one process'),
+    ({'smoothing': 'both'}, 1, 'certify.smoothing must be one of'),
+    ({'levels': (0.5,)}, 1, 'certify.levels confines'),
+    ({'n': 0}, 1, 'certify: n must be'),
   ],
 )
 def test_what_cannot_be_forecast_is_refused(
@@ -88,7 +126,7 @@ def test_what_cannot_be_forecast_is_refused(
 ):
   for flag in ('_IMAGES', '_VOTES'):
     monkeypatch.setattr(forecast, flag, type('Flag', (), {'value': 5}))
-  place = forecast.processes.Place(0, count)
+  place = processes.Place(0, count)
   with pytest.raises(ValueError, match=message):
     forecast.main(config_for(**certify), pathlib.Path('nowhere'), place)
 
@@ -97,6 +135,4 @@ def test_too_few_votes_are_refused(monkeypatch):
   monkeypatch.setattr(forecast, '_IMAGES', type('Flag', (), {'value': 5}))
   monkeypatch.setattr(forecast, '_VOTES', type('Flag', (), {'value': 1}))
   with pytest.raises(ValueError, match='--votes must be at least 2, not 1'):
-    forecast.main(
-      config_for(), pathlib.Path('nowhere'), forecast.processes.Place()
-    )
+    forecast.main(config_for(), pathlib.Path('nowhere'), processes.Place())

@@ -28,15 +28,16 @@ class Curve(NamedTuple):
   Attributes:
     column: Its column in the table.
     name: How it is called in the picture; the column by default.
-    color: The number of a colour among those of the levels, or '' for a
-      colour that stands back, or 'ink'.
+    color: The number of a colour among those of the levels; ink by default.
     line: Its style.
+    back: Whether it stands back, thin and grey.
   """
 
   column: str
   name: str = ''
-  color: int | str = 'ink'
+  color: int | None = None
   line: str = '-'
+  back: bool = False
 
 
 class Picture(NamedTuple):
@@ -67,10 +68,10 @@ PICTURES = {
   'comparison': Picture(
     TABLES / 'comparison-digits.csv',
     (
-      Curve('level 0.25', color=''),
-      Curve('level 0.5', color=''),
-      Curve('level 1', color=''),
-      Curve('best level per image', color='', line=':'),
+      Curve('level 0.25', back=True),
+      Curve('level 0.5', back=True),
+      Curve('level 1', back=True),
+      Curve('best level per image', back=True, line=':'),
       Curve('level by distance', color=2, line='--'),
       Curve('cascade as published', color=1, line='--'),
       Curve('cascade', color=1),
@@ -98,18 +99,15 @@ def draw(tone: Tone, picture: Picture):
   axes = figure.subplots()
   grid = np.linspace(0, picture.radius, 601)
   for curve in picture.curves:
-    back = curve.color == ''
-    color = {'': tone.quiet, 'ink': tone.ink}.get(curve.color)
-    if color is None:
-      color = tone.levels[curve.color]
+    color = tone.ink if curve.color is None else tone.levels[curve.color]
     share = (radii[curve.column] >= grid[:, None]).mean(1)
     axes.plot(
       grid[share > 0],
       100 * share[share > 0],
       curve.line,
-      color=color,
-      alpha=0.6 if back else 1,
-      linewidth=1.0 if back else 2.0,
+      color=tone.quiet if curve.back else color,
+      alpha=0.6 if curve.back else 1,
+      linewidth=1.0 if curve.back else 2.0,
       label=curve.name or curve.column,
     )
   axes.set_xlim(0, picture.radius)

@@ -150,7 +150,8 @@ def _estimator(config: Any, found: Images, stage: str) -> Work:
 
 
 def _certification(config: Any, found: Images) -> Iterator[Work]:
-  options, levels = config.certify, len(config.sigmas)
+  options = config.certify
+  levels = len(options.levels or config.sigmas)
   n0, n = options.n0, options.n
   if options.protocol == 'paper':
     n0, n = 100, 10_000
@@ -241,6 +242,7 @@ def _stored(
   size = storage.targets_bytes(count, levels, targets.shard_size)
   for number in range(1, config.rounds + 1):
     yield Stored(f'targets-{number}', size)
+  levels = len(config.certify.levels or config.sigmas)
   dual = config.certify.smoothing != 'single'
   row = storage.row_bytes(
     config.certify.task,

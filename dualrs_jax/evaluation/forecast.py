@@ -1,25 +1,29 @@
 """What certificates are likely to be, from few votes; none of them is one.
 
 Which certificate to ask for is a choice, and one that was made by looking at
-test images voids what is claimed of them. It is made on others: each share of
-a few votes stands for the probability of a vote, and a radius is the one that n
-votes would be expected to give.
+test images voids what is claimed of them. It is made on others, from few votes:
+how probable the votes of a network are is drawn from what these leave open,
+votes of a certification are drawn from that, and certified as they would be.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from scipy import optimize, special
 
-from dualrs_jax import composition, confidence, majorities
-from dualrs_jax.composition import Bounds, CompositionRule
+from dualrs_jax import majorities, smoothing
+from dualrs_jax.base import Counts
 from dualrs_jax.evaluation import run_plans
 
-#: Right and wrong votes that are added to each share: nothing is certain.
-_SHRINKAGE = 0.02
+#: Certifications that are drawn for each image.
+_DRAWS = 8
 _RESAMPLES = 2_000
+#: Levels above which only pairs are cascades, and all together.
+_MOST_LEVELS = 4
+_SEED = 0
 
 
 class Votes(NamedTuple):
@@ -27,39 +31,45 @@ class Votes(NamedTuple):
 
   Attributes:
     labels: The true classes.
-    estimator: Votes for each level; None without an estimator.
-    classifier: Votes for each class, at each level.
+    cast: How many votes each network cast on an image, at each level; those
+      that are missing below are invalid.
+    estimator: Valid votes for each level; None without an estimator.
+    classifier: Valid votes for each class, at each level.
   """
 
   labels: Int[np.ndarray, ' images']
+  cast: int
   estimator: Int[np.ndarray, 'images levels'] | None
   classifier: Int[np.ndarray, 'images levels classes']
 
 
 class Forecast(NamedTuple):
-  """What one certification would be expected to give.
+  """What one certification is likely to give.
 
   Attributes:
     name: That of its folder.
     options: Fields of `config.certify` that ask for it.
-    radius: Of each image, in pixel units; not positive where the answer is
-      wrong or the image abstains.
+    radius: In pixel units, of each image in some certifications that were
+      drawn; 0 where the answer is wrong or the image abstains.
   """
 
   name: str
   options: Mapping[str, Any]
-  radius: Float[np.ndarray, ' images']
+  radius: Float[np.ndarray, 'draws images']
 
 
-class Ahead(NamedTuple):
-  """The mean ratio of a forecast less that of the best single level.
+class Lead(NamedTuple):
+  """How far the best of some forecasts is ahead of every single level.
 
   Attributes:
-    difference: It.
-    error: Its standard error, for having few images.
+    best: The place of the forecast with the largest mean ratio.
+    ahead: That less the largest one of a single level.
+    error: Its standard error for having few images; in each resample of these
+      the best is chosen anew.
   """
 
-  difference: float
+  best: int
+  ahead: float
   error: float
 
 
@@ -68,169 +78,186 @@ def forecasts(
   sigmas: Sequence[float],
   estimator_sigma: float,
   *,
+  n0: int,
   n: int,
   alpha: float,
 ) -> list[Forecast]:
-  """Of plain smoothing at each level, every cascade of them, and the dual.
+  """Of plain smoothing at each level, of cascades, and of the dual.
 
   Args:
     votes: Some votes on each image, and its class.
     sigmas: The K noise levels, in pixel units.
     estimator_sigma: The noise level of the estimator.
-    n: The number of votes of the certification to come.
-    alpha: Its failure probability.
+    n0: The number of selection votes to come, of each network and level.
+    n: The number of estimation votes to come.
+    alpha: The failure probability.
 
   Returns:
     Forecasts: those of the levels in their order, cascades by their number of
     levels, and the dual under each composition rule if there is an estimator.
   """
+  rng = np.random.default_rng(_SEED)
   levels = np.asarray(sigmas, float)
+  statistics = {'n': n, 'alpha': alpha}
 
-  def lower(counts, of, share):
-    shrunk = (counts + _SHRINKAGE) / (of + 2 * _SHRINKAGE)
-    return confidence.predicted_lower_z(shrunk, n, share * alpha)
+  def to_come(counts) -> Counts:
+    return draw(counts, votes.cast, n0=n0, n=n, rng=rng)
 
-  def right(answer, radius):
-    return np.where(answer == votes.labels, radius, -np.inf)
+  def right(certificate):
+    return np.where(
+      certificate.prediction == votes.labels, certificate.radius, 0.0
+    )
 
-  answers = votes.classifier.argmax(-1)
-  cast = votes.classifier.sum(-1)
-  plain = levels * lower(votes.classifier.max(-1), cast, 1.0)
+  each = [to_come(votes.classifier[:, k]) for k in range(len(levels))]
+  classifier = Counts(
+    *(np.stack(splits, -2) for splits in zip(*each, strict=True))
+  )
   found = [
     Forecast(
       f'single-{sigma:g}',
       {'smoothing': 'single', 'levels': (sigma,)},
-      right(answers[:, level], plain[:, level]),
+      right(smoothing.certificate_of_counts(counts, sigma, **statistics)),
     )
-    for level, sigma in enumerate(sigmas)
+    for counts, sigma in zip(each, levels.tolist(), strict=True)
   ]
-  for size in range(2, len(sigmas) + 1):
-    for of in itertools.combinations(range(len(sigmas)), size):
-      every = size == len(sigmas)
-      chosen = tuple(sigmas[level] for level in of)
-      name = ['cascade'] if every else ['cascade', *(f'{s:g}' for s in chosen)]
-      options = {'smoothing': 'cascade', 'levels': () if every else chosen}
-      answer, radius = _cascade(votes.classifier[:, of], levels[[*of]], lower)
-      found.append(Forecast('-'.join(name), options, right(answer, radius)))
+  for of in _cascades(len(levels)):
+    every = len(of) == len(levels)
+    chosen = () if every else tuple(levels[[*of]].tolist())
+    certificate = majorities.certificate_of_counts(
+      Counts(*(split[..., of, :] for split in classifier)),
+      levels[[*of]],
+      n0=n0,
+      **statistics,
+    )
+    name = '-'.join(['cascade', *(f'{sigma:g}' for sigma in chosen)])
+    options = {'smoothing': 'cascade', 'levels': chosen}
+    found.append(Forecast(name, options, right(certificate)))
   if votes.estimator is not None:
+    estimator = to_come(votes.estimator)
     for rule in run_plans.RULES.values():
-      answer, radius = _dual(votes, levels, estimator_sigma, rule, lower)
-      options = {'smoothing': 'dual', 'certificate': rule.name}
-      name = f'dual-{rule.name}'
-      found.append(Forecast(name, options, right(answer, radius)))
+      certificate = rule(
+        estimator, classifier, levels, estimator_sigma, **statistics
+      )
+      options = {
+        'smoothing': 'dual',
+        'levels': (),
+        'certificate': rule.name,
+      }
+      found.append(Forecast(f'dual-{rule.name}', options, right(certificate)))
   return found
 
 
-def _dual(
-  votes: Votes,
-  sigmas: Float[np.ndarray, ' levels'],
-  estimator_sigma: float,
-  rule: CompositionRule,
-  lower: Callable[..., Any],
-):
-  """What the dual answers, and its radius under a rule."""
-  of_levels = votes.estimator
-  assert of_levels is not None
-  level = of_levels.argmax(-1)
-  total = of_levels.sum(-1, keepdims=True)
-  answer = composition.take(votes.classifier.argmax(-1), level)
-  agreeing = composition.votes_for(votes.classifier, answer)
-  cast = votes.classifier.sum(-1)
-
-  def bound(counts, of, share):
-    return lower(counts, of, share) if share else np.full(counts.shape, -np.inf)
-
-  bounds = Bounds(
-    keeps=bound(composition.take(of_levels, level), total[:, 0], rule.keeps),
-    avoids=bound(total - of_levels, total, rule.avoids),
-    selected=bound(
-      composition.take(agreeing, level),
-      composition.take(cast, level),
-      rule.selected_share(len(sigmas)),
-    ),
-    agrees=bound(agreeing, cast, rule.agrees),
-  )
-  radii = composition.compose(bounds, level, sigmas, estimator_sigma)
-  return answer, radii.radius
+def _cascades(levels: int):
+  """The levels of each cascade that is forecast, by their numbers."""
+  sizes = range(2, levels + 1)
+  if levels > _MOST_LEVELS:
+    sizes = [2, levels]
+  for size in sizes:
+    yield from itertools.combinations(range(levels), size)
 
 
-def _cascade(
-  counts: Int[np.ndarray, 'images levels classes'],
-  sigmas: Float[np.ndarray, ' levels'],
-  lower: Callable[..., Any],
-):
-  """What a cascade of some levels answers, and its radius.
+def draw(
+  counts: Int[np.ndarray, 'images classes'],
+  cast: int,
+  *,
+  n0: int,
+  n: int,
+  rng: np.random.Generator,
+) -> Counts:
+  """Draws the votes of certifications to come from those that were cast.
 
-  Half of the votes choose level and class, as far fewer do than bound; all of
-  them bound, as at the single levels to which it is compared.
+  The share of the class with most votes is drawn from its posterior under a
+  beta prior that fits the images, so that unanimous votes are not taken for
+  certainty where the other images are not certain; the rest goes to the other
+  classes as their votes do.
+
+  Args:
+    counts: Valid votes of one network at one level.
+    cast: How many there were on an image.
+    n0: Selection votes to draw.
+    n: Estimation votes to draw.
+    rng: Draws them.
+
+  Returns:
+    Counts of shape [draws, images, classes].
   """
-  rng = np.random.default_rng(0)
-  chosen_by = np.stack(
-    [
-      [rng.multivariate_hypergeometric(row, row.sum() // 2) for row in rows]
-      for rows in counts
-    ]
-  )
-  likely = majorities.likely_z(chosen_by, chosen_by.sum(-1))
-  level, answer, _ = majorities.choose(likely, sigmas)
-  of = counts.sum(-1, keepdims=True)
-  bounds = majorities.Bounds(
-    wins=lower(counts, of, 1.0), loses=lower(of - counts, of, 1.0)
-  )
-  return answer, np.minimum(*majorities.radii(bounds, level, answer, sigmas))
+  top = counts.argmax(-1)[:, None]
+  wins = np.take_along_axis(counts, top, -1)[:, 0]
+  a, b = _prior(wins, cast)
+  share = rng.beta(wins + a, cast - wins + b, size=(_DRAWS, len(counts)))
+  rivals = counts + 1 / counts.shape[-1]
+  np.put_along_axis(rivals, top, 0.0, -1)
+  invalid = cast - counts.sum(-1, keepdims=True)
+  rivals = np.concatenate([rivals, invalid], -1)
+  parts = rng.standard_gamma(rivals, size=(_DRAWS, *rivals.shape))
+  parts *= ((1 - share) / np.maximum(parts.sum(-1), 1e-300))[..., None]
+  place = np.broadcast_to(top, (_DRAWS, *top.shape))
+  np.put_along_axis(parts, place, share[..., None], -1)
+  return Counts(*(rng.multinomial(m, parts)[..., :-1] for m in (n0, n)))
+
+
+def _prior(wins: Int[np.ndarray, ' images'], cast: int) -> tuple[float, float]:
+  """The beta distribution of which such wins are the most likely draws."""
+
+  def surprise(logs):
+    a, b = np.exp(np.clip(logs, -5, 5))
+    evidence = special.betaln(wins + a, cast - wins + b) - special.betaln(a, b)
+    return -evidence.sum()
+
+  found = optimize.minimize(surprise, [1.0, 0.0], method='Nelder-Mead')
+  a, b = np.exp(np.clip(found.x, -5, 5))
+  return float(a), float(b)
 
 
 def reached(
-  radius: Float[np.ndarray, '*images'], radii: Sequence[float]
-) -> Bool[np.ndarray, '*images radii']:
-  """Whether images are right and certified at each radius."""
-  return (radius > 0)[..., None] & (radius[..., None] >= np.asarray(radii))
+  radius: Float[np.ndarray, 'draws images'], radii: Sequence[float]
+) -> Float[np.ndarray, 'images radii']:
+  """How often each image is right and certified at each radius."""
+  hits = (radius > 0)[..., None] & (radius[..., None] >= np.asarray(radii))
+  return hits.mean(0)
 
 
-def singles(found: Sequence[Forecast]) -> Float[np.ndarray, 'levels images']:
+def singles(
+  found: Sequence[Forecast],
+) -> Float[np.ndarray, 'levels draws images']:
   """The radii at the single levels."""
   return np.stack(
-    [f.radius for f in found if f.options['smoothing'] == 'single']
+    [one.radius for one in found if one.options.get('smoothing') == 'single']
   )
 
 
-def mean_ratio(
-  found: Forecast, levels: Float[np.ndarray, 'levels images'], radii
-) -> float:
-  """The mean ratio to the best single level at each radius.
+def mean_ratios(
+  found: Sequence[Forecast], radii: Sequence[float]
+) -> Float[np.ndarray, ' forecasts']:
+  """Mean ratios to the best single level at each radius.
 
   Radii that no level reaches are left out; NaN where none is left.
   """
-  ratios, _ = _mean_ratios(found, levels, radii, np.ones((1, levels.shape[1])))
-  return float(ratios[0])
+  images = found[0].radius.shape[-1]
+  return _mean_ratios(found, radii, np.ones((1, images)))[:, 0]
 
 
-def ahead(
-  found: Forecast, levels: Float[np.ndarray, 'levels images'], radii
-) -> Ahead:
-  """How far a forecast is ahead of the best constant choice of a level.
-
-  The standard error is that of a paired bootstrap over images, in which each
-  resample has its own best level, at each radius and as a constant.
-  """
-  images = levels.shape[1]
-  rng = np.random.default_rng(0)
+def lead(found: Sequence[Forecast], radii: Sequence[float]) -> Lead:
+  """The forecast with the largest mean ratio, and how far it is ahead."""
+  images = found[0].radius.shape[-1]
+  rng = np.random.default_rng(_SEED)
   draws = rng.multinomial(images, np.full(images, 1 / images), size=_RESAMPLES)
-  weights = np.concatenate([np.ones((1, images)), draws])
-  ratios, constants = _mean_ratios(found, levels, radii, weights)
-  difference = ratios - constants
-  return Ahead(float(difference[0]), float(difference[1:].std()))
+  ratios = _mean_ratios(
+    found, radii, np.concatenate([np.ones((1, images)), draws])
+  )
+  single = [one.options.get('smoothing') == 'single' for one in found]
+  ahead = ratios.max(0) - ratios[single].max(0)
+  best = int(np.argmax(ratios[:, 0]))
+  return Lead(best, float(ahead[0]), float(ahead[1:].std()))
 
 
-def _mean_ratios(found, levels, radii, weights):
-  """Mean ratios of a forecast and of the best constant, by resample."""
-  of_levels = reached(levels, radii)
-  used = of_levels.any((0, 1))
+def _mean_ratios(found, radii, weights):
+  """Mean ratios of each forecast in each resample of the images."""
+  hits = np.stack([reached(one.radius, radii) for one in found])
+  single = [one.options.get('smoothing') == 'single' for one in found]
+  used = hits[single].any((0, 1))
   if not used.any():
-    nothing = np.full(len(weights), np.nan)
-    return nothing, nothing
-  counted = np.einsum('ri,kia->kar', weights, of_levels[..., used])
-  envelope = np.maximum(counted.max(0), 1)
-  ours = np.einsum('ri,ia->ar', weights, reached(found.radius, radii)[:, used])
-  constants = (counted / envelope).mean(1)
-  return (ours / envelope).mean(0), constants.max(0)
+    return np.full((len(found), len(weights)), np.nan)
+  counted = np.einsum('ri,fia->far', weights, hits[..., used], optimize=True)
+  envelope = np.maximum(counted[single].max(0), 1 / _DRAWS)
+  return (counted / envelope).mean(1)

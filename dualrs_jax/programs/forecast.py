@@ -5,9 +5,9 @@
     --config.certify.smoothing=cascade       where no estimator was trained
 
 Casts a few votes on validation images with the networks that `train.py` left,
-and prints what certificates of `n` votes would be expected to be: at every
-single level, of every cascade of levels, of the dual under every rule. No
-number that it prints is a certificate.
+and prints what certificates are likely to be: at every single level, of
+cascades of levels, of the dual under every rule. They are forecast for a fixed
+number of votes under gaussian noise. No number that it prints is a certificate.
 """
 
 import pathlib
@@ -18,9 +18,12 @@ import numpy as np
 from absl import flags
 
 from dualrs_jax.evaluation import (
+  certify_dataset,
   forecast,
   forecast_votes,
+  refused,
   run_inputs,
+  run_plans,
   smoothed_networks,
   summary,
 )
@@ -32,7 +35,7 @@ from dualrs_jax.runtime import bars, cluster, output, processes
 _WIDTH = 86
 
 _IMAGES = flags.DEFINE_integer('images', 500, 'Validation images.')
-_VOTES = flags.DEFINE_integer('votes', 200, 'Votes on each, at each level.')
+_VOTES = flags.DEFINE_integer('votes', 500, 'Votes on each, at each level.')
 
 
 def run() -> None:
@@ -56,16 +59,49 @@ def main(config: Any, workdir: pathlib.Path, place: processes.Place) -> None:
       raise ValueError(f'--{name} must be at least 2, not {value}')
   if not config.certify.radii:
     raise ValueError('certify.radii must name the radii to compare at')
-  votes = cast(config, workdir, _IMAGES.value, _VOTES.value)
-  output.say(text(config, votes))
+  refused.check(config, place)
+  prepared = certify_dataset.prepare(_asked(config), place)
+  votes = cast(config, workdir, prepared, _IMAGES.value, _VOTES.value)
+  output.say(text(config, prepared.runs[0], votes))
 
 
-def cast(config: Any, workdir: pathlib.Path, images: int, votes: int) -> Votes:
-  """Casts votes on validation images at equal distances."""
-  config = config.copy_and_resolve_references()
-  config.certify.split = 'validation'
-  source = forecast_votes.spread(run_inputs.load_source(config), images)
-  networks: Any = run_inputs.load_networks(config, workdir, source)
+def _asked(config: Any) -> Any:
+  """The certification whose statistics and networks are those of all."""
+  asked = config.copy_and_resolve_references()
+  options = asked.certify
+  options.update(
+    task='certify',
+    smoothing='dual' if options.smoothing == 'dual' else 'cascade',
+    protocol='paper' if options.protocol == 'paper' else 'fixed',
+    noise='gaussian',
+    levels=(),
+    split='validation',
+    start=0,
+    stride=1,
+    count=0,
+    spread='images',
+  )
+  return asked
+
+
+def cast(
+  config: Any,
+  workdir: pathlib.Path,
+  prepared: certify_dataset.Prepared,
+  images: int,
+  votes: int,
+) -> Votes:
+  """Casts votes on validation images at equal distances.
+
+  Args:
+    config: The configuration.
+    workdir: Where its training left the networks.
+    prepared: What `_asked` comes to.
+    images: How many images at most.
+    votes: Of each network, at each level.
+  """
+  source = forecast_votes.spread(prepared.source, images)
+  networks: Any = run_inputs.load_networks(_asked(config), workdir, source)
   estimator, classifier = networks
   experts = smoothed_networks.experts(classifier)
   stages = [
@@ -74,58 +110,67 @@ def cast(config: Any, workdir: pathlib.Path, images: int, votes: int) -> Votes:
   ]
   if estimator is not None:
     stages.append((estimator, config.estimator_sigma))
+  chunk_size = config.certify.chunk_size or forecast_votes.choose_chunk_size(
+    estimator, classifier, source, prepared.runs[0], votes
+  )
   total = len(stages) * len(source)
   with bars.bar('forecast', unit='image', shown=True, total=total) as bar:
     counts = [
       forecast_votes.count(
-        network,
-        source,
-        sigma,
-        votes,
-        chunk_size=config.certify.chunk_size or votes,
-        done=bar.update,
+        network, source, sigma, votes, chunk_size=chunk_size, done=bar.update
       )
       for network, sigma in stages
     ]
   levels = len(config.sigmas)
   return Votes(
     np.asarray(source.labels),
+    votes,
     None if estimator is None else counts[levels],
     np.stack(counts[:levels], 1),
   )
 
 
-def text(config: Any, votes: Votes) -> str:
-  """What the votes let expect, for a terminal."""
-  options, radii = config.certify, config.certify.radii
+def text(config: Any, settings: dict[str, Any], votes: Votes) -> str:
+  """What the votes let expect, for a terminal.
+
+  Args:
+    config: The configuration.
+    settings: Those of the certification whose statistics are forecast.
+    votes: The votes.
+  """
+  radii = config.certify.radii
   found = forecast.forecasts(
     votes,
     config.sigmas,
     config.estimator_sigma,
-    n=options.n,
-    alpha=options.alpha,
+    n0=settings['n0'],
+    n=settings['n'],
+    alpha=run_plans.statistical_alpha(settings),
   )
-  levels = forecast.singles(found)
-  best = Forecast('best level per image', {}, levels.max(0))
-  table = [['expected, %', *(f'r = {r:g}' for r in radii), 'mean ratio']]
-  for row in [*found, best]:
+  best = Forecast('best level per image', {}, forecast.singles(found).max(0))
+  rows = [*found, best]
+  ratios = forecast.mean_ratios(rows, radii)
+  table = [['forecast, %', *(f'r = {r:g}' for r in radii), 'mean ratio']]
+  for row, ratio in zip(rows, ratios, strict=True):
     shares = forecast.reached(row.radius, radii).mean(0)
-    ratio = forecast.mean_ratio(row, levels, radii)
-    cells = [f'{100 * share:.1f}' for share in shares]
-    table.append([row.name, *cells, f'{ratio:.3f}'])
-  images, cast_votes = len(votes.labels), votes.classifier[0, 0].sum()
+    table.append(
+      [row.name, *(f'{100 * s:.1f}' for s in shares), f'{ratio:.3f}']
+    )
+  images = len(votes.labels)
   facts = [
-    f'{images} validation images, {cast_votes} votes on each at each level:'
-    f' what n = {options.n:,} votes would be expected to certify, and no'
-    ' certificate',
-    *_selected(config, votes, found, levels),
-    *_advice(config, found, levels, radii),
+    f'{images} validation images, {votes.cast:,} votes on each at each level;'
+    f' forecast of n0 = {settings["n0"]}, n = {settings["n"]:,}, alpha ='
+    f' {settings["alpha"]:g}',
+    *_selected(config, votes, found),
+    *_advice(config, found, ratios),
   ]
   notes = [
-    'The mean ratio is to the best single level at each radius, over the radii'
-    f' that one reaches; a share of {images} images has a standard error of up'
-    f' to {50 / np.sqrt(images):.1f} points. The best level per image is chosen'
-    ' by the label: no classifier does that.',
+    'No number above is a certificate. The mean ratio is to the best single'
+    ' level at each radius, over the radii that one reaches; a share of'
+    f' {images} images has a standard error of up to'
+    f' {50 / np.sqrt(images):.1f} points. At the largest radii of a level few'
+    ' votes cannot tell, and the forecast is rather low. The best level per'
+    ' image is chosen by the label: no classifier does that.',
     'One certificate may be published for test images. Choose it here.',
   ]
   wrapped = [line for fact in facts for line in textwrap.wrap(fact, _WIDTH)]
@@ -134,7 +179,7 @@ def text(config: Any, votes: Votes) -> str:
   )
 
 
-def _selected(config, votes, found, levels):
+def _selected(config, votes, found):
   """What the estimator does, and what its dual loses."""
   if votes.estimator is None:
     return
@@ -144,38 +189,40 @@ def _selected(config, votes, found, levels):
     f'{sigma:g} for {share:.0%}'
     for sigma, share in zip(config.sigmas, shares, strict=True)
   )
-  [dual] = [f for f in found if f.name == 'dual-agreement']
-  radii = config.certify.radii
-  certain = levels[level, np.arange(len(level))]
+  [dual] = [one for one in found if one.name == 'dual-agreement']
+  levels = forecast.singles(found)
+  certain = np.take_along_axis(levels, level[None, None], 0)[0]
   best, selected, ours = (
-    forecast.reached(radius, radii)
+    100 * forecast.reached(radius, config.certify.radii).mean()
     for radius in (levels.max(0), certain, dual.radius)
   )
   yield (
     'of what the best level per image would certify, dual-agreement loses'
-    f' {100 * (best & ~selected).mean():.1f} points to the level that is'
-    f' selected, and {100 * (selected & ~ours).mean():.1f} to certainty about'
-    ' it, on average over the radii'
+    f' {best - selected:.1f} points to the level that is selected, and'
+    f' {selected - ours:.1f} to certainty about it, on average over the radii'
   )
 
 
-def _advice(config, found, levels, radii):
+def _advice(config, found, ratios):
   """The forecast with the largest mean ratio, and how to ask for it."""
-  best = max(found, key=lambda f: forecast.mean_ratio(f, levels, radii))
-  by, error = forecast.ahead(best, levels, radii)
-  if np.isnan(by):
+  if np.isnan(ratios).any():
     yield 'no level certifies an image at these radii'
     return
-  usual = {'smoothing': 'dual', 'certificate': 'agreement', 'levels': ()}
+  lead = forecast.lead(found, config.certify.radii)
+  best = found[lead.best]
+  said = f'largest mean ratio: {best.name}'
+  if best.options['smoothing'] != 'single':
+    said += (
+      f', ahead of the best single level by {lead.ahead:.3f} (standard error'
+      f' {lead.error:.3f})'
+    )
   asked = ' '.join(
     f"--config.certify.{name}='{value}'"
     for name, value in best.options.items()
-    if value != usual[name]
+    if value != config.certify[name]
   )
-  yield (
-    f'largest mean ratio: {best.name}, ahead of the best single level by'
-    f' {by:.3f} (standard error {error:.3f}); certify.py does it'
-    f' {"with" if asked else "as it is configured"}'
-  )
-  if asked:
-    yield asked
+  if not asked:
+    yield f'{said}; certify.py does it as it is configured here'
+    return
+  yield f'{said}; certify.py does it with the options given here and with'
+  yield asked

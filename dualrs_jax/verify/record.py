@@ -24,7 +24,7 @@ _PARTS = {
     *('data', 'split', 'provenance', 'source', 'num_classes'),
     'class_names',
   ),
-  'networks': ('weights', 'model', 'sources', 'stages', 'expert'),
+  'networks': ('weights', 'model', 'sources', 'stages', 'expert', 'experts'),
   'method': (
     *('task', 'smoothing', 'certificate', 'sigmas', 'estimator_sigma'),
     *('distance', 'training', 'pixels', 'protocol', 'goal', 'tolerance'),

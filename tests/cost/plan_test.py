@@ -144,6 +144,16 @@ def test_a_denoiser_stands_before_both():
     ({'task': 'predict', 'protocol': 'fixed'}, 'dual, fixed', 2 * 1000),
     ({'smoothing': 'single'}, 'single, fixed', 3 * 1100),
     (
+      {'smoothing': 'single', 'levels': (0.5,)},
+      'single, fixed',
+      1100,
+    ),
+    (
+      {'smoothing': 'cascade', 'levels': (0.25, 0.5)},
+      'cascade, fixed, at most',
+      2 * 1100,
+    ),
+    (
       {'smoothing': 'single', 'classifier': 'single-0.5'},
       'single, fixed',
       1100,
