@@ -27,14 +27,14 @@ class Curve(NamedTuple):
 
   Attributes:
     column: Its column in the table.
-    name: How it is called in the picture; the column by default.
+    name: How it is called in the picture; the column by default, '' for not.
     color: The number of a colour among those of the levels; ink by default.
     line: Its style.
     back: Whether it stands back, thin and grey.
   """
 
   column: str
-  name: str = ''
+  name: str | None = None
   color: int | None = None
   line: str = '-'
   back: bool = False
@@ -68,9 +68,9 @@ PICTURES = {
   'comparison': Picture(
     TABLES / 'comparison-digits.csv',
     (
-      Curve('level 0.25', back=True),
-      Curve('level 0.5', back=True),
-      Curve('level 1', back=True),
+      Curve('level 0.25', 'level 0.25, 0.5, 1', back=True),
+      Curve('level 0.5', '', back=True),
+      Curve('level 1', '', back=True),
       Curve('best level per image', back=True, line=':'),
       Curve('level by distance', color=2, line='--'),
       Curve('cascade as published', color=1, line='--'),
@@ -79,6 +79,19 @@ PICTURES = {
       Curve('dual `agreement`', 'dual, agreement', 0),
     ),
     1.6,
+  ),
+  'cifar10': Picture(
+    TABLES / 'comparison-cifar10-test.csv',
+    (
+      Curve('level 0.25', 'level 0.25, 0.5, 1', back=True),
+      Curve('level 0.5', '', back=True),
+      Curve('level 1', '', back=True),
+      Curve('best level per image', back=True, line=':'),
+      Curve('dual `agreement`', 'dual, agreement', 0),
+      Curve('cascade of 0.25 0.5', 'cascade of 0.25 and 0.5', 2),
+      Curve('cascade', 'cascade of all levels', 1),
+    ),
+    2.5,
   ),
 }
 
@@ -108,7 +121,7 @@ def draw(tone: Tone, picture: Picture):
       color=tone.quiet if curve.back else color,
       alpha=0.6 if curve.back else 1,
       linewidth=1.0 if curve.back else 2.0,
-      label=curve.name or curve.column,
+      label=curve.column if curve.name is None else curve.name or '_',
     )
   axes.set_xlim(0, picture.radius)
   axes.set_ylim(bottom=0)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import optimize, special
 
-from dualrs_jax import majorities, smoothing
+from dualrs_jax import majorities, posterior, smoothing
 from dualrs_jax.base import Counts
 from dualrs_jax.evaluation import run_plans
 
@@ -183,8 +182,8 @@ def draw(
   """
   top = counts.argmax(-1)[:, None]
   wins = np.take_along_axis(counts, top, -1)[:, 0]
-  a, b = _prior(wins, cast)
-  share = rng.beta(wins + a, cast - wins + b, size=(_DRAWS, len(counts)))
+  prior = posterior.fit(wins, cast)
+  share = prior.draw(wins, cast, rng, (_DRAWS,))
   rivals = counts + 1 / counts.shape[-1]
   np.put_along_axis(rivals, top, 0.0, -1)
   invalid = cast - counts.sum(-1, keepdims=True)
@@ -194,19 +193,6 @@ def draw(
   place = np.broadcast_to(top, (_DRAWS, *top.shape))
   np.put_along_axis(parts, place, share[..., None], -1)
   return Counts(*(rng.multinomial(m, parts)[..., :-1] for m in (n0, n)))
-
-
-def _prior(wins: Int[np.ndarray, ' images'], cast: int) -> tuple[float, float]:
-  """The beta distribution of which such wins are the most likely draws."""
-
-  def surprise(logs):
-    a, b = np.exp(np.clip(logs, -5, 5))
-    evidence = special.betaln(wins + a, cast - wins + b) - special.betaln(a, b)
-    return -evidence.sum()
-
-  found = optimize.minimize(surprise, [1.0, 0.0], method='Nelder-Mead')
-  a, b = np.exp(np.clip(found.x, -5, 5))
-  return float(a), float(b)
 
 
 def reached(
