@@ -15,6 +15,7 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
+from tones import LIGHT as LIGHT
 from tones import Tone, save
 
 IMAGES = pathlib.Path(__file__).parent
@@ -136,7 +137,7 @@ def draw(tone: Tone, picture: Picture):
   return figure
 
 
-def tabulate(workdir: pathlib.Path) -> None:
+def tabulate(workdir: pathlib.Path, table: pathlib.Path) -> None:
   """Writes the table of the README from the rows of a run."""
   from dualrs_jax.evaluation import run_rows
 
@@ -152,12 +153,12 @@ def tabulate(workdir: pathlib.Path) -> None:
   }
   lines = [','.join(of)]
   lines += [','.join(f'{c[idx]:g}' for c in of.values()) for idx in of['dual']]
-  DIGITS.write_text('\n'.join(lines) + '\n')
+  table.write_text('\n'.join(lines) + '\n')
 
 
 if __name__ == '__main__':
   for folder in sys.argv[1:]:
-    tabulate(pathlib.Path(folder))
+    tabulate(pathlib.Path(folder), DIGITS)
   for stem, shown in PICTURES.items():
     path = IMAGES / f'{stem}.svg'
     print(*save(lambda tone, of=shown: draw(tone, of), path), sep='\n')

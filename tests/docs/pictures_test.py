@@ -66,6 +66,26 @@ def test_a_picture_is_what_its_program_draws(monkeypatch, tmp_path, name):
     assert path.stat().st_size == pytest.approx(there, rel=0.1)
 
 
+def test_curves_are_those_of_their_tables(monkeypatch, tmp_path):
+  program = script(monkeypatch, 'curves')
+  for name, picture in program.PICTURES.items():
+
+    def draw(tone, of=picture):
+      return program.draw(tone, of)
+
+    for path in program.save(draw, tmp_path / f'{name}.svg'):
+      there = (IMAGES / path.name).stat().st_size
+      assert path.stat().st_size == pytest.approx(there, rel=0.1)
+    [axes] = draw(program.LIGHT).axes
+    radii = program.read(picture.table)
+    for curve, line in zip(picture.curves, axes.lines, strict=True):
+      at, share = line.get_data()
+      found = radii[curve.column]
+      for place in (0, len(at) // 2, -1):
+        expected = 100 * (found >= at[place]).mean()
+        assert share[place] == pytest.approx(expected)
+
+
 def test_dual_smoothing_is_drawn_from_a_row(monkeypatch):
   dual = script(monkeypatch, 'dual')
   settings = {'noise': 'gaussian', 'seed': 1, 'sigmas': [0.25, 0.5, 1.0]}
