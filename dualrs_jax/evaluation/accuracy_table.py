@@ -38,6 +38,15 @@ def comparable(run: Run, other: Run) -> bool:
   )
 
 
+def is_part(run: Run, single: Run) -> bool:
+  """Whether plain smoothing is of the run's classifier, at a level of its."""
+  weights, theirs = run.settings['weights'], single.settings['weights']
+  return (
+    weights['classifier'] == theirs['classifier']
+    and single.settings['sigmas'][0] in run.settings['sigmas']
+  )
+
+
 def hits(
   run: Run,
   radii: Sequence[float] | Float[np.ndarray, ' radii'],

@@ -90,7 +90,7 @@ def _draw(
   if run.settings['task'] == 'predict':
     return []
   singles = sorted(
-    (other for other in others if _is_part(run, other)),
+    (other for other in others if accuracy_table.is_part(run, other)),
     key=lambda other: other.settings['sigmas'],
   )
   drawn = {'certified_accuracy': figures.certified_accuracy(run, singles)}
@@ -103,12 +103,3 @@ def _draw(
   return [
     style.save(figure, folder / f'{name}.png') for name, figure in drawn.items()
   ]
-
-
-def _is_part(run: Run, single: Run) -> bool:
-  """Whether plain smoothing is of the same classifier at a level of the run."""
-  weights, theirs = run.settings['weights'], single.settings['weights']
-  return (
-    weights['classifier'] == theirs['classifier']
-    and single.settings['sigmas'][0] in run.settings['sigmas']
-  )

@@ -203,9 +203,7 @@ def _subject(
     for other in runs.values()
     if accuracy_table.comparable(run, other)
     and run.settings['source'] == other.settings['source']
-    and run.settings['weights']['classifier']
-    == other.settings['weights']['classifier']
-    and other.settings['sigmas'][0] in run.settings['sigmas']
+    and accuracy_table.is_part(run, other)
   ]
   return subject_lib.make(
     run,

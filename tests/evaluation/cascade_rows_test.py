@@ -9,6 +9,7 @@ import pytest
 from configs import digits
 from dualrs_jax import networks
 from dualrs_jax.evaluation import (
+  accuracy_table,
   certify_dataset,
   certify_source,
   facts,
@@ -93,6 +94,19 @@ def test_the_largest_radius_is_that_of_the_largest_level(settings):
   dual = facts.largest_radius(run)
   alone = settings | {'smoothing': 'single', 'sigmas': [max(SIGMAS)]}
   assert dual == facts.largest_radius(run_rows.Run('single', alone, []))
+
+
+def test_a_level_that_is_left_out_is_no_part():
+  """It is in the table, and has no colour in the figures."""
+  weights = {'classifier': 'some', 'estimator': None}
+
+  def run(sigmas, **other):
+    return run_rows.Run('', {'sigmas': sigmas, 'weights': weights | other}, [])
+
+  cascade = run([0.25, 0.5])
+  assert accuracy_table.is_part(cascade, run([0.5]))
+  assert not accuracy_table.is_part(cascade, run([1.0]))
+  assert not accuracy_table.is_part(cascade, run([0.5], classifier='another'))
 
 
 @pytest.mark.parametrize(
