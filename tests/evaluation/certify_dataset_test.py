@@ -46,6 +46,7 @@ def make_config(**certify):
         'protocol': 'fixed',
         'goal': 'grid',
         'tolerance': 0.0,
+        'levels': (),
         'noise': 'auto',
         'certificate': 'agreement',
         'classifier': '',
