@@ -222,9 +222,9 @@ def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
       counts,
       config.sigmas,
       votes=votes,
-      shrinkage=options.shrinkage,
-      n=options.n,
+      n=options.n or config.certify.n,
       alpha=options.alpha,
+      seed=0,
     )
 
   estimator = fitting.fit_estimator(

@@ -76,8 +76,8 @@ What is published without the networks being touched, plain smoothing of them:
 The hyper-parameters of the estimator and of fine-tuning are the paper's, as far
 as they are known. One thing differs: an image that no level certifies stays in
 its batch, without weight, where the paper drops it. Radius targets are the
-certificates of 100 votes; --config.targets.n=10000
---config.targets.shrinkage=0.01 is what 10,000 votes would be expected to give.
+certificates of 100 votes; with --config.targets.n=10000 they are what 10,000
+votes may give, drawn from what those 100 leave open.
 """
 
 from typing import Any
@@ -139,7 +139,7 @@ def get_config(arg: str = '') -> ConfigDict:
     **COHEN, steps=epochs(90 if variant == 'resnet' else 0, batch_size=256)
   )
   config.targets = fields.targets(
-    votes=100, chunk_size=100, shrinkage=0.0, n=100
+    votes=100, chunk_size=100, n=100
   )
   config.estimator = fields.estimator(
     **PLAIN,
@@ -194,9 +194,7 @@ def make_small(config: Any) -> None:
     copies=1,
     shares=(0.4, 0.35, 0.25),
   )
-  config.targets.update(
-    count=10_000, votes=64, chunk_size=64, n=10_000, shrinkage=0.01
-  )
+  config.targets.update(count=10_000, votes=64, chunk_size=64, n=0)
   config.estimator.update(
     shared, steps=2500, copies=2, loss='certificate', average=0.99
   )

@@ -127,7 +127,6 @@ def get_config(arg: str = '') -> ConfigDict:
     votes=100,
     chunk_size=25 if denoised else 100,
     shard_size=64 if denoised else 500,
-    shrinkage=0.0,
     n=100,
   )
   config.estimator = fields.estimator(

@@ -185,23 +185,6 @@ def fewest_wins(n: int, alpha: float) -> np.ndarray:
   return table
 
 
-def predicted_lower_z(p: np.ndarray, n: int, alpha: float) -> np.ndarray:
-  """The lower bound that n votes would be expected to give.
-
-  No guarantee: this is for training targets and plans, where p is estimated.
-
-  Args:
-    p: Vote probabilities, any shape.
-    n: The number of votes of the planned certification.
-    alpha: Its failure probability.
-
-  Returns:
-    Float64 z-scores of the shape of p.
-  """
-  counts = np.clip(np.floor(np.asarray(p) * n), 0, n).astype(np.int64)
-  return lower_z(n, alpha)[counts]
-
-
 def namespace(array: Any) -> ModuleType:
   """`jax.numpy` for JAX arrays and tracers, `numpy` for everything else."""
   return jnp if isinstance(array, jax.Array) else np

@@ -65,13 +65,13 @@ _ESTIMATOR: Mapping[str, Any] = {
   },
 }
 
+#: n = 0 is that of the certification to come, `certify.n`.
 _TARGETS: Mapping[str, Any] = {
   'count': 0,
   'votes': 64,
   'chunk_size': 64,
   'shard_size': 500,
-  'shrinkage': 0.01,
-  'n': 10_000,
+  'n': 0,
   'alpha': 0.001,
 }
 

@@ -215,11 +215,3 @@ def test_fewest_wins_of_many_votes(alpha):
     wins = int(table[trials])
     assert stats.binomtest(wins, trials, 0.5).pvalue <= alpha
     assert stats.binomtest(wins - 1, trials, 0.5).pvalue > alpha
-
-
-def test_predicted_bound_is_that_of_the_expected_count():
-  predicted = confidence.predicted_lower_z(
-    np.array([0.0, 0.5, 0.999, 1.0]), 100, 0.01
-  )
-  table = confidence.lower_z(100, 0.01)
-  np.testing.assert_array_equal(predicted, table[[0, 50, 99, 100]])

@@ -81,8 +81,7 @@ _RANGES = {
     'votes': _AT_LEAST_1,
     'chunk_size': _AT_LEAST_1,
     'shard_size': _AT_LEAST_1,
-    'shrinkage': _BELOW_1,
-    'n': _AT_LEAST_1,
+    'n': _AT_LEAST_0,
     'alpha': _INSIDE,
   },
   'checkpoint': dict.fromkeys(

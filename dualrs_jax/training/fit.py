@@ -41,7 +41,7 @@ def stage_key(seed: int, stage: str) -> PRNGKeyArray:
 
 
 def initial_seed(seed: int, role: str) -> int:
-  """The seed of a network's initial weights."""
+  """The seed of a network's initial weights, or of what else is drawn."""
   return int(
     np.random.SeedSequence([seed, *role.encode()]).generate_state(1)[0]
   )

@@ -212,9 +212,9 @@ def radius_targets(
     counts,
     config.sigmas,
     votes=options.votes,
-    shrinkage=options.shrinkage,
-    n=options.n,
+    n=options.n or config.certify.n,
     alpha=options.alpha,
+    seed=fit.initial_seed(config.seed, stage),
   )
   logger.info('%s: %s', stage, targets.describe(bounds, config.sigmas))
   return bounds

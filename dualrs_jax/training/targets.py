@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from dualrs_jax import base, confidence, data, host, sharding
+from dualrs_jax import base, confidence, data, host, posterior, sharding
 from dualrs_jax.data import loader
 from dualrs_jax.runtime import bars, preemption, processes
 from dualrs_jax.training import losses, target_shards, target_votes
@@ -148,34 +148,44 @@ def signed_bounds(
   sigmas: Sequence[float],
   *,
   votes: int,
-  shrinkage: float,
   n: int,
   alpha: float,
+  seed: int,
 ) -> Float[np.ndarray, 'examples levels']:
-  """The radius that a full certification would be expected to give.
+  """The radius that a certification to come would give, or might.
 
   A certificate from few votes would be capped far below what a full budget
-  reaches, and would hide which level is best for an easy image. So the share
-  of right votes, shrunk towards 1/2, stands in for the probability, and the
-  radius is the bound that `n` votes would give there. These are targets for
-  training: no guarantee is attached to them.
+  reaches, and would hide which level is best for an easy image; its share of
+  votes in place of a probability would take luck for certainty. So a
+  probability is drawn from what the votes leave open, under a prior that fits
+  all images (`posterior`), and n votes from it. These are targets for training:
+  no guarantee is attached to them.
 
   Args:
     counts: votes for the true class.
     sigmas: the noise levels.
     votes: how many votes were cast per image and level.
-    shrinkage: right and wrong votes, of each that many, that are added.
-    n: number of votes of the certification to come.
+    n: number of votes of the certification to come; if it is `votes`, those
+      that were cast are certified, and nothing is drawn.
     alpha: its failure probability.
+    seed: of the draws.
 
   Returns:
     Float32 signed radii in pixel units; negative where the true class would
     have to gain before it is the answer.
   """
-  share = (counts + shrinkage) / (votes + 2 * shrinkage)
-  z = confidence.predicted_lower_z(share, n, alpha)
-  largest = confidence.lower_z(n, alpha)[n]
-  z = np.clip(z, -largest, largest)
+  wins = counts
+  if n != votes:
+    rng = np.random.default_rng(seed)
+    wins = np.stack(
+      [
+        rng.binomial(n, posterior.fit(right, votes).draw(right, votes, rng))
+        for right in counts.T
+      ],
+      axis=-1,
+    )
+  table = confidence.lower_z(n, alpha)
+  z = np.clip(table[wins], -table[n], table[n])
   return (z * np.asarray(sigmas)).astype(np.float32)
 
 

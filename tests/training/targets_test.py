@@ -159,36 +159,55 @@ def signed(counts, **options):
   return targets.signed_bounds(
     np.asarray(counts),
     SIGMAS,
-    **{
-      'votes': VOTES,
-      'shrinkage': 0.5,
-      'n': 10_000,
-      'alpha': 0.001,
-      **options,
-    },
+    **{'votes': VOTES, 'n': 10_000, 'alpha': 0.001, 'seed': 0, **options},
   )
 
 
-def test_bounds_are_what_a_full_budget_would_give():
-  counts = np.array([[40, 30, 26]])
-  share = (counts + 0.5) / (VOTES + 1)
-  z = confidence.lower_z(10_000, 0.001)[np.floor(share * 10_000).astype(int)]
-  np.testing.assert_allclose(signed(counts), z * SIGMAS, rtol=1e-6)
+def test_votes_that_were_cast_are_certified_where_no_others_are_to_come():
+  counts = np.array([[40, 30, 26], [VOTES, 0, 1]])
+  table = confidence.lower_z(VOTES, 0.001)
+  expected = np.clip(table[counts], -table[-1], table[-1]) * SIGMAS
+  np.testing.assert_allclose(signed(counts, n=VOTES), expected, rtol=1e-6)
+  assert np.isfinite(expected).all()
 
 
-def test_bounds_keep_their_sign_and_stay_finite():
-  bounds = signed([[VOTES, VOTES, 0], [25, 10, 0]])
-  assert np.isfinite(bounds).all()
-  np.testing.assert_array_equal(bounds > 0, [[1, 1, 0], [0, 0, 0]])
-  assert bounds[1, 0] > bounds[1, 1] > bounds[1, 2]
-  largest = confidence.lower_z(10_000, 0.001)[-1]
-  np.testing.assert_allclose(
-    signed([[VOTES, VOTES, 0]], shrinkage=0.0)[0],
-    largest * np.array([0.25, 0.5, -1.0]),
-    rtol=1e-6,
-  )
+def images_of_three_levels(count=20_000):
+  """The probabilities of a right vote, and some votes."""
+  rng = np.random.default_rng(0)
+  share = rng.beta([1.2, 2.0, 0.8], [0.3, 1.0, 0.6], size=(count, 3))
+  return share, rng.binomial(VOTES, share)
 
 
-def test_bounds_go_beyond_the_cap_of_the_few_votes():
+@pytest.mark.parametrize('n', [1_000, 10_000])
+def test_bounds_are_as_often_large_as_those_of_certifications_to_come(n):
+  share, counts = images_of_three_levels()
+  wins = np.random.default_rng(1).binomial(n, share)
+  table = confidence.lower_z(n, 0.001)
+  certified = np.clip(table[wins], -table[-1], table[-1]) * SIGMAS
+  bounds = signed(counts, n=n)
+  for radius in (0.0, 0.25, 0.5, 0.75, 1.0, 2.0):
+    np.testing.assert_allclose(
+      (bounds > radius).mean(axis=0),
+      (certified > radius).mean(axis=0),
+      atol=0.02,
+    )
+  assert bounds.dtype == np.float32
+  assert (bounds <= table[-1] * np.float32(SIGMAS)).all()
+
+
+def test_unanimous_votes_are_not_taken_for_certainty():
+  share, counts = images_of_three_levels()
+  unanimous = (counts == VOTES).all(axis=-1)
   cap = confidence.lower_z(VOTES, 0.001)[VOTES] * np.asarray(SIGMAS)
-  assert (signed([[VOTES] * 3])[0] > cap * 1.5).all()
+  largest = confidence.lower_z(10_000, 0.001)[-1] * np.asarray(SIGMAS)
+  bounds = signed(counts)[unanimous]
+  for k in range(3):
+    certain = (share[unanimous, k] > 0.9995).mean()
+    assert (bounds[:, k] > 0.95 * largest[k]).mean() < certain + 0.1
+    assert (bounds[:, k] > 1.5 * cap[k]).mean() > 0.05
+
+
+def test_draws_are_those_of_a_seed():
+  _, counts = images_of_three_levels(100)
+  np.testing.assert_array_equal(signed(counts), signed(counts))
+  assert (signed(counts) != signed(counts, seed=1)).any()
