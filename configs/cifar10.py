@@ -138,9 +138,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.classifier = fields.classifier(
     **COHEN, steps=epochs(90 if variant == 'resnet' else 0, batch_size=256)
   )
-  config.targets = fields.targets(
-    votes=100, chunk_size=100, n=100
-  )
+  config.targets = fields.targets(votes=100, chunk_size=100, n=100)
   config.estimator = fields.estimator(
     **PLAIN,
     steps=epochs(90, batch_size=256),

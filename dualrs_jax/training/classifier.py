@@ -64,7 +64,8 @@ def make_loss(
     A loss whose context is a `Levels`; its targets are classes.
   """
 
-  def loss(model, context: Levels, batch: Examples, key: PRNGKeyArray):
+  def loss(model, context: Levels, batch: Examples, key: PRNGKeyArray, step):
+    del step
     level_key, noise_key = jax.random.split(key)
     images = data.to_unit(batch.images)
     sigma = context.sigmas[choose_levels(context, images, level_key)]

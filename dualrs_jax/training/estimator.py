@@ -32,26 +32,33 @@ class Context(NamedTuple):
   front: denoising.Front = denoising.Front()
 
 
-def make_loss(per_image: losses.EstimatorLoss, *, copies: int) -> state.Loss:
+def make_loss(
+  per_image: losses.EstimatorLoss, *, copies: int, steps: int
+) -> state.Loss:
   """The loss of an estimator.
 
   Args:
     per_image: the loss of one image.
     copies: noisy copies of each image.
+    steps: length of the stage. Over its second half, less and less is imitated.
 
   Returns:
     A loss whose context is a `Context`; its targets are the radius targets of
     `targets.signed_bounds`. An image that no level can certify has no weight.
   """
 
-  def loss(model, context: Context, batch: Examples, key: PRNGKeyArray):
+  def loss(model, context: Context, batch: Examples, key: PRNGKeyArray, step):
     images = data.to_unit(batch.images)
     sigma = jnp.broadcast_to(context.estimator_sigma, len(images))
     bounds = batch.targets
     estimator = context.front.before(model)
     logits = noisy_logits(estimator, images, sigma, key, copies=copies)
     values = per_image(
-      logits, bounds, context.frequencies, context.estimator_sigma
+      logits,
+      bounds,
+      context.frequencies,
+      context.estimator_sigma,
+      jnp.minimum(1.0, 2 * (1 - step / steps)),
     )
     counted = certifiable(bounds)
     radii = losses.soft_certificate(logits, bounds, context.estimator_sigma)

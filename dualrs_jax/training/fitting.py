@@ -154,7 +154,9 @@ def fit_estimator(
   per_image = functools.partial(
     losses.ESTIMATOR_LOSSES[options.loss], utility=utility, **chosen
   )
-  loss = estimator_stage.make_loss(per_image, copies=options.copies)
+  loss = estimator_stage.make_loss(
+    per_image, copies=options.copies, steps=options.steps
+  )
   feed = Feed(source, bounds, options.augmented, config.workers)
   return run.fit(stage, new, loss, feed, context, options, evaluate)
 

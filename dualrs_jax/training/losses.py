@@ -37,9 +37,12 @@ PerLevel = Float[Array, 'batch levels']
 Levels = Float[Array, ' levels']
 
 #: The loss of the estimator, per image, from the logits of the noisy copies
-#: over the noise levels, the radius targets, `best_level_frequencies`, and the
-#: noise level of the copies.
-EstimatorLoss = Callable[[Logits, PerLevel, Levels, Float[Array, '']], PerImage]
+#: over the noise levels, the radius targets, `best_level_frequencies`, the
+#: noise level of the copies, and how much soft targets still guide: from 1 at
+#: the start to 0 at the end.
+EstimatorLoss = Callable[
+  [Logits, PerLevel, Levels, Float[Array, ''], Float[Array, '']], PerImage
+]
 
 
 def cross_entropy(logits: Logits, labels: Int[Array, ' batch']) -> PerImage:
@@ -161,6 +164,7 @@ def paper_loss(
   bounds: PerLevel,
   frequencies: Levels,
   estimator_sigma: Float[Array, ''],
+  guidance: Float[Array, ''],
   *,
   utility: Utility,
   temperature: float,
@@ -169,7 +173,7 @@ def paper_loss(
   reach: str,
 ) -> PerImage:
   """Soft targets, with consistency where a radius can be reached, balanced."""
-  del estimator_sigma
+  del estimator_sigma, guidance
   fit = soft_cross_entropy(
     logits, soft_targets(bounds, utility=utility, temperature=temperature)
   )
@@ -184,6 +188,7 @@ def certificate_loss(
   bounds: PerLevel,
   frequencies: Levels,
   estimator_sigma: Float[Array, ''],
+  guidance: Float[Array, ''],
   *,
   utility: Utility,
   gain: float,
@@ -201,13 +206,17 @@ def certificate_loss(
 
   One level for all images is a trap: an estimator is most certain of what it
   always says, and a certain choice is what the certificate rewards. As a batch
-  nears it, soft targets count more and more, which leads out again.
+  nears it, soft targets count more and more, which leads out again. But they
+  know of no certainty, and where a choice per image cannot have it, the best
+  level for all is worth more than what they ask for. So their guidance ends,
+  and the certificate has the last word.
 
   Args:
     logits: of the noisy copies, over the noise levels.
     bounds: the radius targets.
     frequencies: not used.
     estimator_sigma: the noise level of the copies.
+    guidance: what remains of the weight of the soft targets.
     utility: of a radius.
     gain: weight of the expected utility.
     temperature: of the soft targets.
@@ -224,7 +233,7 @@ def certificate_loss(
     logits, soft_targets(bounds, utility=utility, temperature=temperature)
   )
   steady = consistency(logits, divergence=divergence, entropy=entropy)
-  weight = imitation + rescue * uniformity(logits, bounds)
+  weight = guidance * (imitation + rescue * uniformity(logits, bounds))
   return weight * fit + steady - gain * expected
 
 

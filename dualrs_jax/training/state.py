@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dualrs_jax import checkpoints
 
-#: `loss, metrics = loss(model, context, batch, key)`. `context` holds the
-#: arrays and frozen networks that stay the same over a stage.
+#: `loss, metrics = loss(model, context, batch, key, step)`. `context` holds the
+#: arrays and frozen networks that stay the same over a stage, and `step` is the
+#: number of steps before this one.
 Loss = Callable[
-  [Any, Any, Any, PRNGKeyArray], tuple[Float[Array, ''], dict[str, Array]]
+  [Any, Any, Any, PRNGKeyArray, Int[Array, '']],
+  tuple[Float[Array, ''], dict[str, Array]],
 ]
 
 
@@ -88,7 +90,7 @@ def update(
     def objective(parameters):
       # A copy, or the merge would tie traced arrays to a module from outside.
       model = nnx.merge(graphdef, parameters, rest, copy=True)
-      value, metrics = loss(model, context, batch, key)
+      value, metrics = loss(model, context, batch, key, state.step)
       _, _, changed = nnx.split(model, nnx.Param, ...)
       return value, (changed, metrics)
 

@@ -63,7 +63,7 @@ def test_loss_is_cross_entropy_and_consistency():
   context = levels((0.0, 1.0, 0.0))
   model = networks.Linear()
   loss = classifier.make_loss(copies=2, divergence_per_sigma=10.0, entropy=0.1)
-  value, metrics = loss(model, context, batch, KEY)
+  value, metrics = loss(model, context, batch, KEY, 0)
   _, noise_key = jax.random.split(KEY)
   logits = noisy.noisy_logits(
     model,

@@ -25,7 +25,7 @@ class Stop(Exception):
   """An interruption."""
 
 
-def loss(model, context, batch, key):
+def loss(model, context, batch, key, step):
   images, labels = batch
   assert images.dtype == jnp.uint8
   noisy = images.astype(jnp.float32) / 255 + context * jax.random.normal(
@@ -205,8 +205,8 @@ def test_too_few_examples(tmp_path):
 
 
 def test_a_loss_that_is_not_finite(tmp_path):
-  def broken(model, context, batch, key):
-    value, metrics = loss(model, context, batch, key)
+  def broken(model, context, batch, key, step):
+    value, metrics = loss(model, context, batch, key, step)
     return value * jnp.where(batch[1][0] >= 0, jnp.nan, 1.0), metrics
 
   with pytest.raises(

@@ -13,6 +13,7 @@ from dualrs_jax.training import utility as utility_lib
 
 COPIES, BATCH, LEVELS = 3, 5, 4
 SIGMA = jnp.float32(0.5)
+GUIDED = jnp.float32(1)
 RADII = (0.0, 0.25, 0.5)
 
 # Compiled as a whole: the inverse normal alone is some hundred operations.
@@ -172,7 +173,9 @@ def test_minimising_selects_the_best_level(name):
   @jax.grad
   def objective(logits):
     copies = jnp.stack([logits, logits])
-    loss = LOSSES[name](copies, bounds, frequencies, SIGMA, utility=utility)
+    loss = LOSSES[name](
+      copies, bounds, frequencies, SIGMA, GUIDED, utility=utility
+    )
     return loss.sum()
 
   logits = jnp.zeros((4, 3))
@@ -189,6 +192,7 @@ def test_paper_loss_is_its_formula(logits, bounds):
     bounds,
     frequencies,
     SIGMA,
+    GUIDED,
     utility=utility,
     temperature=1.0,
     divergence=40.0,
@@ -207,8 +211,8 @@ def test_paper_loss_is_its_formula(logits, bounds):
   np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize('shift', [0, 7])
-def test_certificate_loss_is_its_formula(logits, bounds, shift):
+@pytest.mark.parametrize(('shift', 'guidance'), [(0, 1.0), (7, 1.0), (7, 0.25)])
+def test_certificate_loss_is_its_formula(logits, bounds, shift, guidance):
   logits = logits.at[..., 1].add(shift)  # of one mind, or not
   utility = report(radii=RADII, width=0.1)
   actual = losses.certificate_loss(
@@ -216,6 +220,7 @@ def test_certificate_loss_is_its_formula(logits, bounds, shift):
     bounds,
     jnp.zeros(LEVELS),
     SIGMA,
+    jnp.float32(guidance),
     utility=utility,
     gain=3.0,
     temperature=0.2,
@@ -235,7 +240,7 @@ def test_certificate_loss_is_its_formula(logits, bounds, shift):
   logs = special.log_softmax(logits, axis=-1)
   expected = (
     -3 * (p * np.asarray(worth)).sum(-1)
-    - (0.3 + 0.5 * uniformity) * (targets * logs).sum(-1).mean(0)
+    - guidance * (0.3 + 0.5 * uniformity) * (targets * logs).sum(-1).mean(0)
     + np.asarray(losses.consistency(logits, divergence=2.0, entropy=0.1))
   )
   np.testing.assert_allclose(actual, expected, rtol=1e-4)
@@ -251,7 +256,7 @@ def test_images_without_a_best_level_give_no_nan(name):
   def objective(logits):
     frequencies = jnp.array([1.0, 0.0])
     return LOSSES[name](
-      logits, bounds, frequencies, SIGMA, utility=utility
+      logits, bounds, frequencies, SIGMA, GUIDED, utility=utility
     ).sum()
 
   gradient = objective(jnp.ones((2, 2, 2)))
@@ -288,7 +293,7 @@ def test_imitation_leads_out_of_one_level_for_all():
     @jax.grad
     def objective(logits):
       copies = jnp.stack([logits, logits])
-      return loss(copies, bounds, jnp.ones(2) / 2, SIGMA).sum()
+      return loss(copies, bounds, jnp.ones(2) / 2, SIGMA, GUIDED).sum()
 
     logits = jnp.tile(jnp.array([[8.0, -8.0]]), (16, 1))
     for _ in range(150):
@@ -297,3 +302,28 @@ def test_imitation_leads_out_of_one_level_for_all():
 
   np.testing.assert_array_equal(choices(0.0), 0)
   np.testing.assert_array_equal(choices(3.0), bounds.argmax(-1))
+
+
+def test_the_certificate_has_the_last_word():
+  # All images look alike to the estimator, and what half of them need is worth
+  # less than what the other level gives to all.
+  bounds = jnp.array([[0.3, 0.2], [0.3, 0.9]] * 8)
+  utility = report(radii=(0.0, 0.25, 0.5, 0.75), width=0.02)
+  loss = functools.partial(
+    LOSSES['certificate'], utility=utility, imitation=0.3, rescue=3.0
+  )
+
+  def final(guided):
+    @jax.jit
+    @jax.grad
+    def objective(logits, guidance):
+      copies = jnp.broadcast_to(logits, (2, 16, 2))
+      return loss(copies, bounds, jnp.ones(2) / 2, SIGMA, guidance).sum()
+
+    logits = jnp.zeros(2)
+    for guidance in jnp.linspace(1, guided, 300):
+      logits = logits - 0.03 * objective(logits, guidance)
+    return jax.nn.softmax(logits)[1]
+
+  assert 0.5 < final(guided=1.0) < 0.97
+  assert final(guided=0.0) > 0.99

@@ -28,7 +28,7 @@ class Norm(nnx.Module):
     return self.dropout(self.norm(self.map(x)))
 
 
-def loss(model, context, batch, key):
+def loss(model, context, batch, key, step):
   logits = model(batch, None)
   noise = jax.random.normal(key, logits.shape)
   return jnp.mean((logits - context - noise) ** 2), {'noise': noise[0, 0]}
@@ -203,7 +203,7 @@ def accumulated(parts, loss=None):
 
 
 def test_parts_of_a_batch_add_up_to_its_gradient():
-  def plain(model, context, batch, key):
+  def plain(model, context, batch, key, step):
     error = (model.map(batch) - context) ** 2
     return error.mean(), {'error': error.max(-1).mean()}
 
@@ -223,9 +223,9 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
 def test_parts_have_their_own_noise_and_statistics():
   seen = []
 
-  def note(model, context, batch, key):
+  def note(model, context, batch, key, step):
     jax.debug.callback(lambda *x: seen.append(x), batch, key)
-    return loss(model, context, batch, key)
+    return loss(model, context, batch, key, step)
 
   batch, after, _ = accumulated(2, note)
   jax.effects_barrier()
