@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from dualrs_jax import base, data, denoising
-from dualrs_jax.training import losses, state
+from dualrs_jax.training import losses, state, utility
 from dualrs_jax.training.feed import Examples
 from dualrs_jax.training.noisy import by_slices, noisy_logits
 
@@ -117,7 +117,9 @@ def selections(
 
 
 def selected_shares(
-  selected: Int[Array, ' batch'], sigmas: Sequence[float], *, gain: float
+  selected: Int[Array, ' batch'],
+  sigmas: Sequence[float],
+  worth: utility.Choice,
 ) -> dict[str, float]:
   """Share of images at each level, by name; warns where there is no choice.
 
@@ -127,16 +129,19 @@ def selected_shares(
   Args:
     selected: the levels that were selected, as indices.
     sigmas: the levels.
-    gain: see `utility.gain_of_choice`.
+    worth: what the radius targets say that a choice is worth.
   """
   counts = np.bincount(np.asarray(selected), minlength=len(sigmas))
   shares = counts / counts.sum()
   if len(sigmas) > 1 and shares.max() == 1:
     logger.warning(
-      'the estimator selects sigma %g for every validation image, though the'
-      ' radius targets say that a choice per image is worth %.1f%% more',
+      'the estimator selects sigma %g for every validation image; by the radius'
+      ' targets %g is the best for all, and a choice per image worth %.1f%%'
+      ' more, if it could be certain. python -m dualrs_jax.forecast compares it'
+      ' with cascades of the levels, which take no estimator',
       sigmas[int(shares.argmax())],
-      100 * gain,
+      sigmas[worth.best],
+      100 * worth.gain,
     )
   return {
     f'selected/{sigma:g}': float(share)

@@ -145,11 +145,11 @@ def fit_estimator(
       votes=_VALIDATION_VOTES,
       batch_size=run_lib.images_per_pass(options),
     )
-    return estimator_stage.selected_shares(selected, config.sigmas, gain=gain)
+    return estimator_stage.selected_shares(selected, config.sigmas, worth)
 
-  utility, gain = _utility(stage, options.utility, bounds)
+  utility, worth = _utility(stage, options.utility, config.sigmas, bounds)
   chosen = options[options.loss].to_dict()
-  if gain < _GAIN_OF_TWO_LEVELS and 'rescue' in chosen:
+  if worth.gain < _GAIN_OF_TWO_LEVELS and 'rescue' in chosen:
     chosen['rescue'] = 0.0
   per_image = functools.partial(
     losses.ESTIMATOR_LOSSES[options.loss], utility=utility, **chosen
@@ -162,25 +162,29 @@ def fit_estimator(
 
 
 def _utility(
-  stage: str, options: Any, bounds: Float[np.ndarray, 'examples levels']
-) -> tuple[utility_lib.Utility, float]:
-  """What a radius is worth, and how much more with a choice per image."""
+  stage: str,
+  options: Any,
+  sigmas: Sequence[float],
+  bounds: Float[np.ndarray, 'examples levels'],
+) -> tuple[utility_lib.Utility, utility_lib.Choice]:
+  """What a radius is worth, and a choice per image."""
   weights = utility_lib.parse_weights(options.weights)
   if weights is None:
     weights = utility_lib.balanced(bounds, options.radii)
   utility = utility_lib.UTILITIES[options.name](
     radii=options.radii, weights=weights, width=options.width
   )
-  gain = utility_lib.gain_of_choice(bounds, utility)
+  worth = utility_lib.choice(bounds, utility)
   logger.info(
     '%s: the radii %s weigh %s; the best level per image is worth %.1f%% more'
-    ' than the best one for all',
+    ' than %g for all',
     stage,
     ', '.join(f'{r:g}' for r in options.radii),
     ', '.join(f'{w:.3g}' for w in weights) or 'the same',
-    100 * gain,
+    100 * worth.gain,
+    sigmas[worth.best],
   )
-  return utility, gain
+  return utility, worth
 
 
 def radius_targets(

@@ -7,6 +7,7 @@ how much each of the radii counts.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,26 +126,37 @@ def best_shares(
   return passed.mean(axis=0).max(axis=0)
 
 
-def gain_of_choice(
+class Choice(NamedTuple):
+  """What a level of its own for each image is worth.
+
+  Attributes:
+    best: The index of the level that is worth most for all images.
+    gain: How much more the best level of each image is worth, as a share; 0
+      where there is nothing to choose from.
+  """
+
+  best: int
+  gain: float
+
+
+def choice(
   bounds: Float[np.ndarray, 'examples levels'], utility: Utility
-) -> float:
-  """How much more utility the best level per image has than one for all.
+) -> Choice:
+  """Compares the best level of each image with the best one for all.
 
   Args:
-    bounds: The radius targets.
+    bounds: The radius targets. Images that no level certifies do not count.
     utility: Of a radius.
-
-  Returns:
-    The utility of the best level of each image over that of the best single
-    level, less 1; 0 where there is nothing to choose from. Images that no
-    level certifies do not count.
   """
   counted = bounds[(bounds > 0).any(-1)]
   if not len(counted):
-    return 0.0
+    return Choice(0, 0.0)
   worth = np.asarray(utility(jnp.maximum(jnp.asarray(counted), 0.0)))
-  single = worth.mean(axis=0).max()
-  return float(worth.max(axis=-1).mean() / single - 1) if single > 0 else 0.0
+  for_all = worth.mean(axis=0)
+  best = int(for_all.argmax())
+  per_image = worth.max(axis=-1).mean()
+  gain = per_image / for_all[best] - 1 if for_all[best] > 0 else 0.0
+  return Choice(best, float(gain))
 
 
 #: The utilities by their names in configurations.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrs_jax.training import estimator, feed
+from dualrs_jax.training import estimator, feed, utility
 from tests.training import networks
 
 
@@ -66,18 +66,21 @@ def test_selections_are_the_majority():
 
 def test_a_constant_estimator_is_reported(caplog):
   report = functools.partial(
-    estimator.selected_shares, sigmas=(0.25, 0.5, 1.0), gain=0.123
+    estimator.selected_shares,
+    sigmas=(0.25, 0.5, 1.0),
+    worth=utility.Choice(2, 0.123),
   )
   shares = report(jnp.array([0, 2, 2, 0]))
   assert shares == {'selected/0.25': 0.5, 'selected/0.5': 0, 'selected/1': 0.5}
   assert not caplog.text
   report(jnp.array([1, 1, 1]))
   assert 'selects sigma 0.5 for every validation image' in caplog.text
-  assert 'a choice per image is worth 12.3% more' in caplog.text
+  assert '1 is the best for all' in caplog.text
+  assert 'a choice per image worth 12.3% more' in caplog.text
 
 
 def test_a_single_level_is_no_collapse(caplog):
-  assert estimator.selected_shares(jnp.array([0, 0]), (0.5,), gain=0.0) == {
-    'selected/0.5': 1
-  }
+  worth = utility.Choice(0, 0.0)
+  shares = estimator.selected_shares(jnp.array([0, 0]), (0.5,), worth)
+  assert shares == {'selected/0.5': 1}
   assert not caplog.text

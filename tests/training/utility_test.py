@@ -91,6 +91,7 @@ def test_where_nothing_is_certified_radii_count_alike():
 def test_the_gain_of_a_choice_per_image():
   utility = lib.radius_utility(radii=(), weights=(), width=1.0)
   bounds = np.array([[1.0, 0.5], [0.5, 1.0], [-1.0, -2.0]], np.float32)
-  assert lib.gain_of_choice(bounds, utility) == pytest.approx(1 / 3)
-  assert lib.gain_of_choice(bounds[:1], utility) == 0
-  assert lib.gain_of_choice(bounds[2:], utility) == 0
+  found = lib.choice(bounds, utility)
+  assert found == (0, pytest.approx(1 / 3))
+  assert lib.choice(bounds[1:], utility) == (1, 0)
+  assert lib.choice(bounds[2:], utility) == (0, 0)
