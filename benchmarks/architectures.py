@@ -1,20 +1,22 @@
-"""Classifiers of other architectures, trained equally long.
+"""Classifiers of other architectures and recipes, trained equally long.
 
   python -m benchmarks.architectures --config configs/cifar10.py:small \
     --output runs/architectures --seconds 360
 
-Each of `CANDIDATES` is trained by the recipe of the configuration, for as many
-steps as the seconds allow, compilation apart: two short trainings that differ
-in their number of steps are timed first. The table has the accuracy on
-validation images under the noise of each level, one noisy copy an image, the
-size, and what a vote costs. An interrupted benchmark goes on where it was.
+Each of `CANDIDATES` is trained by the recipe of the configuration, or as it
+says, for as many steps as the seconds allow, compilation apart: two short
+trainings that differ in their number of steps are timed first. The table has
+the accuracy on validation images under the noise of each level, one noisy copy
+an image, the size, and what a vote costs. An interrupted benchmark goes on
+where it was.
 """
 
 import json
 import pathlib
 import shutil
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,33 +34,50 @@ from dualrs_jax.training import run as run_lib
 #: Steps of the trainings that are timed.
 _TIMED = (20, 80)
 
+#: The network of `configs/cifar10.py:small`.
+_SMALL = {
+  'name': 'conditional_resnet',
+  'patch': 2,
+  'widths': (32, 64, 128),
+  'blocks': (1, 1, 1),
+}
+
+
+class Candidate(NamedTuple):
+  """What is trained.
+
+  Attributes:
+    network: The description of the classifier.
+    recipe: Fields of `config.classifier` that differ.
+  """
+
+  network: Mapping[str, Any]
+  recipe: Mapping[str, Any] = {}
+
+
 CANDIDATES = {
-  'patches of 2, widths 32 64 128': {
-    'name': 'conditional_resnet',
-    'patch': 2,
-    'widths': (32, 64, 128),
-    'blocks': (1, 1, 1),
-  },
-  'patches of 4, two blocks of 96': {
-    'name': 'conditional_resnet',
-    'patch': 4,
-    'widths': (96,),
-    'blocks': (2,),
-  },
-  'patches of 2, widths 64 128': {
-    'name': 'conditional_resnet',
-    'patch': 2,
-    'widths': (64, 128),
-    'blocks': (1, 1),
-  },
-  'CIFAR ResNet-20': {'name': 'cifar_resnet', 'depth': 20},
+  'patches of 2, widths 32 64 128': Candidate(_SMALL),
+  'patches of 4, two blocks of 96': Candidate(
+    _SMALL | {'patch': 4, 'widths': (96,), 'blocks': (2,)}
+  ),
+  'patches of 2, widths 64 128': Candidate(
+    _SMALL | {'widths': (64, 128), 'blocks': (1, 1)}
+  ),
+  'CIFAR ResNet-20': Candidate({'name': 'cifar_resnet', 'depth': 20}),
+  'the first, no augmentation': Candidate(_SMALL, {'augmented': False}),
+  'the first, no weight average': Candidate(_SMALL, {'average': 0.0}),
+  'the first, consistency of two copies': Candidate(
+    _SMALL, {'copies': 2, 'divergence_per_sigma': 10.0, 'entropy': 0.1}
+  ),
 }
 
 
 def prepare(config: Any, name: str, steps: int, folder: pathlib.Path) -> Any:
   """A run of the configuration with that classifier and so many steps."""
   config = config.copy_and_resolve_references().unlock()
-  config.model.classifier = ConfigDict(CANDIDATES[name])
+  candidate = CANDIDATES[name]
+  config.model.classifier = ConfigDict(dict(candidate.network))
+  config.classifier.update(candidate.recipe)
   config.classifier.steps = steps
   config.classifier.warmup_steps = min(
     config.classifier.warmup_steps, steps // 2
@@ -152,7 +171,7 @@ def measure(
 def compare(config: Any, seconds: int, output: pathlib.Path) -> None:
   """Prints the table, row by row."""
   levels = ' | '.join(f'sigma {sigma:g}' for sigma in config.sigmas)
-  head = f'| network | parameters | us a vote | steps | {levels} |'
+  head = f'| classifier | parameters | us a vote | steps | {levels} |'
   print(head, '|---' * (head.count('|') - 1) + '|', sep='\n')
   for name in CANDIDATES:
     found = measure(config, name, seconds, output)

@@ -22,6 +22,13 @@ def test_every_variant_changes_fields_that_there_are():
     assert variant.stage in ('classifier-0', 'classifier-1')
 
 
+def test_every_recipe_changes_fields_that_there_are():
+  options = cifar10.get_config('small').classifier
+  for candidate in architectures.CANDIDATES.values():
+    for field, changed in candidate.recipe.items():
+      assert options[field] != changed, field
+
+
 @pytest.fixture
 def ground(tmp_path_factory, tmp_path):
   config = tiny.get_config().copy_and_resolve_references().unlock()
@@ -76,7 +83,8 @@ def test_other_levels_have_votes_of_their_own(ground):
 def test_architectures_are_trained_for_equal_times(tmp_path, monkeypatch):
   config = tiny.get_config()
   monkeypatch.setattr(architectures, '_TIMED', (2, 400))
-  monkeypatch.setattr(architectures, 'CANDIDATES', {'a tiny one': tiny.SIZES})
+  candidate = architectures.Candidate(tiny.SIZES, {'average': 0.5})
+  monkeypatch.setattr(architectures, 'CANDIDATES', {'a tiny one': candidate})
   with tiny.one_device():
     found = architectures.measure(config, 'a tiny one', 1, tmp_path)
   assert found['steps'] >= 1
