@@ -201,6 +201,7 @@ def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
     'votes': variant.votes,
     'share': variant.share,
     'stage': variant.stage,
+    'n': config.targets.n or config.certify.n,
   }
   claimed = claim.claim(recipe.identity(config) | marks, folder)
   run = ground.run._replace(config=config, workdir=folder, settings=claimed)
@@ -224,7 +225,7 @@ def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
       votes=votes,
       n=options.n or config.certify.n,
       alpha=options.alpha,
-      seed=0,
+      seed=fit.initial_seed(config.seed, 'targets-1'),
     )
 
   estimator = fitting.fit_estimator(

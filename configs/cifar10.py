@@ -75,9 +75,10 @@ What is published without the networks being touched, plain smoothing of them:
 
 The hyper-parameters of the estimator and of fine-tuning are the paper's, as far
 as they are known. One thing differs: an image that no level certifies stays in
-its batch, without weight, where the paper drops it. Radius targets are the
-certificates of 100 votes; with --config.targets.n=10000 they are what 10,000
-votes may give, drawn from what those 100 leave open.
+its batch, without weight, where the paper drops it. The radius targets of the
+first three are the certificates of 100 votes, as targets.n is targets.votes;
+with --config.targets.n=10000 they are what 10,000 votes might give, drawn from
+what those 100 leave open.
 """
 
 from typing import Any

@@ -48,6 +48,7 @@ _ESTIMATOR: Mapping[str, Any] = {
     'temperature': 0.1,
     'imitation': 0.3,
     'rescue': 3.0,
+    'floor': 3.0,
     'divergence': 0.0,
     'entropy': 0.0,
   },
@@ -65,7 +66,8 @@ _ESTIMATOR: Mapping[str, Any] = {
   },
 }
 
-#: n = 0 is that of the certification to come, `certify.n`.
+#: n is how many votes a certification to come is taken to have; 0 for those of
+#: `certify.n`.
 _TARGETS: Mapping[str, Any] = {
   'count': 0,
   'votes': 64,

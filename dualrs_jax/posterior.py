@@ -47,6 +47,21 @@ class Prior(NamedTuple):
     shape = (*draws, *np.shape(wins))
     return rng.beta(wins + self.a, cast - wins + self.b, size=shape)
 
+  def quantile(
+    self,
+    wins: Int[np.ndarray, ' images'],
+    cast: int,
+    at: Float[np.ndarray, ' images'],
+  ) -> Float[np.ndarray, ' images']:
+    """Quantiles of the probabilities that votes leave open.
+
+    Args:
+      wins: Votes that were won on each image.
+      cast: How many there were.
+      at: Where in (0, 1), for each image.
+    """
+    return special.betaincinv(wins + self.a, cast - wins + self.b, at)
+
 
 def fit(wins: Int[np.ndarray, ' images'], cast: int) -> Prior:
   """The prior under which the votes on all images are most likely.

@@ -47,3 +47,15 @@ def test_images_that_are_all_alike():
     assert drawn.shape == (3, *wins.shape)
     assert np.isfinite(drawn).all()
     assert abs(drawn.mean() - wins.mean() / 64) < 0.1
+
+
+def test_quantiles_are_those_of_what_is_drawn():
+  prior = posterior.Prior(1.5, 0.4)
+  wins = np.array([0, 40, 63, 64])
+  drawn = prior.draw(wins, 64, np.random.default_rng(0), (20_000,))
+  for at in (0.1, 0.5, 0.9):
+    np.testing.assert_allclose(
+      prior.quantile(wins, 64, np.full(4, at)),
+      np.quantile(drawn, at, axis=0),
+      atol=0.005,
+    )

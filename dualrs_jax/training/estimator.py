@@ -40,7 +40,8 @@ def make_loss(
   Args:
     per_image: the loss of one image.
     copies: noisy copies of each image.
-    steps: length of the stage. Over its second half, less and less is imitated.
+    steps: length of the stage. Over its second third, soft targets cease to
+      guide `certificate_loss`.
 
   Returns:
     A loss whose context is a `Context`; its targets are the radius targets of
@@ -58,7 +59,7 @@ def make_loss(
       bounds,
       context.frequencies,
       context.estimator_sigma,
-      jnp.minimum(1.0, 2 * (1 - step / steps)),
+      jnp.clip(2 - 3 * step / steps, 0.0, 1.0),
     )
     counted = certifiable(bounds)
     radii = losses.soft_certificate(logits, bounds, context.estimator_sigma)
@@ -123,8 +124,8 @@ def selected_shares(
 ) -> dict[str, float]:
   """Share of images at each level, by name; warns where there is no choice.
 
-  A constant estimator certifies as plain smoothing at one level does: valid,
-  but not what it was trained for.
+  A constant estimator certifies as plain smoothing at one level does, at the
+  cost of an estimator.
 
   Args:
     selected: the levels that were selected, as indices.
@@ -137,8 +138,8 @@ def selected_shares(
     logger.warning(
       'the estimator selects sigma %g for every validation image; by the radius'
       ' targets %g is the best for all, and a choice per image worth %.1f%%'
-      ' more, if it could be certain. python -m dualrs_jax.forecast compares it'
-      ' with cascades of the levels, which take no estimator',
+      ' more, if it could be certain. python -m dualrs_jax.forecast compares'
+      ' this with cascades of the levels, which take no estimator',
       sigmas[int(shares.argmax())],
       sigmas[worth.best],
       100 * worth.gain,

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _VALIDATION_VOTES = 32
 
 #: From how much more utility on a choice per image is worth the votes for it,
-#: so that one level for all images is a failure of the estimator.
+#: so that one level for all images is to be escaped from.
 _GAIN_OF_TWO_LEVELS = 0.02
 
 
@@ -149,8 +149,10 @@ def fit_estimator(
 
   utility, worth = _utility(stage, options.utility, config.sigmas, bounds)
   chosen = options[options.loss].to_dict()
-  if worth.gain < _GAIN_OF_TWO_LEVELS and 'rescue' in chosen:
-    chosen['rescue'] = 0.0
+  if options.loss == 'certificate':
+    chosen['best'] = worth.best
+    if worth.gain < _GAIN_OF_TWO_LEVELS:
+      chosen['rescue'] = 0.0
   per_image = functools.partial(
     losses.ESTIMATOR_LOSSES[options.loss], utility=utility, **chosen
   )
@@ -190,7 +192,7 @@ def _utility(
 def radius_targets(
   run: Run, stage: str, source: data.Source, classifier: Any
 ) -> Float[np.ndarray, 'examples levels']:
-  """What each level would certify of each image of a source.
+  """What each level might certify of each image of a source.
 
   Args:
     run: The run.
@@ -200,6 +202,10 @@ def radius_targets(
   """
   config = run.config
   options = config.targets
+  kept_at = {
+    'directory': run.workdir / 'targets' / stage,
+    'mark': run.settings.get(settings.FINGERPRINT, ''),
+  }
   counts = targets.build(
     run.classifier_front.before(networks.inference_view(classifier)),
     source,
@@ -210,18 +216,23 @@ def radius_targets(
     shard_size=options.shard_size,
     workers=config.workers,
     key=fit.stage_key(config.seed, stage),
-    directory=run.workdir / 'targets' / stage,
-    mark=run.settings.get(settings.FINGERPRINT, ''),
+    **kept_at,
     preempted=run.preempted,
   )
-  bounds = targets.signed_bounds(
-    counts,
-    config.sigmas,
-    votes=options.votes,
-    n=options.n or config.certify.n,
-    alpha=options.alpha,
-    seed=fit.initial_seed(config.seed, stage),
-  )
+
+  def draw():
+    n = options.n or config.certify.n
+    logger.info('%s: as certificates of %d votes might be', stage, n)
+    return targets.signed_bounds(
+      counts,
+      config.sigmas,
+      votes=options.votes,
+      n=n,
+      alpha=options.alpha,
+      seed=fit.initial_seed(config.seed, stage),
+    )
+
+  bounds = targets.kept(draw, source, levels=len(config.sigmas), **kept_at)
   logger.info('%s: %s', stage, targets.describe(bounds, config.sigmas))
   return bounds
 

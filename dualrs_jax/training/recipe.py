@@ -5,7 +5,7 @@ from typing import Any
 
 import optax
 
-from dualrs_jax import data, networks, sharding
+from dualrs_jax import confidence, data, networks, sharding
 from dualrs_jax.runtime import processes, settings
 from dualrs_jax.training import checks, losses, state
 from dualrs_jax.training import classifier as classifier_stage
@@ -59,6 +59,7 @@ def check(config: Any) -> None:
       'baselines are trained as long as the classifier, which has 0 steps'
     )
   classifier_stage.level_shares(config.classifier.shares, config.sigmas)
+  _check_targets(config)
   checks.choice(
     'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
   )
@@ -84,6 +85,18 @@ def check(config: Any) -> None:
       raise ValueError(f'{name}: {error}') from error
   for name in ('classifier', 'estimator', 'finetune'):
     checks.parts(name, config[name].batch_size, config[name].accumulate)
+
+
+def _check_targets(config: Any) -> None:
+  """Raises ValueError where radius targets could not be positive."""
+  options = config.targets
+  name, n = 'targets.n', options.n
+  if not n:
+    name, n = 'certify.n (as targets.n is 0)', config.certify.n
+  try:
+    confidence.check_possible(n, options.alpha)
+  except ValueError as error:
+    raise ValueError(f'radius targets of {name}: {error}') from error
 
 
 def check_together(config: Any) -> None:

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Num
 
 from dualrs_jax.runtime import files, processes
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 def save(
   path: pathlib.Path,
   indices: Int[np.ndarray, ' shard'],
-  counts: Int[np.ndarray, 'shard levels'],
+  counts: Num[np.ndarray, 'shard levels'],
   mark: str,
 ) -> None:
-  """Writes the counts of a shard, as a whole or not at all."""
+  """Writes the counts or radii of a shard, as a whole or not at all."""
   content = io.BytesIO()
   np.savez(content, indices=indices, counts=counts, settings=np.array(mark))
   files.write_atomic(path, content.getvalue())
@@ -56,8 +56,8 @@ def load(
   indices: Int[np.ndarray, ' shard'],
   levels: int,
   mark: str,
-) -> Int[np.ndarray, 'shard levels'] | None:
-  """The counts of a shard; None if it is missing, damaged or of others."""
+) -> Num[np.ndarray, 'shard levels'] | None:
+  """What was saved of a shard; None if missing, damaged or of others."""
   if not path.exists():
     return None
   try:

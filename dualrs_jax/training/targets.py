@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, PRNGKeyArray
+from scipy import stats
 
 from dualrs_jax import base, confidence, data, host, posterior, sharding
 from dualrs_jax.data import loader
@@ -157,9 +158,11 @@ def signed_bounds(
   A certificate from few votes would be capped far below what a full budget
   reaches, and would hide which level is best for an easy image; its share of
   votes in place of a probability would take luck for certainty. So a
-  probability is drawn from what the votes leave open, under a prior that fits
-  all images (`posterior`), and n votes from it. These are targets for training:
-  no guarantee is attached to them.
+  probability is drawn from what the votes at a level leave open, under a prior
+  that fits all images there (`posterior`), and from it n votes. Both draws are
+  at the same quantiles at all levels of an image: the luck of one level is not
+  to look like a reason to choose it. These are targets for training: no
+  guarantee is attached to them.
 
   Args:
     counts: votes for the true class.
@@ -177,16 +180,53 @@ def signed_bounds(
   wins = counts
   if n != votes:
     rng = np.random.default_rng(seed)
-    wins = np.stack(
-      [
-        rng.binomial(n, posterior.fit(right, votes).draw(right, votes, rng))
-        for right in counts.T
-      ],
-      axis=-1,
-    )
+    of_image, of_votes = rng.random((2, len(counts)))
+    levels = []
+    for right in counts.T:
+      share = posterior.fit(right, votes).quantile(right, votes, of_image)
+      levels.append(stats.binom.ppf(of_votes, n, share).astype(np.int64))
+    wins = np.stack(levels, axis=-1)
   table = confidence.lower_z(n, alpha)
   z = np.clip(table[wins], -table[n], table[n])
   return (z * np.asarray(sigmas)).astype(np.float32)
+
+
+def kept(
+  draw: Callable[[], Float[np.ndarray, 'examples levels']],
+  source: data.Source,
+  *,
+  levels: int,
+  directory: pathlib.Path,
+  mark: str,
+) -> Float[np.ndarray, 'examples levels']:
+  """Bounds as they were drawn first, whoever asks and however often.
+
+  Processes that join call this together.
+
+  Args:
+    draw: draws them.
+    source: their images.
+    levels: the number of noise levels.
+    directory: of the shards, beside which they are kept.
+    mark: see `build`.
+
+  Raises:
+    OSError: the processes do not share the folder.
+  """
+  path = directory / 'bounds.npz'
+
+  def load():
+    return target_shards.load(path, source.indices, levels, mark)
+
+  if processes.here().first and load() is None:
+    target_shards.save(path, source.indices, draw(), mark)
+  processes.barrier('bounds')
+  found = processes.await_shown(load, path)
+  if found is None:
+    raise OSError(
+      f'{path} is not there: {directory} must be one folder for all processes'
+    )
+  return found
 
 
 def describe(

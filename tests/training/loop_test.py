@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 
 from dualrs_jax import checkpoints
 from dualrs_jax.runtime import locks, settings
-from dualrs_jax.training import fit, loop, recipe, recorder, target_shards
+from dualrs_jax.training import (
+  fit,
+  loop,
+  recipe,
+  recorder,
+  target_shards,
+  targets,
+)
 from tests.read_only import read_only
 from tests.training import tiny
 
@@ -115,14 +123,40 @@ def test_interrupted_and_resumed_is_undisturbed(trained, tmp_path):
   config = tiny.get_config()
   for module, name, calls in (
     (target_shards, 'save', 4),  # within the radius targets
-    (fit, 'fit', 3),  # between two stages
+    (fit, 'fit', 2),  # between the targets and what is trained on them
   ):
     with pytest.MonkeyPatch.context() as patch:
       interrupt(patch, module, name, calls=calls)
       with pytest.raises(Stop):
         loop.train(config, tmp_path)
+  with config.unlocked():
+    config.certify.n = 77  # of no consequence, as the targets are drawn
   loop.train(config, tmp_path)
   tiny.assert_same_run(tmp_path, trained, STAGES)
+
+
+def test_targets_are_those_of_the_certification_to_come(
+  trained, tmp_path, monkeypatch
+):
+  asked = []
+
+  def stop(*args, n, seed, **options):
+    asked.append((n, seed))
+    raise Stop
+
+  monkeypatch.setattr(targets, 'signed_bounds', stop)
+  shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+  shutil.rmtree(tmp_path / 'checkpoints' / 'estimator-1')
+  for number, fields in enumerate(({'certify.n': 99}, {'certify.n': 1_234})):
+    (tmp_path / 'targets' / 'targets-1' / 'bounds.npz').unlink(missing_ok=True)
+    with pytest.raises(Stop):
+      loop.train(changed(**fields), tmp_path)
+    assert asked[number][0] == fields['certify.n']
+  assert (
+    asked[0][1]
+    == asked[1][1]
+    == fit.initial_seed(tiny.get_config().seed, 'targets-1')
+  )
 
 
 def test_a_finished_training_is_left_alone(trained, monkeypatch):
@@ -179,6 +213,8 @@ def changed(**fields):
     ({'finetune.accumulate': 5}, 'finetune.accumulate must divide'),
     ({'classifier.steps': 0, 'finetune.steps': 0}, 'baselines are trained as'),
     ({'estimator.warmup_steps': 40}, r'warmup_steps must be in \[0, 40\)'),
+    ({'targets.n': 9}, r'radius targets of targets.n: n = 9 votes can never'),
+    ({'certify.n': 9}, r'of certify.n \(as targets.n is 0\): n = 9 votes'),
   ],
 )
 def test_bad_settings_leave_no_trace(tmp_path, fields, message):

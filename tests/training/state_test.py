@@ -31,7 +31,8 @@ class Norm(nnx.Module):
 def loss(model, context, batch, key, step):
   logits = model(batch, None)
   noise = jax.random.normal(key, logits.shape)
-  return jnp.mean((logits - context - noise) ** 2), {'noise': noise[0, 0]}
+  metrics = {'noise': noise[0, 0], 'step': jnp.float32(step)}
+  return jnp.mean((logits - context - noise) ** 2), metrics
 
 
 def make(optimizer=None):
@@ -69,7 +70,7 @@ def test_a_step_moves_weights_and_statistics():
   assert not same(first.parameters, after.parameters)
   model = state.trained_model(graphdef, after)
   assert not np.array_equal(model.norm.mean[...], np.zeros(2))
-  assert set(metrics) == {'loss', 'noise'}
+  assert set(metrics) == {'loss', 'noise', 'step'}
 
 
 def test_noise_is_a_function_of_the_step():
@@ -78,6 +79,7 @@ def test_noise_is_a_function_of_the_step():
   _, again = step(first, 0.0)
   _, later = step(one, 0.0)
   assert metrics['noise'] == again['noise'] != later['noise']
+  assert (metrics['step'], again['step'], later['step']) == (0, 0, 1)
 
 
 def test_the_average_follows_the_weights():
