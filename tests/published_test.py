@@ -193,7 +193,8 @@ def test_a_set_up_trains_and_certifies(
     assert checkpoints.steps(tmp_path / 'checkpoints' / stage)[0] == steps
   rows = recorder.read(tmp_path / 'metrics' / recorder.LINES)
   assert [row['step'] for row in rows if row['stage'] == trained[0]] == [2, 4]
-  assert len(list((tmp_path / 'targets' / 'targets-1').iterdir())) == 2
+  kept = (tmp_path / 'targets' / 'targets-1').iterdir()
+  assert len(list(kept)) == 2 + 1  # shards, and bounds
 
   plain = '-expert-1' if variant == 'experts' else ''
   labels = ['dual-agreement', f'single-1{plain}']

@@ -47,8 +47,9 @@ def checkpoint_bytes(
 
 
 def targets_bytes(images: int, levels: int, shard_size: int) -> int:
-  """Bytes of the radius targets: an index and counts for each image."""
-  return images * (8 + 4 * levels) + -(-images // shard_size) * _SHARD
+  """Bytes of the radius targets: index, counts and radii of each image."""
+  files = -(-images // shard_size) + 1
+  return 2 * images * (8 + 4 * levels) + files * _SHARD
 
 
 def metrics_bytes(steps: int, metrics_steps: int) -> int:

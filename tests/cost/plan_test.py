@@ -186,11 +186,11 @@ def test_constants_of_others():
 def test_what_is_left_on_the_disk():
   planned = make(digits, 'full')
   found = {one.what: one.size for one in planned.stored}
-  network, shards = planned.networks['classifier'], 18
+  network, files = planned.networks['classifier'], 18 + 1
   # The weights, their mean, two moments of AdamW, and a few counters.
   least = 2 * 4 * network.weight_bytes
   assert 0 < found['2 checkpoints of classifier-0'] - least < 100
-  assert found['targets-1'] == 8776 * 20 + shards * storage._SHARD
+  assert found['targets-1'] == 2 * 8776 * 20 + files * storage._SHARD
   assert found['metrics of single-1'] == 7500 // 50 * storage.METRICS_LINE
 
 

@@ -38,6 +38,9 @@ def test_targets(tmp_path):
     counts = np.zeros((50, 3), np.int32)
     path = tmp_path / f'{number:09d}.npz'
     target_shards.save(path, np.arange(50), counts, '0' * 16)
+  bounds = np.zeros((100, 3), np.float32)
+  path = tmp_path / 'bounds.npz'
+  target_shards.save(path, np.arange(100), bounds, '0' * 16)
   written = sum(path.stat().st_size for path in tmp_path.iterdir())
   assert storage.targets_bytes(100, 3, 50) == pytest.approx(written, rel=0.02)
 

@@ -215,7 +215,9 @@ def test_luck_is_no_reason_to_choose_a_level():
   def agrees(bounds):
     return (bounds.argmax(-1) == true.argmax(-1)).mean()
 
-  alone = [signed(counts[:, [k]], sigmas=SIGMAS[k : k + 1], seed=k) for k in range(3)]
+  alone = [
+    signed(counts[:, [k]], sigmas=SIGMAS[k : k + 1], seed=k) for k in range(3)
+  ]
   assert agrees(signed(counts)) > agrees(np.concatenate(alone, -1)) + 0.02
 
 
