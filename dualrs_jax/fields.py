@@ -48,7 +48,6 @@ _ESTIMATOR: Mapping[str, Any] = {
     'temperature': 0.1,
     'imitation': 0.3,
     'rescue': 3.0,
-    'floor': 3.0,
     'divergence': 0.0,
     'entropy': 0.0,
   },

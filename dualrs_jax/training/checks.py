@@ -68,7 +68,6 @@ _RANGES = {
     'temperature': _POSITIVE,
     'imitation': _AT_LEAST_0,
     'rescue': _AT_LEAST_0,
-    'floor': _AT_LEAST_0,
     'divergence': _AT_LEAST_0,
     'entropy': _AT_LEAST_0,
   },

@@ -40,7 +40,7 @@ def make_loss(
   Args:
     per_image: the loss of one image.
     copies: noisy copies of each image.
-    steps: length of the stage. Over its second third, soft targets cease to
+    steps: length of the stage. Over its second half, soft targets cease to
       guide `certificate_loss`.
 
   Returns:
@@ -59,7 +59,7 @@ def make_loss(
       bounds,
       context.frequencies,
       context.estimator_sigma,
-      jnp.clip(2 - 3 * step / steps, 0.0, 1.0),
+      jnp.minimum(1.0, 2 * (1 - step / steps)),
     )
     counted = certifiable(bounds)
     radii = losses.soft_certificate(logits, bounds, context.estimator_sigma)

@@ -149,10 +149,8 @@ def fit_estimator(
 
   utility, worth = _utility(stage, options.utility, config.sigmas, bounds)
   chosen = options[options.loss].to_dict()
-  if options.loss == 'certificate':
-    chosen['best'] = worth.best
-    if worth.gain < _GAIN_OF_TWO_LEVELS:
-      chosen['rescue'] = 0.0
+  if worth.gain < _GAIN_OF_TWO_LEVELS and 'rescue' in chosen:
+    chosen['rescue'] = 0.0
   per_image = functools.partial(
     losses.ESTIMATOR_LOSSES[options.loss], utility=utility, **chosen
   )

@@ -195,8 +195,6 @@ def certificate_loss(
   temperature: float,
   imitation: float,
   rescue: float,
-  floor: float,
-  best: int,
   divergence: float,
   entropy: float,
 ) -> PerImage:
@@ -211,8 +209,7 @@ def certificate_loss(
   nears it, soft targets count more and more, which leads out again. But they
   know of no certainty, and where a choice per image cannot have it, the best
   level for all is worth more than what they ask for. So their guidance ends,
-  and the certificate has the last word: where a batch is worth less than at
-  that level, it is led there.
+  and the certificate has the last word.
 
   Args:
     logits: of the noisy copies, over the noise levels.
@@ -226,9 +223,6 @@ def certificate_loss(
     imitation: weight of the cross-entropy against the soft targets.
     rescue: what is added to it where all choices are one level, see
       `uniformity`; 0 where the images do not need two.
-    floor: weight of the cross-entropy against the best level for all, once soft
-      targets no longer guide, where the batch is worth less than there.
-    best: that level.
     divergence: see `consistency`.
     entropy: see `consistency`.
   """
@@ -240,11 +234,7 @@ def certificate_loss(
   )
   steady = consistency(logits, divergence=divergence, entropy=entropy)
   weight = guidance * (imitation + rescue * uniformity(logits, bounds))
-  certain = utility(bounds[:, best])
-  below = (1 - guidance) * floor * shortfall(expected, certain, bounds)
-  constant = jax.nn.one_hot(jnp.full(len(bounds), best), bounds.shape[-1])
-  lead = soft_cross_entropy(logits, constant)
-  return weight * fit + below * lead + steady - gain * expected
+  return weight * fit + steady - gain * expected
 
 
 def uniformity(logits: Logits, bounds: PerLevel) -> Float[Array, '']:
@@ -258,22 +248,6 @@ def uniformity(logits: Logits, bounds: PerLevel) -> Float[Array, '']:
   chosen = (mean_probabilities(logits) * counted[:, None]).sum(0)
   share = chosen.max() / jnp.maximum(counted.sum(), 1.0)
   return jax.lax.stop_gradient(jnp.maximum(share - 0.9, 0.0) / 0.1)
-
-
-def shortfall(
-  expected: PerImage, certain: PerImage, bounds: PerLevel
-) -> Float[Array, '']:
-  """How far a batch is worth less than another: 1 from a tenth on, 0 for more.
-
-  Args:
-    expected: what each image is worth.
-    certain: what each of them would be worth at one level for all.
-    bounds: the radius targets; images that no level certifies do not count.
-  """
-  counted = (bounds > 0).any(-1).astype(expected.dtype)
-  own, other = (expected * counted).sum(), (certain * counted).sum()
-  missing = (other - own) / jnp.maximum(0.1 * other, 1e-6)
-  return jax.lax.stop_gradient(jnp.clip(missing, 0.0, 1.0))
 
 
 def _mean_log_probabilities(logits: Logits) -> Float[Array, 'batch classes']:
