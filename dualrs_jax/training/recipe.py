@@ -1,11 +1,12 @@
 """What a configuration says of a training, before anything is computed."""
 
 import json
+import math
 from typing import Any
 
 import optax
 
-from dualrs_jax import confidence, data, networks, sharding
+from dualrs_jax import data, networks, sharding
 from dualrs_jax.runtime import processes, settings
 from dualrs_jax.training import checks, losses, state
 from dualrs_jax.training import classifier as classifier_stage
@@ -90,13 +91,16 @@ def check(config: Any) -> None:
 def _check_targets(config: Any) -> None:
   """Raises ValueError where radius targets could not be positive."""
   options = config.targets
-  name, n = 'targets.n', options.n
+  n, name = options.n, 'targets.n'
   if not n:
-    name, n = 'certify.n (as targets.n is 0)', config.certify.n
-  try:
-    confidence.check_possible(n, options.alpha)
-  except ValueError as error:
-    raise ValueError(f'radius targets of {name}: {error}') from error
+    n, name = config.certify.n, 'certify.n, as targets.n is 0,'
+  # All agree at p = 1/2 with probability 2^-n, which must be below alpha.
+  fewest = math.floor(-math.log2(options.alpha)) + 1
+  if 1 <= n < fewest:  # of fewer the certification itself will speak
+    raise ValueError(
+      f'{name} is {n}, and no radius target is positive with fewer than'
+      f' {fewest} votes at targets.alpha = {options.alpha:g}'
+    )
 
 
 def check_together(config: Any) -> None:
