@@ -9,10 +9,10 @@ Cost: 3 minutes of processor time on a CPU. Certified accuracy of one such run,
 in percent; another seed gives other noise:
 
     certified, %     r = 0   r = 0.25   r = 0.5   r = 0.75   r = 1
-    dual-agreement      89         74        49         33      26
-    single-0.25         89         73        51          0       0
-    single-0.5          80         62        49         37      26
-    single-1            53         39        32         25      13
+    dual-agreement      91         71        51         34      23
+    single-0.25         92         72        53          0       0
+    single-0.5          78         59        48         37      24
+    single-1            48         40        29         20      14
 
 With n = 1,000 no radius at sigma 0.25 exceeds 0.62, which the larger budget
 lifts. All 500 test images, n = 10,000, longer training, and baselines that are
