@@ -20,6 +20,7 @@ from dualrs_jax import (
   confidence,
   decisions,
   distance_levels,
+  fallbacks,
   majorities,
   noise,
   plans,
@@ -77,7 +78,9 @@ def single(
     n=found.n,
     alpha=alpha,
   )
-  plan = _plan((found.sigmas[level],), 1.0, grid, found.n0, found.n, alpha, 1)
+  plan = _plan(
+    (found.sigmas[level],), 1.0, grid, found.n0, found.n, alpha, _RULES[1]
+  )
   cost = _replay(decisions.certification(plan), found, recorded, shift=level)
   return Answer(
     int(answer.prediction),
@@ -108,10 +111,10 @@ def dual(found, recorded, alpha, grid, *, rule) -> Answer:
     found.estimator_sigma,
     n=found.n,
     alpha=alpha,
+    n0=found.n0,
   )
   levels = len(found.sigmas) if rule.agrees else 1
   votes = found.n0 + found.n
-  index = [composition.paper, composition.minimum, composition.agreement]
   plan = _plan(
     found.sigmas,
     found.estimator_sigma,
@@ -119,7 +122,7 @@ def dual(found, recorded, alpha, grid, *, rule) -> Answer:
     found.n0,
     found.n,
     alpha,
-    index.index(rule),
+    rule,
   )
   cost = _replay(decisions.certification(plan), found, recorded)
   return Answer(
@@ -229,9 +232,17 @@ def two_experts(found, recorded, alpha, grid) -> Answer:
   return Answer(label, max(0.0, float(radius)), cost, cost)
 
 
+#: Those of the dual.
+_RULES = (
+  composition.paper,
+  composition.minimum,
+  composition.agreement,
+  fallbacks.fallback,
+)
+
+
 @functools.lru_cache(maxsize=64)
 def _plan(sigmas, estimator_sigma, grid, n0, n, alpha, rule):
-  rules = [composition.paper, composition.minimum, composition.agreement]
   return plans.plan(
     sigmas,
     estimator_sigma,
@@ -240,7 +251,7 @@ def _plan(sigmas, estimator_sigma, grid, n0, n, alpha, rule):
     n0=n0,
     n=n,
     alpha=alpha,
-    certificate=rules[rule],
+    certificate=rule,
   )
 
 
@@ -291,7 +302,7 @@ def methods(
     Method(
       f'dual, `{rule.name}`', 'certificate', functools.partial(dual, rule=rule)
     )
-    for rule in (composition.paper, composition.minimum, composition.agreement)
+    for rule in _RULES
   ]
   lines += [
     Method('cascade', 'certificate', cascade),

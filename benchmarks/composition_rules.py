@@ -26,7 +26,11 @@ def under_rule(run, rule):
 
 
 def markdown(run, radii):
-  runs = {rule: under_rule(run, rule) for rule in run_plans.RULES}
+  # One that falls back takes votes at levels which these do not ask.
+  rules = [
+    name for name, rule in run_plans.RULES.items() if not rule.falls_back
+  ]
+  runs = {rule: under_rule(run, rule) for rule in rules}
   radius = {
     rule: np.array([row.radius for row in other.rows])
     for rule, other in runs.items()

@@ -15,7 +15,13 @@ from scipy import stats
 from benchmarks import coverage_cases as cases
 from benchmarks import coverage_coroutines
 from benchmarks.coverage_cases import Case
-from dualrs_jax import cascade_plans, confidence, majorities, pursuit
+from dualrs_jax import (
+  cascade_plans,
+  cascade_prediction,
+  confidence,
+  majorities,
+  pursuit,
+)
 from dualrs_jax.base import ABSTAIN
 from dualrs_jax.majorities import Bounds
 from dualrs_jax.noise import ESTIMATION, SELECTION
@@ -130,7 +136,7 @@ def of_prediction(generator, images, *, levels, noise, truth):
       found[:, level, 1] = cases.N - wins
     else:
       found[:, level, 1:] = np.arange(cases.N) < (cases.N - wins)[:, None]
-  answer = majorities.prediction_of_counts(
+  answer = cascade_prediction.prediction_of_counts(
     found, (1.0, 1.0), n=cases.N, alpha=cases.ALPHA / 2
   ).prediction
   return (answer != ABSTAIN) & (answer != truth)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
   )
   from dualrs_jax.dual import certify_dual as certify_dual
   from dualrs_jax.dual_prediction import predict_dual as predict_dual
+  from dualrs_jax.fallbacks import fallback as fallback
   from dualrs_jax.host import host_classifier as host_classifier
   from dualrs_jax.independence import (
     check_batch_independence as check_batch_independence,
@@ -94,6 +95,7 @@ _NAMES = {
   ),
   'dual': ('certify_dual',),
   'dual_prediction': ('predict_dual',),
+  'fallbacks': ('fallback',),
   'host': ('host_classifier',),
   'independence': ('check_batch_independence',),
   'lattice': ('lattice_noise',),

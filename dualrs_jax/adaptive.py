@@ -78,7 +78,8 @@ def certify_images(
     n0: The largest number of selection votes of a stage.
     n: The largest number of estimation votes of a stage.
     alpha: Failure probability for each image.
-    certificate: The composition rule: `paper`, `minimum` or `agreement`.
+    certificate: The composition rule: `paper`, `minimum` or `agreement`; or
+      `fallback`, of another classifier, see `fallbacks`.
     chunk_size: Votes per device and step.
     bounds: `planned` for the tightest bounds, which end at n, or `open_ended`
       for bounds to which votes can be added later, however often and for any

@@ -80,8 +80,8 @@ def certify_array(
       with copies that count for nothing.
     estimator: Chooses among several levels: a model with K logits.
     estimator_sigma: The noise level at which it does.
-    certificate: The composition rule of several levels: `paper`, `minimum` or
-      `agreement`.
+    certificate: The composition rule of several levels: `paper`, `minimum`,
+      `agreement` or `fallback`.
     protocol: 'fixed' casts n votes, 'adaptive' as many as the goal takes.
     goal: What the adaptive protocol decides, see `certify_images`.
     radii: The radii of its goals 'radius' and 'grid'.
@@ -169,7 +169,7 @@ def _dual(
 ) -> Iterator[tuple]:
   """Certificates with a choice of levels, in float64."""
   rule = options['certificate']
-  given = {name: options[name] for name in ('n', 'alpha')}
+  given = {name: options[name] for name in ('n', 'alpha', 'n0')}
   levels = sigmas, estimator_sigma
   for index, image in enumerate(images):
     image_key = noise_lib.image_key(key, index)

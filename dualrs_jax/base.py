@@ -76,8 +76,9 @@ class DualCertificate(NamedTuple):
     sigma_index: The selected noise level, an index into `sigmas`.
     estimator_radius: Within it the estimator keeps that level; infinite for
       a single level, and 0 where this is undecided.
-    classifier_radius: Within it the classifier at that level keeps its class;
-      0 where this is undecided.
+    classifier_radius: Within it the classifier at that level, or the cascade
+      from there down where the rule falls back, keeps its class; 0 where this
+      is undecided.
     estimator_counts: Votes over the noise levels, arrays of shape [..., K].
     classifier_counts: Votes over the classes at each level, arrays of shape
       [..., K, classes]; all zero at a level that was not sampled.

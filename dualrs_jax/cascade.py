@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dualrs_jax import (
+  cascade_prediction,
   classifiers,
   compilers,
   majorities,
@@ -258,10 +259,12 @@ def _predict_cascade(
 
   def visit(going_on, level):
     votes = lax.cond(going_on, sample, skip, level)
-    _, undecided = majorities.judge(votes, n=n, alpha=alpha)
+    _, undecided = cascade_prediction.judge(votes, n=n, alpha=alpha)
     return going_on & undecided, votes
 
   order = jnp.argsort(majorities.visits(sigmas))
   _, votes = lax.scan(visit, jnp.asarray(True), order)
   counts = jnp.zeros_like(votes).at[order].set(votes)
-  return majorities.prediction_of_counts(counts, sigmas, n=n, alpha=alpha)
+  return cascade_prediction.prediction_of_counts(
+    counts, sigmas, n=n, alpha=alpha
+  )

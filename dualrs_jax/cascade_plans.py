@@ -16,6 +16,7 @@ from jaxtyping import Int
 from dualrs_jax import (
   budgets,
   confidence,
+  look_bounds,
   lookups,
   majorities,
   noise,
@@ -24,7 +25,6 @@ from dualrs_jax import (
   validation,
 )
 from dualrs_jax.base import ABSTAIN, CascadeCertificate, Cast, Counts
-from dualrs_jax.majorities import Bounds
 from dualrs_jax.plans import AnyLookup
 from dualrs_jax.pursuit import Request
 
@@ -155,16 +155,9 @@ class _Image(pursuit.Pursuit):
     return [{level: self._radius(level, sure)} for level in visited]
 
   def _radius(self, level: int, sure: float | None) -> float:
-    cast, failures = self.estimated(level), 0
-    if (votes := self.estimation.get(level)) is not None:
-      counts = votes.tolist()
-      ours = counts.pop(self.label)
-      if level == self.level:
-        failures = cast - ours
-      else:
-        failures = max(counts, default=0) + cast - ours - sum(counts)
-    bound = pursuit.read(self._plan.bounds, cast, failures, sure)
-    return math.nextafter(self._plan.sigmas[level] * bound, -math.inf)
+    return self.majority(
+      level, self._plan.bounds, sure, wins=level == self.level
+    )
 
   def votes(self) -> tuple[Counts, Cast]:
     """The votes at all levels, and how many were cast."""
@@ -199,15 +192,11 @@ def certificate_of_counts(
   """
   likely = majorities.likely_z(counts.selection, cast.selection)
   level, label, _ = majorities.choose(likely, plan.sigmas, plan.enough)
-  wins, loses = np.full((2, *np.shape(counts.estimation)), -np.inf)
-  for k, number in enumerate(np.asarray(cast.estimation).tolist()):
-    if number:
-      votes = np.asarray(counts.estimation)[k]
-      wins[k] = plan.bounds.lower_z(number, votes)
-      # Invalid votes count for every competitor.
-      loses[k] = -plan.bounds.upper_z(number, votes + number - votes.sum())
+  bounds = look_bounds.majority_bounds(
+    counts.estimation, cast.estimation, plan.bounds
+  )
   found = majorities.certificate(
-    Bounds(wins, loses), level, label, plan.sigmas, counts, cast
+    bounds, level, label, plan.sigmas, counts, cast
   )
   claimed = plans.claim(plan.goal, plan.radii, float(found.radius))
   return found._replace(

@@ -15,7 +15,8 @@ classifier at level k answers y. Three rules spend alpha on these bounds:
 * `agreement`: the level may change within the ball, if the classifier at the
   other level gives the same answer there.
 
-docs/theory.md has the theorems and their proofs.
+`fallbacks` has a rule for another classifier, of cascades. docs/theory.md has
+the theorems and their proofs.
 
 References:
   Sun, Mao and Vechev (2026), Dual randomized smoothing,
@@ -23,7 +24,7 @@ References:
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -87,6 +88,9 @@ class CompositionRule:
   avoids: float = 0.0
   agrees: float = 0.0
 
+  #: Whether smaller levels answer where the selected one has no majority.
+  falls_back: ClassVar[bool] = False
+
   def __post_init__(self):
     spent = (self.keeps + self.avoids + self.agrees, self.selected)
     shares = (self.keeps, self.selected, self.avoids, self.agrees)
@@ -116,6 +120,7 @@ class CompositionRule:
     *,
     n: int,
     alpha: float,
+    n0: int | None = None,
   ) -> DualCertificate:
     """Composes the certificate of a fixed number of votes.
 
@@ -134,11 +139,13 @@ class CompositionRule:
       estimator_sigma: The noise level of the estimator.
       n: Number of estimation votes of every sampled stage and level.
       alpha: Failure probability of the composed certificate.
+      n0: Number of selection votes of a level; see `fallbacks`.
     """
+    del n0
     level, label = selection(estimator_counts, classifier_counts)
     bounds = self._fixed_bounds(
       estimator_counts.estimation,
-      votes_for(classifier_counts.estimation, label),
+      take(classifier_counts.estimation, label[..., None]),  # for y, per level
       level,
       n=n,
       alpha=alpha,
@@ -148,23 +155,31 @@ class CompositionRule:
 
   def _fixed_bounds(self, levels, votes, level, *, n, alpha) -> Bounds:
     """Clopper-Pearson bounds of votes for levels, and for y at each level."""
-    xp = confidence.namespace(levels)
+    keeps, avoids = self._estimator_bounds(levels, level, n=n, alpha=alpha)
+    selected = self.selected_share(levels.shape[-1])
+    return Bounds(
+      keeps=keeps,
+      avoids=avoids,
+      selected=_lower(take(votes, level), n, selected * alpha),
+      agrees=_lower(votes, n, self.agrees * alpha),
+    )
 
-    def lower(wins, share):
-      if share == 0:
-        return xp.full(wins.shape, -xp.inf, xp.result_type(float))
-      return confidence.lookup(confidence.lower_z(n, share * alpha), wins)
-
+  def _estimator_bounds(self, levels, level, *, n, alpha):
+    """The same of the votes for levels alone."""
     # Invalid votes count for every competitor. By the symmetry of the bounds,
     # -z_k is the lower bound of the votes that are not for k.
     invalid = (n - levels.sum(axis=-1))[..., None]
-    selected = self.selected_share(levels.shape[-1])
-    return Bounds(
-      keeps=lower(take(levels, level), self.keeps),
-      avoids=lower(n - (levels + invalid), self.avoids),
-      selected=lower(take(votes, level), selected),
-      agrees=lower(votes, self.agrees),
+    return (
+      _lower(take(levels, level), n, self.keeps * alpha),
+      _lower(n - (levels + invalid), n, self.avoids * alpha),
     )
+
+
+def _lower(wins, n: int, part: float):
+  xp = confidence.namespace(wins)
+  if part == 0:
+    return xp.full(wins.shape, -xp.inf, xp.result_type(float))
+  return confidence.lookup(confidence.lower_z(n, part), wins)
 
 
 #: The certificate of Sun et al. (2026): min(R_e, R_c), alpha / 2 each. Both
@@ -208,22 +223,41 @@ def compose(
   xp = confidence.namespace(bounds.selected)
   down = confidence.scale_down
   sigmas = confidence.level_like(sigmas, bounds.selected)
-  estimator_sigma = confidence.level_like(estimator_sigma, bounds.selected)
-  keeps = bounds.keeps[..., None]
+  return join(
+    bounds.keeps,
+    bounds.avoids,
+    down(sigmas[level], bounds.selected),
+    down(xp.broadcast_to(sigmas, bounds.agrees.shape), bounds.agrees),
+    level,
+    estimator_sigma,
+  )
+
+
+def join(
+  keeps: Any,
+  avoids: Float[Array | np.ndarray, '*batch levels'],
+  selected: Any,
+  agrees: Float[Array | np.ndarray, '*batch levels'],
+  level: Any,
+  estimator_sigma: Any,
+) -> Radii:
+  """The same of B_i and B_k in pixel units, and of both bounds of levels."""
+  xp = confidence.namespace(selected)
+  down = confidence.scale_down
+  estimator_sigma = confidence.level_like(estimator_sigma, selected)
+  keeps = keeps[..., None]
   # A_k = estimator_sigma / 2 (z_i - z_k); z_k = -z_i gives the one-sided form.
-  gap = down(1, keeps + bounds.avoids)
+  gap = down(1, keeps + avoids)
   keeps_from_k = xp.maximum(
     down(estimator_sigma, keeps), down(estimator_sigma / 2, gap)
   )
-  agrees_at_k = down(xp.broadcast_to(sigmas, gap.shape), bounds.agrees)
-  selected_radius = down(sigmas[level], bounds.selected)  # B_i
   levels = np.broadcast_to(np.arange(gap.shape[-1]), gap.shape)
   is_selected = levels == level[..., None]
-  others = xp.where(is_selected, xp.inf, xp.maximum(keeps_from_k, agrees_at_k))
+  others = xp.where(is_selected, xp.inf, xp.maximum(keeps_from_k, agrees))
   return Radii(
-    radius=xp.minimum(selected_radius, others.min(axis=-1)),
+    radius=xp.minimum(selected, others.min(axis=-1)),
     estimator=xp.where(is_selected, xp.inf, keeps_from_k).min(axis=-1),
-    classifier=selected_radius,
+    classifier=selected,
   )
 
 
@@ -233,12 +267,6 @@ def selection(estimator_counts: Counts, classifier_counts: Counts):
   level = xp.argmax(estimator_counts.selection, axis=-1)
   labels = xp.argmax(classifier_counts.selection, axis=-1)
   return level, take(labels, level)
-
-
-def votes_for(votes, label):
-  """Votes of each level for one class: [..., K, classes] to [..., K]."""
-  xp = confidence.namespace(votes)
-  return xp.take_along_axis(votes, label[..., None, None], axis=-1)[..., 0]
 
 
 def take(values, index):

@@ -16,7 +16,7 @@ from collections.abc import Generator
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import lookups, noise, plans
+from dualrs_jax import fallbacks, lookups, noise, plans
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
 from dualrs_jax.plans import ESTIMATOR as ESTIMATOR
 from dualrs_jax.plans import Plan
@@ -100,7 +100,11 @@ class _Image(Pursuit):
     if len(self._plan.sigmas) > 1:
       yield from self.select(ESTIMATOR)
     self._chosen()
-    yield from self.select(self.level)
+    if self._plan.rule.falls_back:
+      for level in range(len(self._plan.sigmas)):
+        yield from self.select(level)
+    else:
+      yield from self.select(self.level)
     self._chosen()
 
   def _chosen(self) -> None:
@@ -108,11 +112,20 @@ class _Image(Pursuit):
       self.level = int(np.argmax(self.selection[ESTIMATOR]))
     if self.level in self.selection:
       self.label = int(np.argmax(self.selection[self.level]))
+      if self._plan.rule.falls_back:
+        self._choose_cascades()
+
+  def _choose_cascades(self) -> None:
+    estimator, classifier, _, cast = self._votes()
+    _, label, answering = fallbacks.selection(
+      estimator, classifier, self._plan.sigmas, cast.selection
+    )
+    self.label, self._answering = int(label), answering.tolist()
 
   def terms(self, sure: float | None) -> list[dict[int, float]]:
     """Those of the level that is selected, and of every other one."""
     plan = self._plan
-    terms = [{self.level: self._agreement(self.level, plan.selected, sure)}]
+    terms = self._answers(self.level, plan.selected, sure)
     if len(plan.sigmas) == 1:
       return terms
     cast, votes = self.estimated(ESTIMATOR), self.estimation.get(ESTIMATOR)
@@ -127,11 +140,24 @@ class _Image(Pursuit):
         avoids = read(plan.avoids, cast, counts[k] + invalid, sure)
         gap = _down(keeps + avoids)
         radius = max(radius, _down(plan.estimator_sigma / 2 * gap))
-      options = {ESTIMATOR: radius}
+      answers = [{}]
       if plan.agrees is not None:
-        options[k] = self._agreement(k, plan.agrees, sure)
-      terms.append(options)
+        answers = self._answers(k, plan.agrees, sure)
+      terms += [{ESTIMATOR: radius} | options for options in answers]
     return terms
+
+  def _answers(
+    self, level: int, tables, sure: float | None
+  ) -> list[dict[int, float]]:
+    """The terms of the radius in which a level answers the label."""
+    if not self._plan.rule.falls_back:
+      return [{level: self._agreement(level, tables, sure)}]
+    last, table = self._answering[level], tables[0]
+    before = fallbacks.visited(level, last, self._plan.sigmas)
+    return [
+      {stage: self.majority(stage, table, sure, wins=stage == last)}
+      for stage in (*before, last)
+    ]
 
   def _agreement(self, level: int, tables, sure: float | None) -> float:
     """The radius within which the classifier at a level answers the label."""
@@ -150,16 +176,18 @@ class _Image(Pursuit):
 
   def certificate(self) -> AdaptiveCertificate:
     """What the votes amount to."""
+    return plans.certificate_of_counts(*self._votes(), self._plan)
+
+  def _votes(self) -> tuple[Counts, Counts, Cast, Cast]:
     levels = len(self._plan.sigmas)
     classes = len(self.selection[self.level])
     rows = [self._counts(stage, classes) for stage in range(levels)]
     cast = np.array([self.cast[stage] for stage in range(levels)], np.int64)
-    return plans.certificate_of_counts(
+    return (
       self._counts(ESTIMATOR, levels),
       Counts(*map(np.stack, zip(*rows, strict=True))),
       Cast(*self.cast[ESTIMATOR]),
       Cast(*cast.T),
-      self._plan,
     )
 
   def _counts(self, stage: int, width: int) -> Counts:

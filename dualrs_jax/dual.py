@@ -60,6 +60,7 @@ def certify_dual(
   Levels other than the selected one are sampled only where the rule's radius
   could grow by it. Under `vmap` such a choice cannot save work: there, rules
   that look at other levels compute all of them, and experts are all computed.
+  A rule that falls back samples all levels.
 
   Args:
     estimator: The variance estimator h: a classifier over the K levels.
@@ -72,7 +73,8 @@ def certify_dual(
     n0: Number of selection votes per stage and level.
     n: Number of estimation votes per stage and level.
     alpha: Failure probability of the whole certificate.
-    certificate: The composition rule: `paper`, `minimum` or `agreement`.
+    certificate: The composition rule: `paper`, `minimum` or `agreement`; or
+      `fallback`, whose G answers otherwise, see `fallbacks`.
     chunk_size: Noisy copies per device and forward pass.
     noise: The sampler of noisy images.
     mesh: Spreads the votes over its devices; without one, they are computed
@@ -179,6 +181,7 @@ def _certify_dual(
     estimator_counts,
     sigmas=sigmas,
     estimator_sigma=estimator_sigma,
+    n0=n0,
     n=n,
     alpha=alpha,
     certificate=certificate,
@@ -188,6 +191,8 @@ def _certify_dual(
     return jnp.zeros(classes_or_levels, jnp.int32)
 
   counts = Counts(*(unsampled((levels, classes)) for _ in range(2)))
+  if certificate.falls_back:
+    return compose(lax.map(count_level, jnp.arange(levels)))
   if not certificate.agrees:
     return compose(experts_lib.put(counts, selected, count_level(selected)))
 
@@ -222,13 +227,16 @@ def _certify_dual(
   return compose(counts)
 
 
-@functools.partial(compilers.jit, static_argnames=('n', 'alpha', 'certificate'))
+@functools.partial(
+  compilers.jit, static_argnames=('n0', 'n', 'alpha', 'certificate')
+)
 def _compose(
   estimator_counts,
   classifier_counts,
   sigmas,
   estimator_sigma,
   *,
+  n0,
   n,
   alpha,
   certificate,
@@ -241,6 +249,7 @@ def _compose(
     estimator_sigma,
     n=n,
     alpha=alpha,
+    n0=n0,
   )
 
 

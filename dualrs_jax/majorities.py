@@ -27,7 +27,6 @@ from dualrs_jax import confidence
 from dualrs_jax.base import (
   ABSTAIN,
   CascadeCertificate,
-  CascadePrediction,
   Cast,
   Counts,
 )
@@ -54,75 +53,12 @@ def certificate_of_counts(
   """
   xp = confidence.namespace(counts.estimation)
   level, label, _ = choose(likely_z(counts.selection, n0), sigmas)
-  table = confidence.lower_z(n, alpha)
   votes = counts.estimation
-  # Invalid votes oppose y, and count for each of its competitors.
-  invalid = (n - votes.sum(axis=-1))[..., None]
-  bounds = Bounds(
-    confidence.lookup(table, votes),
-    confidence.lookup(table, n - (votes + invalid)),
-  )
+  bounds = fixed_bounds(votes, n=n, alpha=alpha)
   place = visits(sigmas)
   visited = xp.broadcast_to(place, votes.shape[:-1]) <= place[level][..., None]
   cast = Cast(xp.full_like(visited, n0, int), xp.where(visited, n, 0))
   return certificate(bounds, level, label, sigmas, counts, cast)
-
-
-def judge(
-  votes: Int[Array | np.ndarray, '*batch classes'], *, n: int, alpha: float
-):
-  """Whether a class has a majority of the vote, or none has.
-
-  Guarantee: where the most probable class has no majority, one is found with
-  probability at most alpha; where it has, another one or none is found with
-  probability at most alpha / 2.
-
-  Args:
-    votes: Per class; invalid ones are those that are missing from n.
-    n: Number of votes.
-    alpha: The level.
-
-  Returns:
-    decided: Whether the class with the most votes has a majority, shape [...].
-    undecided: Whether no class has one.
-  """
-  wins = votes.max(axis=-1)
-  invalid = n - votes.sum(axis=-1)
-  needed = int(confidence.fewest_wins(n, alpha)[n])
-  return wins >= needed, wins + invalid <= n - needed
-
-
-def prediction_of_counts(
-  counts: Int[Array | np.ndarray, '*batch levels classes'],
-  sigmas: Any,
-  *,
-  n: int,
-  alpha: float,
-) -> CascadePrediction:
-  """The prediction that n votes at each level amount to.
-
-  Args:
-    counts: Votes per class; those of a level that was not visited, all zero,
-      are not looked at.
-    sigmas: The K noise levels, in pixel units.
-    n: Number of votes of a level.
-    alpha: The share of a level: that of the prediction divided by K.
-  """
-  xp = confidence.namespace(counts)
-  decided, undecided = judge(counts, n=n, alpha=alpha)
-  order = xp.argsort(visits(sigmas))
-  stops = xp.take(~undecided, order, axis=-1)
-  level = xp.take(order, xp.argmax(stops, axis=-1))
-  here = level[..., None]
-  label = xp.take_along_axis(xp.argmax(counts, axis=-1), here, axis=-1)
-  sure = xp.take_along_axis(decided, here, axis=-1) & stops.any(
-    axis=-1, keepdims=True
-  )
-  return CascadePrediction(
-    xp.where(sure, label, ABSTAIN)[..., 0],
-    xp.where(sure, here, ABSTAIN)[..., 0],
-    counts,
-  )
 
 
 class Bounds(NamedTuple):
@@ -136,6 +72,28 @@ class Bounds(NamedTuple):
 
   wins: Float[Array | np.ndarray, '*batch levels classes']
   loses: Float[Array | np.ndarray, '*batch levels classes']
+
+
+def fixed_bounds(
+  votes: Int[Array | np.ndarray, '*batch levels classes'],
+  *,
+  n: int,
+  alpha: float,
+) -> Bounds:
+  """Bounds of a fixed number of votes, one-sided, each at alpha.
+
+  Args:
+    votes: Per class, at each level.
+    n: Their number at a level; invalid ones are missing from the votes.
+    alpha: The level of each bound.
+  """
+  table = confidence.lower_z(n, alpha)
+  # Invalid votes oppose a class, and count for each of its competitors.
+  invalid = (n - votes.sum(axis=-1))[..., None]
+  return Bounds(
+    confidence.lookup(table, votes),
+    confidence.lookup(table, n - (votes + invalid)),
+  )
 
 
 def certificate(
@@ -169,8 +127,16 @@ def certificate(
   )
 
 
-def radii(bounds: Bounds, level, label, sigmas):
-  """B_k, and the smallest E_j of the levels before k, each rounded down."""
+def radii(bounds: Bounds, level, label, sigmas, start=None):
+  """B_k, and the smallest E_j of the levels before k, each rounded down.
+
+  Args:
+    bounds: Of all levels and classes.
+    level: k, integers of shape [...].
+    label: y, likewise.
+    sigmas: The K noise levels, in pixel units.
+    start: The level that is visited first, in place of the largest one.
+  """
   xp = confidence.namespace(bounds.wins)
   classes = bounds.wins.shape[-1]
   sigma = confidence.level_like(sigmas, bounds.wins)
@@ -186,7 +152,10 @@ def radii(bounds: Bounds, level, label, sigmas):
     least < xp.inf, down(xp.broadcast_to(sigma, least.shape), least), xp.inf
   )
   place = visits(sigmas)
-  before = xp.broadcast_to(place, least.shape) < place[level][..., None]
+  places = xp.broadcast_to(place, least.shape)
+  before = places < place[level][..., None]
+  if start is not None:
+    before &= places >= place[start][..., None]
   earlier = xp.where(before, at_level, xp.inf).min(axis=-1)
   # A level that is no number, which a trace cannot refuse, has no place.
   earlier = xp.where(xp.isnan(sigma).any(), xp.nan, earlier)
@@ -207,6 +176,9 @@ def choose(
   likely: Float[Array | np.ndarray, '*batch levels classes'],
   sigmas: Any,
   enough: float = np.inf,
+  *,
+  start=None,
+  label=None,
 ):
   """Which level and class to certify: those that promise the largest radius.
 
@@ -218,6 +190,9 @@ def choose(
     sigmas: The K noise levels, in pixel units.
     enough: A radius beyond which there is nothing to gain; of levels that
       promise it, the first visited is chosen.
+    start: The level that is visited first, integers of shape [...]; none before
+      it is chosen.
+    label: y, integers of shape [...], where that is chosen already.
 
   Returns:
     level: k, an integer of shape [...].
@@ -226,6 +201,8 @@ def choose(
   """
   xp = confidence.namespace(likely)
   labels = xp.argmax(likely, axis=-1)
+  if label is not None:
+    labels = xp.broadcast_to(label[..., None], labels.shape)
   per_level = Bounds(likely[..., None, :, :], -likely[..., None, :, :])
   levels = xp.broadcast_to(xp.arange(likely.shape[-2]), labels.shape)
   per_level = Bounds(
@@ -234,9 +211,15 @@ def choose(
       for part in per_level
     )
   )
-  here, earlier = radii(per_level, levels, labels, sigmas)
+  place = visits(sigmas)
+  if start is not None:
+    start = xp.broadcast_to(start[..., None], labels.shape)
+  here, earlier = radii(per_level, levels, labels, sigmas, start)
   promised = xp.minimum(xp.minimum(here, earlier), np.float32(enough))
-  order = xp.argsort(visits(sigmas))
+  if start is not None:
+    places = xp.broadcast_to(place, labels.shape)
+    promised = xp.where(places < place[start], -xp.inf, promised)
+  order = xp.argsort(place)
   in_order = xp.take(promised, order, axis=-1)
   level = xp.take(order, xp.argmax(in_order, axis=-1))
   label = xp.take_along_axis(labels, level[..., None], axis=-1)[..., 0]

@@ -13,9 +13,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dualrs_jax import budgets, composition, confidence, lookups, validation
+from dualrs_jax import (
+  budgets,
+  composition,
+  confidence,
+  look_bounds,
+  lookups,
+  validation,
+)
 from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
-from dualrs_jax.composition import Bounds, CompositionRule
+from dualrs_jax.composition import CompositionRule
 from dualrs_jax.lookups import Lookup as Lookup
 from dualrs_jax.lookups import OpenLookup
 
@@ -52,7 +59,8 @@ class Plan:
     keeps: Bounds of p_i.
     avoids: Bounds of 1 - p_k; None if the rule does without.
     selected: Bounds of the classifier at the selected level: of its class,
-      and of what is not the runner-up.
+      and of what is not the runner-up. Where the rule falls back, twice those
+      of a majority, or of the want of one.
     agrees: The same at other levels; None if the rule does not ask them.
     tolerance: With the goal `full`, the share of the radius that is not worth
       the rest of the votes.
@@ -137,7 +145,9 @@ def plan(
   check_goal(goal, radii)
   _check_tolerance(goal, tolerance)
   levels = len(sigmas)
-  shares = [certificate.selected_share(levels) * (1 - RUNNER_UP_SHARE)]
+  # A cascade knows of majorities alone, and has no runner-up.
+  runner_up = 0.0 if certificate.falls_back else RUNNER_UP_SHARE
+  shares = [certificate.selected_share(levels) * (1 - runner_up)]
   if levels > 1:
     shares.append(certificate.keeps)
   aim = 'nearly full' if tolerance else goal
@@ -147,10 +157,8 @@ def plan(
     return bounds.make(n, alpha * part, aim)
 
   def classifier(part: float) -> tuple[AnyLookup, AnyLookup]:
-    return (
-      lookup(part * (1 - RUNNER_UP_SHARE)),
-      lookup(part * RUNNER_UP_SHARE),
-    )
+    top = lookup(part * (1 - runner_up))
+    return top, lookup(part * runner_up) if runner_up else top
 
   rule = certificate
   return Plan(
@@ -191,25 +199,24 @@ def certificate_of_counts(
     ValueError: If a stage stopped between two looks.
   """
   level = int(np.argmax(estimator_counts.selection))
-  label = int(np.argmax(classifier_counts.selection[level]))
-  keeps, avoids = _estimator_bounds(
+  keeps, avoids = look_bounds.of_estimator(
     np.asarray(estimator_counts.estimation),
     int(estimator_cast.estimation),
     level,
     plan,
   )
-  agrees = np.full(len(plan.sigmas), -np.inf)
-  selected = np.float64(-np.inf)
-  for k, cast in enumerate(np.asarray(classifier_cast.estimation).tolist()):
-    votes = np.asarray(classifier_counts.estimation)[k]
-    if k == level:
-      selected = _classifier_bound(votes, cast, label, plan.selected)
-    elif plan.agrees is not None:
-      agrees[k] = _classifier_bound(votes, cast, label, plan.agrees)
-  radii = composition.compose(
-    Bounds(*map(np.asarray, (keeps, avoids, selected, agrees))),
+  of_classifier = (
+    look_bounds.of_cascades if plan.rule.falls_back else look_bounds.of_levels
+  )
+  label, selected, agrees = of_classifier(
+    estimator_counts, classifier_counts, classifier_cast, plan
+  )
+  radii = composition.join(
+    np.asarray(keeps),
+    np.asarray(avoids),
+    np.asarray(selected),
+    np.asarray(agrees),
     np.int64(level),
-    plan.sigmas,
     plan.estimator_sigma,
   )
   claimed = claim(plan.goal, plan.radii, float(radii.radius))
@@ -224,33 +231,6 @@ def certificate_of_counts(
     estimator_cast=estimator_cast,
     classifier_cast=classifier_cast,
   )
-
-
-def _estimator_bounds(votes, cast: int, level: int, plan: Plan):
-  """Bounds of p_i, and of 1 - p_k at each level; invalid votes oppose both."""
-  nothing = np.full(len(plan.sigmas), -np.inf)
-  if not cast:
-    return nothing[0], nothing
-  keeps = plan.keeps.lower_z(cast, votes[level])
-  if plan.avoids is None:
-    return keeps, nothing
-  invalid = cast - votes.sum()
-  return keeps, -plan.avoids.upper_z(cast, votes + invalid)
-
-
-def _classifier_bound(votes, cast: int, label: int, tables):
-  """Half the distance between a class and its runner-up, in z-scores.
-
-  As the competitor has at most what the class has not, it is never below the
-  bound on the class itself.
-  """
-  if not cast:
-    return np.float64(-np.inf)
-  top, rivals = tables
-  ours = top.lower_z(cast, votes[label])
-  rival = np.delete(votes, label).max(initial=0) + cast - votes.sum()
-  theirs = -rivals.upper_z(cast, rival)
-  return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)
 
 
 def claim(goal: str, radii: Sequence[float], radius: float) -> float | None:

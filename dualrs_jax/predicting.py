@@ -53,7 +53,8 @@ def predict_images(
     n0: The largest number of selection votes of a stage.
     n: The largest number of estimation votes of a stage.
     alpha: Failure probability for each image.
-    certificate: The composition rule. With `agreement` the level need not be
+    certificate: The composition rule. With `fallback` it is the classifier of
+      `fallbacks` that predicts, not G. With `agreement` the level need not be
       decided where the classifier answers the same at another.
     chunk_size: Votes per device and step.
     bounds: `lookups.deciding`, with early looks, or another, see

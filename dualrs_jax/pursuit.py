@@ -103,6 +103,27 @@ class Pursuit(abc.ABC):
         candidates.append((self.estimated(stage) > 0, likely[stage], stage))
     return min(candidates)[-1]
 
+  def majority(
+    self, level: int, lookup: AnyLookup, sure: float | None, *, wins: bool
+  ) -> float:
+    """The radius within which the class has a majority, or no other one has.
+
+    Args:
+      level: The level.
+      lookup: Bounds of both.
+      sure: See `terms`.
+      wins: Which of the two.
+    """
+    cast, failures = self.estimated(level), 0
+    if (votes := self.estimation.get(level)) is not None:
+      counts = votes.tolist()
+      ours = counts.pop(self.label)
+      failures = cast - ours
+      if not wins:
+        failures += max(counts, default=0) - sum(counts)
+    bound = read(lookup, cast, failures, sure)
+    return math.nextafter(self._plan.sigmas[level] * bound, -math.inf)
+
   def _nearly(self, target: float, low: float, likely: float) -> float | None:
     """What is worth its votes: all but a share of what they are likely to give.
 

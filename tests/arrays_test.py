@@ -16,6 +16,7 @@ from dualrs_jax import (
   certify_dual,
   certify_images,
   check_batch_independence,
+  fallback,
   host_classifier,
   image_key,
   predict,
@@ -245,17 +246,18 @@ CHOICE = {'estimator': chooser, 'estimator_sigma': 0.1}
 SIGMAS = (0.03, 0.06, 0.12)
 
 
-def test_several_levels_are_certify_dual_in_float64():
+@pytest.mark.parametrize('rule', [agreement, fallback])
+def test_several_levels_are_certify_dual_in_float64(rule):
   key, options = jax.random.key(3), {'chunk_size': 30} | STATISTICS
   answer = certify_array(
     [first, host_classifier(first, 5), first],  # experts, of any kind
     *(IMAGES[:2], SIGMAS, key),
     **options | CHOICE,
-    certificate=agreement,
+    certificate=rule,
   )
   assert answer.radius.dtype == np.float64
   networks = host_classifier(chooser, 3), host_classifier(first, 5)
-  options['certificate'] = agreement
+  options['certificate'] = rule
   for index, image in enumerate(IMAGES[:2]):
     levels = SIGMAS, 0.1, image_key(key, index)
     one = certify_dual(*networks, image, *levels, **options)

@@ -15,6 +15,7 @@ from dualrs_jax import (
   predict_dual,
   voting,
 )
+from dualrs_jax.fallbacks import fallback
 from dualrs_jax.lattice import lattice_noise
 from tests import oracles
 
@@ -247,7 +248,7 @@ def test_only_the_selected_level_is_sampled(rule):
   assert sampled.tolist() == [k == found.sigma_index for k in range(3)]
 
 
-@pytest.mark.parametrize('rule', RULES)
+@pytest.mark.parametrize('rule', [*RULES, fallback])
 def test_a_certificate_can_be_recomputed_from_its_counts(rule):
   found = with_networks(rule, key=jax.random.key(2))
   again = rule(
@@ -259,6 +260,7 @@ def test_a_certificate_can_be_recomputed_from_its_counts(rule):
     0.04,
     n=180,
     alpha=0.05,
+    n0=20,
   )
   assert again.prediction == found.prediction
   assert again.radius.dtype == np.float64
@@ -266,7 +268,7 @@ def test_a_certificate_can_be_recomputed_from_its_counts(rule):
   assert float(found.radius) == pytest.approx(again.radius, rel=1e-6)
 
 
-@pytest.mark.parametrize('rule', [agreement])
+@pytest.mark.parametrize('rule', [agreement, fallback])
 def test_equal_experts_are_one_classifier(rule):
   single = with_networks(rule)
   experts = with_networks(rule, second=(NETWORK,) * 3)

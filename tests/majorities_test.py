@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dualrs_jax import Counts, confidence, majorities
+from dualrs_jax import Counts, cascade_prediction, confidence, majorities
 
 SIGMAS = (0.25, 0.5, 1.0)
 N0, N, ALPHA = 100, 1_000, 0.001
@@ -151,7 +151,9 @@ def test_prediction():
 
   def predict(*levels):
     votes = np.array(levels)
-    found = majorities.prediction_of_counts(votes, SIGMAS, n=N, alpha=ALPHA)
+    found = cascade_prediction.prediction_of_counts(
+      votes, SIGMAS, n=N, alpha=ALPHA
+    )
     return int(found.prediction), int(found.sigma_index)
 
   assert predict([0, 0, 0], [0, 0, 0], [0, needed, 0]) == (1, 2)

@@ -15,7 +15,7 @@ from dualrs_jax.cost.images import Images
 from dualrs_jax.cost.sizes import Network
 from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
-from dualrs_jax.evaluation import refused
+from dualrs_jax.evaluation import refused, run_plans
 from dualrs_jax.training import recipe
 
 #: Votes per validation image on an estimator in training, as in its loop.
@@ -171,7 +171,9 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
   if options.smoothing == 'cascade':
     yield cast('cascade, fixed, at most', 'fixed', levels * votes)
     return
-  yield cast('dual, fixed', 'fixed', votes, votes)
+  falls_back = run_plans.RULES[options.certificate].falls_back
+  asked = levels if falls_back and options.protocol != 'paper' else 1
+  yield cast('dual, fixed', 'fixed', asked * votes, votes)
   if adaptive:
     of_classifier, of_estimator = ADAPTIVE[goal]
     yield cast(

@@ -135,7 +135,12 @@ def forecasts(
     estimator = to_come(votes.estimator)
     for rule in run_plans.RULES.values():
       certificate = rule(
-        estimator, classifier, levels, estimator_sigma, **statistics
+        estimator,
+        classifier,
+        levels,
+        estimator_sigma,
+        n0=n0,
+        **statistics,
       )
       options = {
         'smoothing': 'dual',

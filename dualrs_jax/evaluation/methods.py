@@ -8,7 +8,9 @@ import numpy as np
 
 from dualrs_jax import (
   cascade_plans,
+  cascade_prediction,
   distance_levels,
+  fallbacks,
   majorities,
   plans,
   smoothing,
@@ -70,7 +72,8 @@ def fixed_votes(
     estimator: Votes for the noise levels; not looked at in plain smoothing.
     classifier: Votes for the classes at each level, all zero where it was not
       sampled.
-    settings: `task`, `smoothing`, `n0`, `n` and `sigmas` of the run.
+    settings: `task`, `smoothing`, `certificate`, `n0`, `n` and `sigmas` of the
+      run.
   """
   if settings['smoothing'] == 'cascade':
     return _cascade_votes(estimator, classifier, settings)
@@ -79,6 +82,9 @@ def fixed_votes(
   estimators = int(settings['smoothing'] == 'dual')
   votes = np.asarray(classifier.selection) + np.asarray(classifier.estimation)
   levels = votes.any(axis=-1).astype(np.int64)
+  rule = run_plans.RULES.get(settings.get('certificate'))
+  if rule is not None and rule.falls_back:
+    levels = np.ones_like(levels)
   return VoteCounts(
     estimator,
     classifier,
@@ -148,7 +154,7 @@ def _cascade(classifier: Counts, settings):
 
 def _cascade_result(votes: VoteCounts, settings) -> Result:
   if settings['task'] == 'predict':
-    found = majorities.prediction_of_counts(
+    found = cascade_prediction.prediction_of_counts(
       np.asarray(votes.classifier.estimation),
       settings['sigmas'],
       n=settings['n'],
@@ -193,14 +199,15 @@ def _adaptive(votes: VoteCounts, settings) -> Result:
     radius > 0 and radius >= first
     for radius in (found.estimator_radius, found.classifier_radius)
   ]
+  of_classifier = np.asarray(votes.classifier_cast.estimation)
   used = (
-    votes.estimator_cast.estimation,
-    np.asarray(votes.classifier_cast.estimation)[level],
+    [votes.estimator_cast.estimation],
+    of_classifier[_asked(votes, level, run_plans.plan(settings))],
   )
   # Where votes may be added, none are the last ones.
   undecided = [
-    bool(not good and (run_plans.is_open(settings) or votes == settings['n']))
-    for good, votes in zip(reached, used, strict=True)
+    bool(not good and (run_plans.is_open(settings) or settings['n'] in cast))
+    for good, cast in zip(reached, used, strict=True)
   ]
   return Result(
     found.prediction,
@@ -212,6 +219,20 @@ def _adaptive(votes: VoteCounts, settings) -> Result:
   )
 
 
+def _asked(votes: VoteCounts, level: int, plan: plans.Plan) -> list[int]:
+  """The levels on whose votes the answer of the selected one rests."""
+  if not plan.rule.falls_back:
+    return [level]
+  _, _, answering = fallbacks.selection(
+    votes.estimator,
+    votes.classifier,
+    plan.sigmas,
+    votes.classifier_cast.selection,
+  )
+  last = int(answering[level])
+  return [*fallbacks.visited(level, last, plan.sigmas), last]
+
+
 def _dual(votes: VoteCounts, settings) -> Result:
   found = run_plans.RULES[settings['certificate']](
     votes.estimator,
@@ -220,6 +241,7 @@ def _dual(votes: VoteCounts, settings) -> Result:
     settings['estimator_sigma'],
     n=settings['n'],
     alpha=run_plans.statistical_alpha(settings),
+    n0=settings['n0'],
   )
   return _fixed(
     found,

@@ -39,6 +39,8 @@ def check(config: Any, place: Place) -> None:
     _check_levels(config)
   if options.smoothing == 'cascade':
     _check_cascade(options)
+  if options.smoothing == 'dual' and options.task == 'predict':
+    _check_dual_prediction(options)
   if options.smoothing == 'distance':
     _check_distance(config, place)
   if not re.fullmatch(r'(\w[\w.+-]*)?(?<!\.json)', options.label):
@@ -111,6 +113,17 @@ def _check_levels(config: Any) -> None:
     raise ValueError(
       'a cascade of one level is plain smoothing; choose certify.smoothing ='
       f" 'single', or more of certify.levels than {levels}"
+    )
+
+
+def _check_dual_prediction(options: Any) -> None:
+  """Raises ValueError where another classifier would be what predicts."""
+  rule = run_plans.RULES[options.certificate]
+  if rule.falls_back and options.protocol == 'fixed':
+    raise ValueError(
+      f"certify.certificate = '{rule.name}' predicts adaptively alone, as it"
+      ' chooses levels by votes of their own; choose certify.protocol ='
+      f" 'adaptive' in place of {options.protocol!r}"
     )
 
 

@@ -4,14 +4,26 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from dualrs_jax import cascade_plans, composition, lookups, mixture, plans
+from dualrs_jax import (
+  cascade_plans,
+  composition,
+  fallbacks,
+  lookups,
+  mixture,
+  plans,
+)
 from dualrs_jax.cascade_plans import CascadePlan
 from dualrs_jax.plans import Plan
 
 #: The composition rules by their names in configurations and settings.
 RULES = {
   rule.name: rule
-  for rule in (composition.agreement, composition.minimum, composition.paper)
+  for rule in (
+    composition.agreement,
+    composition.minimum,
+    composition.paper,
+    fallbacks.fallback,
+  )
 }
 
 

@@ -31,6 +31,10 @@ _RULES = {
     ' not: the level itself is certified only within the estimator’s radius,'
     ' with probability 1 − 0.75α, and not jointly with the answer.'
   ),
+  'fallback': (
+    'The level that is selected, and the one that answers, may change within'
+    ' that distance where the answer does not.'
+  ),
   'minimum': (
     'The radius of each stage holds with probability 1 − α by itself, not'
     ' jointly with that of the other.'
@@ -152,7 +156,8 @@ def rule(settings: Mapping[str, Any]) -> Any:
   other = settings['smoothing'] in _OTHERS
   if unknown(settings) or other or settings['task'] == 'predict':
     return None
-  return run_plans.RULES[settings['certificate'] or 'minimum']
+  found = run_plans.RULES[settings['certificate'] or 'minimum']
+  return None if found.falls_back else found
 
 
 def _certificate(settings: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -187,6 +192,13 @@ def _prediction(settings: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 def _subject(settings: Mapping[str, Any]) -> str:
   if settings['smoothing'] == 'dual':
+    rule = run_plans.RULES.get(settings['certificate'])
+    if rule is not None and rule.falls_back:
+      return (
+        'the cascade of the smoothed classifiers from the level that the'
+        ' smoothed estimator selects down, of which the first with a majority'
+        ' answers, and the smallest where none has one,'
+      )
     return 'the dual smoothed classifier'
   if settings['smoothing'] == 'cascade':
     levels = ', '.join(

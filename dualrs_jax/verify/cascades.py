@@ -33,33 +33,19 @@ def certified(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
     row: A row whose votes fit the settings, see `votes.problems`.
     settings: Those of its run.
   """
-  protocol, alpha = protocols.of(settings), claims.alpha_of(settings)
-  sigmas = claims.sampled(settings['sigmas'])
-  level, label = _chosen(row, sigmas, settings)
-  order = visits(sigmas)
+  order = visits(claims.sampled(settings['sigmas']))
+  level, label = _chosen(row, settings)
   visited = order[: order.index(level)]
   cast = {
     k: claims.second(row.classifier_cast.get(k, ())) for k in (*visited, level)
   }
-  here, earlier = NOTHING, np.full(2, np.inf)
-  votes = row.classifier_estimation.get(level, ())
-  if cast[level] and votes:
-    here = sigmas[level] * protocol.bound(votes[label], cast[level], alpha)
-  for j in visited:
-    votes = row.classifier_estimation.get(j, ())
-    loses = NOTHING
-    if cast[j] and votes:
-      others = [*votes[:label], *votes[label + 1 :]]
-      # An invalid vote is for every competitor, so all others are against it.
-      against = sum(votes) - max(others, default=0)
-      loses = protocol.bound(against, cast[j], alpha)
-      loses = loses if others else np.full(2, np.inf)
-    earlier = np.minimum(earlier, sigmas[j] * loses)
+  alpha = claims.alpha_of(settings)
+  stages = parts(row, visited, level, label, settings, alpha)
   made = []
-  for own, before in zip(here.tolist(), earlier.tolist(), strict=True):
+  for own, before in zip(*(part.tolist() for part in stages), strict=True):
     answer = claims.reported(min(own, before), settings)
     own, before = max(0.0, own), max(0.0, before)
-    parts = {
+    cause = {
       'earlier': (before, [cast[j] for j in visited]),
       'classifier': (own, [cast[level]]),
     }
@@ -70,12 +56,49 @@ def certified(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
         sigma_index=level,
         status='certified'
         if answer is not None
-        else claims.cause(parts, settings),
+        else claims.cause(cause, settings),
         classifier_radius=own,
         earlier_radius=before,
       )
     )
   return made[0], made[1]
+
+
+def parts(
+  row: Row,
+  visited: Sequence[int],
+  level: int,
+  label: int,
+  settings: Mapping[str, Any],
+  alpha: float,
+) -> tuple[np.ndarray, np.ndarray]:
+  """B_k, and the smallest E_j, from the least to the most, shape [2].
+
+  Args:
+    row: See `certified`.
+    visited: The levels before the one that answers.
+    level: k.
+    label: y.
+    settings: Those of its run.
+    alpha: Of each bound.
+  """
+  protocol = protocols.of(settings)
+  sigmas = claims.sampled(settings['sigmas'])
+  here, earlier = NOTHING, np.full(2, np.inf)
+  votes = row.classifier_estimation.get(level, ())
+  if (cast := claims.second(row.classifier_cast.get(level, ()))) and votes:
+    here = sigmas[level] * protocol.bound(votes[label], cast, alpha)
+  for j in visited:
+    votes = row.classifier_estimation.get(j, ())
+    loses = NOTHING
+    if (cast := claims.second(row.classifier_cast.get(j, ()))) and votes:
+      others = [*votes[:label], *votes[label + 1 :]]
+      # An invalid vote is for every competitor, so all others are against it.
+      against = sum(votes) - max(others, default=0)
+      loses = protocol.bound(against, cast, alpha)
+      loses = loses if others else np.full(2, np.inf)
+    earlier = np.minimum(earlier, sigmas[j] * loses)
+  return here, earlier
 
 
 def predicted(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
@@ -104,32 +127,58 @@ def visits(sigmas: Sequence[float]) -> list[int]:
   return sorted(range(len(sigmas)), key=lambda k: -sigmas[k])
 
 
-def _chosen(
-  row: Row, sigmas: Sequence[float], settings: Mapping[str, Any]
-) -> tuple[int, int]:
-  """The level and class that promise the largest radius.
+def _chosen(row: Row, settings: Mapping[str, Any]) -> tuple[int, int]:
+  """The level and class that promise the largest radius, see `able`.
+
+  Where two are within rounding of each other, the row has the choice.
+  """
+  enough = settings['radii'][-1] if settings['radii'] else np.inf
+  found = able(row, settings, enough=enough)
+  level = row.sigma_index if row.sigma_index in found else next(iter(found))
+  return level, found[level]
+
+
+def able(
+  row: Row,
+  settings: Mapping[str, Any],
+  *,
+  start: int | None = None,
+  label: int | None = None,
+  enough: float = np.inf,
+) -> dict[int, int]:
+  """The levels that promise the largest radius, each with its class.
 
   The formula of the module, of shares (votes + 1/2) / (n0 + 1) of selection
-  votes; of equal promises that of the level which is visited first. Where two
-  are within rounding of each other, the row has the choice.
+  votes; of equal promises that of the level which is visited first. Levels
+  whose promises are within rounding of the largest follow it.
+
+  Args:
+    row: See `certified`.
+    settings: Those of its run.
+    start: The level that is visited first; the largest by default.
+    label: The class; by default that which leads at each level.
+    enough: A radius beyond which a promise is worth no more.
   """
+  sigmas = claims.sampled(settings['sigmas'])
   order = visits(sigmas)
+  order = order[0 if start is None else order.index(start) :]
   scores = {k: _scores(row, k, settings['num_classes']) for k in order}
-  enough = settings['radii'][-1] if settings['radii'] else np.inf
+  labels = {
+    k: int(np.argmax(scores[k])) if label is None else label for k in order
+  }
   promises = {}
   for place, k in enumerate(order):
-    label = int(np.argmax(scores[k]))
-    terms = [sigmas[k] * scores[k][label]]
+    terms = [sigmas[k] * scores[k][labels[k]]]
     terms += [
-      sigmas[j] * np.min(-np.delete(scores[j], label), initial=np.inf)
+      sigmas[j] * np.min(-np.delete(scores[j], labels[k]), initial=np.inf)
       for j in order[:place]
     ]
     promises[k] = min(*terms, enough)
   best = max(order, key=promises.__getitem__)
   near = promises[best] - _CLOSE * abs(promises[best])
-  able = {promises[k]: k for k in reversed(order) if promises[k] >= near}
-  level = row.sigma_index if row.sigma_index in able.values() else best
-  return level, int(np.argmax(scores[level]))
+  first = {promises[k]: k for k in reversed(order) if promises[k] >= near}
+  found = [best, *(k for k in first.values() if k != best)]
+  return {k: labels[k] for k in found}
 
 
 def _scores(row: Row, level: int, classes: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrs_jax.verify import claims, protocols, rules
+from dualrs_jax.verify import claims, fallbacks, protocols, rules
 from dualrs_jax.verify.bounds import NOTHING
 from dualrs_jax.verify.claims import ABSTAIN, Claim
 from dualrs_jax.verify.rows import Row
@@ -20,16 +20,21 @@ def certified(row: Row, settings: Mapping[str, Any]) -> tuple[Claim, Claim]:
   """
   level = claims.leader(row.estimator_selection)
   label = claims.leader(row.classifier_selection.get(level, ()))
+  if settings['certificate'] in rules.OF_CASCADES:
+    label = fallbacks.labels(row, level, settings)
   made = []
   for radius, *parts in zip(*_stages(row, level, label, settings), strict=True):
     answer = claims.reported(float(radius), settings)
     estimator, classifier = (max(0.0, float(part)) for part in parts)
     status = 'certified'
     if answer is None:
-      cast = claims.second(row.classifier_cast.get(level, ()))
+      asked = [level]
+      if settings['certificate'] in rules.OF_CASCADES:
+        asked = fallbacks.asked(row, level, label, settings)
+      cast = [claims.second(row.classifier_cast.get(k, ())) for k in asked]
       stages = {
         'estimator': (estimator, [claims.second(row.estimator_cast)]),
-        'classifier': (classifier, [cast]),
+        'classifier': (classifier, cast),
       }
       status = claims.cause(stages, settings)
     made.append(
@@ -61,10 +66,15 @@ def _stages(
         k: protocol.bound(sum(votes) - own, cast, shares.avoids * alpha)
         for k, own in enumerate(votes)
       }
-  for k, votes in row.classifier_estimation.items():
+  for k, sigma in enumerate(sigmas):
     own = 1.0 if len(sigmas) == 1 else shares.selected
     share = own if k == level else shares.agrees
+    if settings['certificate'] in rules.OF_CASCADES:
+      agrees[k] = fallbacks.radius(row, k, label, settings, share * alpha)
+      continue
+    votes = row.classifier_estimation.get(k, ())
     cast = claims.second(row.classifier_cast.get(k, ()))
-    if cast and share:
-      agrees[k] = protocol.bound_class(votes, label, cast, share * alpha)
+    if cast and share and votes:
+      bound = protocol.bound_class(votes, label, cast, share * alpha)
+      agrees[k] = sigma * bound
   return rules.compose(keeps, avoids, agrees, level, sigmas, estimator_sigma)

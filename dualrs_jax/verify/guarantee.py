@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dualrs_jax.verify.rules import OF_CASCADES
+
 
 def of(settings: Mapping[str, Any]) -> str:
   """The guarantee of each row of a run.
@@ -10,9 +12,10 @@ def of(settings: Mapping[str, Any]) -> str:
   Args:
     settings: Those of the run, of a method that is known.
   """
-  claim = (
-    f'{_SUBJECTS[settings["smoothing"]]} answers with the class of the row'
-  )
+  whose = settings['smoothing']
+  if settings['certificate'] in OF_CASCADES:
+    whose = 'dual cascades'
+  claim = f'{_SUBJECTS[whose]} answers with the class of the row'
   claim = claim.format_map({**settings, 'levels': _levels(settings)})
   if settings['task'] == 'certify':
     claim += (
@@ -41,6 +44,11 @@ _SUBJECTS = {
   'dual': (
     'the dual smoothed classifier, whose noise level of {levels} the smoothed'
     ' estimator selects at every image,'
+  ),
+  'dual cascades': (
+    'the cascade of the classifiers smoothed at sigma = {levels}, from the one'
+    ' that the smoothed estimator selects at every image down, of which the'
+    ' first with a majority answers, and the smallest where none has one,'
   ),
   'single': 'the classifier that is smoothed at sigma = {levels}',
   'cascade': (

@@ -40,7 +40,11 @@ RULES: Mapping[str, Shares] = {
   'paper': Shares(keeps=1 / 2, selected=1 / 2),
   'minimum': Shares(keeps=1, selected=1),
   'agreement': Shares(keeps=0.7, selected=1, avoids=0.05, agrees=0.25),
+  'fallback': Shares(keeps=0.7, selected=1, avoids=0.05, agrees=0.25),
 }
+
+#: The rules with the radius of a cascade in place of that of a level.
+OF_CASCADES = ('fallback',)
 
 
 class Stages(NamedTuple):
@@ -70,18 +74,18 @@ def compose(
   Args:
     keeps: z(i), as all bounds from the least to the most, shape [2].
     avoids: z(not k), for the levels that have such a bound.
-    agrees: z(y at level k), the selected one among them.
+    agrees: B_k, the selected one among them.
     level: i.
     sigmas: s, as the noise was sampled.
     estimator_sigma: s_e.
   """
-  selected = sigmas[level] * agrees[level]
+  selected = agrees[level]
   estimator = radius = np.full(2, np.inf)
-  for k, sigma in enumerate(sigmas):
+  for k in range(len(sigmas)):
     if k != level:
       two_sided = (keeps + avoids.get(k, NOTHING)) / 2
       stays = estimator_sigma * np.maximum(keeps, two_sided)
-      agreed = sigma * agrees.get(k, NOTHING)
+      agreed = agrees.get(k, NOTHING)
       estimator = np.minimum(estimator, stays)
       radius = np.minimum(radius, np.maximum(stays, agreed))
   return Stages(np.minimum(radius, selected), estimator, selected)

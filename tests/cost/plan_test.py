@@ -141,6 +141,11 @@ def test_a_denoiser_stands_before_both():
   [
     ({'protocol': 'paper', 'n': 700}, 'dual, fixed', 2 * 10_100),
     ({'protocol': 'fixed', 'n': 700}, 'dual, fixed', 2 * 800),
+    (
+      {'certificate': 'fallback', 'protocol': 'fixed', 'n': 700},
+      'dual, fixed',
+      (3 + 1) * 800,
+    ),
     ({'task': 'predict', 'protocol': 'fixed'}, 'dual, fixed', 2 * 1000),
     ({'smoothing': 'single'}, 'single, fixed', 3 * 1100),
     (

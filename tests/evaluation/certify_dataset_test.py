@@ -318,7 +318,9 @@ def test_labels_tell_runs_apart(changes, labels, certificate):
   assert {run['certificate'] for run in runs} == {certificate}
 
 
-@pytest.mark.parametrize('certificate', ['agreement', 'minimum', 'paper'])
+@pytest.mark.parametrize(
+  'certificate', ['agreement', 'minimum', 'paper', 'fallback']
+)
 def test_the_protocol_of_the_paper_is_its_statistics_exactly(certificate):
   options = {'n0': 10, 'n': 50, 'alpha': 0.01, 'certificate': certificate}
   [run] = run_settings.runs(make_config(protocol='paper', **options))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dualrs_jax import composition, confidence, majorities, smoothing
+from dualrs_jax import confidence, majorities, smoothing
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import forecast
+from dualrs_jax.evaluation import forecast, run_plans
 from dualrs_jax.evaluation.forecast import Forecast, Votes
 
 SIGMAS = (0.25, 0.5, 1.0)
@@ -83,17 +83,18 @@ def certified(world):
         **STATISTICS,
       ),
     )
-  for rule in (composition.paper, composition.minimum, composition.agreement):
+  for rule in run_plans.RULES.values():
     yield (
       f'dual-{rule.name}',
-      rule(estimator, classifier, levels, 0.5, **STATISTICS),
+      rule(estimator, classifier, levels, 0.5, n0=N0, **STATISTICS),
     )
 
 
 def test_every_certificate_is_forecast_under_its_own_name(found):
   singles = [f'single-{sigma:g}' for sigma in SIGMAS]
   pairs = ['cascade-0.25-0.5', 'cascade-0.25-1', 'cascade-0.5-1']
-  duals = ['dual-agreement', 'dual-minimum', 'dual-paper']
+  rules = ('agreement', 'fallback', 'minimum', 'paper')
+  duals = [f'dual-{rule}' for rule in rules]
   assert sorted(found) == sorted([*singles, *pairs, 'cascade', *duals])
 
 

@@ -58,7 +58,9 @@ def test_predictions_of_the_library_follow(settings, rows_of, write, method):
 
 
 @pytest.mark.parametrize('protocol', [{}, {'protocol': 'open'}])
-@pytest.mark.parametrize('method', ['agreement', 'minimum', 'single'])
+@pytest.mark.parametrize(
+  'method', ['agreement', 'minimum', 'single', 'fallback']
+)
 def test_predictions_that_stop_follow(
   settings, rows_of, write, method, protocol
 ):
@@ -123,6 +125,32 @@ def test_a_row_that_says_something_else_does_not_follow(
   assert {problem.line for problem in report.problems} == {2}
   assert all('image' in problem.reason for problem in report.problems)
   assert report.record is None
+
+
+@pytest.mark.parametrize('goal', ['fixed', 'full'])
+def test_votes_at_a_level_that_was_passed_count_where_rules_fall_back(
+  settings, rows_of, write, goal
+):
+  settings |= METHODS['fallback'] | GOALS[goal]
+  report = verify(write(rows_of(settings), settings))
+  said = report.record['guarantee']
+  assert 'from the one that the smoothed estimator selects' in said
+  moved = 0
+  for row in rows_of(settings, 80, seed=1):
+    passed = {
+      level: votes
+      for level, votes in row.classifier_estimation.items()
+      if level == row.sigma_index and row.predict >= 0
+    }
+    for level, votes in passed.items():
+      rival = (row.predict + 1) % len(votes)
+      against = [0] * len(votes)
+      against[rival] = sum(votes)  # another class has a majority there
+      estimation = {**row.classifier_estimation, level: tuple(against)}
+      changed = row._replace(classifier_estimation=estimation)
+      moved += 1
+      assert verify(write([changed], settings)).problems
+  assert moved > 10
 
 
 def test_settings_that_say_something_else_do_not_make_the_rows(

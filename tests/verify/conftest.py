@@ -60,8 +60,10 @@ def votes_of(rng, settings):
   looks = run_plans.any_plan(settings).looks if adaptive else ()
   n0, n = settings['n0'] or 0, settings['n']
   # At some levels of a cascade no class has a majority.
+  falls_back = settings['certificate'] == 'fallback'
   leads = [
-    NOBODY if cascade and rng.random() < 0.4 else label for _ in range(levels)
+    NOBODY if (cascade or falls_back) and rng.random() < 0.4 else label
+    for _ in range(levels)
   ]
 
   def number():
