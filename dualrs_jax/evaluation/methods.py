@@ -82,7 +82,7 @@ def fixed_votes(
   estimators = int(settings['smoothing'] == 'dual')
   votes = np.asarray(classifier.selection) + np.asarray(classifier.estimation)
   levels = votes.any(axis=-1).astype(np.int64)
-  rule = run_plans.RULES.get(settings.get('certificate'))
+  rule = run_plans.RULES.get(settings.get('certificate') or '')
   if rule is not None and rule.falls_back:
     levels = np.ones_like(levels)
   return VoteCounts(
