@@ -80,6 +80,8 @@ class CompositionRule:
     selected: For B_i.
     avoids: For the upper bound of each p_k; 0 leaves A_k one-sided.
     agrees: For each B_k; 0 where other levels are not asked.
+    falls_back: Whether smaller levels answer where the selected one has no
+      majority, see `fallbacks`; of the class, not of a rule.
   """
 
   name: str
@@ -88,7 +90,6 @@ class CompositionRule:
   avoids: float = 0.0
   agrees: float = 0.0
 
-  #: Whether smaller levels answer where the selected one has no majority.
   falls_back: ClassVar[bool] = False
 
   def __post_init__(self):

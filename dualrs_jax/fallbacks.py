@@ -29,6 +29,9 @@ class FallbackRule(CompositionRule):
   The classifier that it certifies, from level i = g_e(x) down, answers with the
   first level at which a class has a majority. Each term of R is a bound of one
   stage, or the larger one of two, so that alpha is spent as it is there.
+
+  Attributes:
+    falls_back: True.
   """
 
   falls_back: ClassVar[bool] = True
