@@ -34,7 +34,7 @@ def found():
 def test_every_method_answers(found):
   results = compare_certificates.answers(found, ALPHA, GRID)
   by_name = {method.name: answers for method, answers in results.items()}
-  assert len(by_name) == 11
+  assert len(by_name) == 12
   for answers in by_name.values():
     assert len(answers) == 9
     for answer in answers:
@@ -108,7 +108,7 @@ def test_table_and_figure(found, tmp_path):
   results = compare_certificates.answers(found, ALPHA, GRID)
   table = compare_certificates.markdown(found, results, GRID, ALPHA)
   lines = [line for line in table.splitlines() if line.startswith('|')]
-  assert len(lines) == 2 + 12
+  assert len(lines) == 2 + 13
   assert len({line.count('|') for line in lines}) == 1
   assert 'not established' in table
   compare_certificates.draw(found, results, tmp_path / 'figure.png')
