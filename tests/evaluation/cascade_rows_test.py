@@ -191,3 +191,10 @@ def test_what_a_cascade_does_not_have_is_refused(changes, message):
 
 def test_a_tolerance_that_says_nothing_is_no_matter():
   refused.check(configured({'goal': 'grid', 'tolerance': 0.02}), Place(0, 1))
+
+
+def test_what_falls_back_predicts_adaptively():
+  changes = {'smoothing': 'dual', 'certificate': 'fallback', 'task': 'predict'}
+  with pytest.raises(ValueError, match="'fallback' predicts adaptively alone"):
+    refused.check(configured({**changes, 'protocol': 'fixed'}), Place(0, 1))
+  refused.check(configured({**changes, 'protocol': 'adaptive'}), Place(0, 1))

@@ -33,10 +33,6 @@ IMPOSSIBLE = [
   ({'noise': 'laplace'}, 'certify.noise must be one of'),
   ({'noise': 'published'}, 'there is no denoiser'),
   ({'certificate': 'papers'}, "did you mean 'paper'"),
-  (
-    {'certificate': 'fallback', 'task': 'predict', 'protocol': 'fixed'},
-    "certificate = 'fallback' predicts adaptively alone",
-  ),
   ({'label': '../elsewhere'}, 'certify.label must be the name of a folder'),
   ({'label': 'seed.json'}, 'certify.label .* not of a .json file'),
   ({'label': 151 * 'x'}, 'certify.label has at most 150 bytes, not the 151'),
