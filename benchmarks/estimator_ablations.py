@@ -29,7 +29,14 @@ from dualrs_jax import data, networks
 from dualrs_jax.evaluation import forecast, forecast_votes
 from dualrs_jax.runtime import preemption
 from dualrs_jax.runtime import settings as settings_lib
-from dualrs_jax.training import claim, fit, fitting, recipe, targets
+from dualrs_jax.training import (
+  claim,
+  fit,
+  fitting,
+  recipe,
+  target_radii,
+  targets,
+)
 from dualrs_jax.training import run as run_lib
 
 _CLOSE = (0.25, 0.35, 0.5, 0.7, 1.0)
@@ -111,8 +118,8 @@ class Ground(NamedTuple):
       raise SystemExit(f'{self.workdir} has not trained {stage} yet')
     return self.run.classifier_front.before(networks.inference_view(found))
 
-  def right_votes(self, stage: str, sigma: float) -> np.ndarray:
-    """Of the images with radius targets, the votes for their class."""
+  def target_votes(self, stage: str, sigma: float) -> np.ndarray:
+    """Of the images with radius targets, see `targets.build`."""
     options, own = self.config.targets, tuple(self.config.sigmas)
     sigmas = own if sigma in own else (sigma,)
     folder = self.output / 'targets' / f'{stage}-{len(sigmas)}-{sigmas[0]:g}'
@@ -212,20 +219,21 @@ def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     options = config.targets
     counts = np.stack(
-      [ground.right_votes(variant.stage, sigma) for sigma in config.sigmas], -1
+      [ground.target_votes(variant.stage, sigma) for sigma in config.sigmas], 1
     )[seen]
     votes = options.votes
     if variant.votes:
       votes = variant.votes
-      wrong = options.votes - counts
-      counts = rng.hypergeometric(counts, wrong, votes)
-    return targets.signed_bounds(
-      counts,
-      config.sigmas,
-      votes=votes,
-      n=options.n or config.certify.n,
-      alpha=options.alpha,
-      seed=fit.initial_seed(config.seed, 'targets-1'),
+      right, wrong = np.moveaxis(counts, -1, 0)
+      right_seen = rng.hypergeometric(right, options.votes - right, votes)
+      rest = options.votes - right - wrong
+      wrong_seen = rng.hypergeometric(wrong, rest, votes - right_seen)
+      counts = np.stack([right_seen, wrong_seen], axis=-1)
+    n = options.n or config.certify.n
+    seed = fit.initial_seed(config.seed, 'targets-1')
+    to_come = target_radii.drawn(counts, votes=votes, n=n, seed=seed)
+    return target_radii.TARGETS[options.of](
+      to_come, config.sigmas, n=n, alpha=options.alpha
     )
 
   estimator = fitting.fit_estimator(

@@ -193,14 +193,16 @@ def make_small(config: Any) -> None:
     copies=1,
     shares=(0.4, 0.35, 0.25),
   )
-  config.targets.update(count=10_000, votes=64, chunk_size=64, n=0)
+  config.targets.update(
+    of='cascades', count=10_000, votes=64, chunk_size=64, n=0
+  )
   config.estimator.update(
     shared, steps=2500, copies=2, loss='certificate', average=0.99
   )
   config.estimator.utility.update(name='report', radii=radii)
   config.finetune.update(shared, steps=2000, learning_rate=1e-3, explored=0.15)
   config.checkpoint.update(every_steps=250, evaluate_steps=1000)
-  config.certify.update(radii=radii, chunk_size=500)
+  config.certify.update(radii=radii, chunk_size=500, certificate='fallback')
 
 
 def make_routing(config: Any) -> None:

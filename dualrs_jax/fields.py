@@ -66,8 +66,10 @@ _ESTIMATOR: Mapping[str, Any] = {
 }
 
 #: n is how many votes a certification to come is taken to have; 0 for those of
-#: `certify.n`.
+#: `certify.n`. `of` is what a radius is of: 'levels', each on its own, or
+#: 'cascades' that start at each, for the certificate 'fallback'.
 _TARGETS: Mapping[str, Any] = {
+  'of': 'levels',
   'count': 0,
   'votes': 64,
   'chunk_size': 64,

@@ -47,9 +47,9 @@ def checkpoint_bytes(
 
 
 def targets_bytes(images: int, levels: int, shard_size: int) -> int:
-  """Bytes of the radius targets: index, counts and radii of each image."""
+  """Bytes of the radius targets: index, two counts, and radii per image."""
   files = -(-images // shard_size) + 1
-  return 2 * images * (8 + 4 * levels) + files * _SHARD
+  return images * (2 * 8 + 3 * 4 * levels) + files * _SHARD
 
 
 def metrics_bytes(steps: int, metrics_steps: int) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dualrs_jax import base, data, denoising
 from dualrs_jax.training import losses, state
@@ -26,11 +26,14 @@ class Selection(NamedTuple):
     estimator: in inference mode and with its front; it is not trained.
     estimator_sigma: its own noise level.
     explored: share of the images whose level is drawn all the same.
+    cascades: whether a cascade starts at the level, which then is one that is
+      drawn of those up to the selected one.
   """
 
   estimator: base.Classifier
   estimator_sigma: Float[Array, '']
   explored: Float[Array, '']
+  cascades: Bool[Array, '']
 
 
 class Levels(NamedTuple):
@@ -108,16 +111,21 @@ def choose_levels(
   """
   draw_key, mix_key, noise_key = jax.random.split(key, 3)
   batch = len(images)
-  drawn = jax.random.categorical(
-    draw_key, jnp.log(context.shares), shape=(batch,)
-  )
+  scores = jax.random.gumbel(draw_key, (batch, len(context.shares)))
+  scores += jnp.log(context.shares)[None]
+  drawn = scores.argmax(-1)
   if context.selection is None:
     return drawn
-  estimator, estimator_sigma, explored = context.selection
+  estimator, estimator_sigma, explored, cascades = context.selection
   sigma = jnp.broadcast_to(estimator_sigma, batch)
   logits = noisy_logits(estimator, images, sigma, noise_key, copies=1)
   explores = jax.random.uniform(mix_key, (batch,)) < explored
-  return jnp.where(explores, drawn, logits[0].argmax(-1))
+  selected = logits[0].argmax(-1)
+  above = jnp.arange(len(context.shares))[None] > selected[:, None]
+  within = jnp.where(above, -jnp.inf, scores)
+  none = jnp.isneginf(within).all(-1)  # where these have no share
+  asked = jnp.where(none, selected, within.argmax(-1))
+  return jnp.where(explores, drawn, jnp.where(cascades, asked, selected))
 
 
 @functools.partial(jax.jit, static_argnames='batch_size')

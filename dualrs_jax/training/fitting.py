@@ -17,7 +17,7 @@ from dualrs_jax import data, models, networks
 from dualrs_jax.runtime import settings
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import estimator as estimator_stage
-from dualrs_jax.training import fit, losses, targets
+from dualrs_jax.training import fit, losses, target_radii, targets
 from dualrs_jax.training import run as run_lib
 from dualrs_jax.training import stages as stage_names
 from dualrs_jax.training import utility as utility_lib
@@ -221,17 +221,14 @@ def radius_targets(
   def draw():
     n = options.n or config.certify.n
     logger.info('%s: as certificates of %d votes might be', stage, n)
-    return targets.signed_bounds(
-      counts,
-      config.sigmas,
-      votes=options.votes,
-      n=n,
-      alpha=options.alpha,
-      seed=fit.initial_seed(config.seed, stage),
+    seed = fit.initial_seed(config.seed, stage)
+    to_come = target_radii.drawn(counts, votes=options.votes, n=n, seed=seed)
+    return target_radii.TARGETS[options.of](
+      to_come, config.sigmas, n=n, alpha=options.alpha
     )
 
   bounds = targets.kept(draw, source, levels=len(config.sigmas), **kept_at)
-  logger.info('%s: %s', stage, targets.describe(bounds, config.sigmas))
+  logger.info('%s: %s', stage, target_radii.describe(bounds, config.sigmas))
   return bounds
 
 

@@ -48,6 +48,7 @@ def train(config: Any, workdir: str | os.PathLike) -> None:
     locks.InUse: another process is training in the directory.
   """
   recipe.check(config)
+  recipe.check_targets(config)
   if jax.process_count() > processes.here().count:
     raise ValueError(
       f'the devices are those of {jax.process_count()} processes, which'
@@ -118,6 +119,7 @@ def _train(run: Run) -> None:
         run.estimator_front.before(models.inference_view(estimator)),
         run.placed(jnp.float32(config.estimator_sigma)),
         run.placed(jnp.float32(config.finetune.explored)),
+        run.placed(jnp.bool_(config.targets.of == 'cascades')),
       )
     )
     classifier = fitting.fit_classifier(

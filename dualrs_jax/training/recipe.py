@@ -8,7 +8,7 @@ import optax
 
 from dualrs_jax import data, networks, sharding
 from dualrs_jax.runtime import processes, settings
-from dualrs_jax.training import checks, losses, state
+from dualrs_jax.training import checks, losses, state, target_radii
 from dualrs_jax.training import classifier as classifier_stage
 from dualrs_jax.training import stages as stage_names
 from dualrs_jax.training import utility as utility_lib
@@ -60,7 +60,7 @@ def check(config: Any) -> None:
       'baselines are trained as long as the classifier, which has 0 steps'
     )
   classifier_stage.level_shares(config.classifier.shares, config.sigmas)
-  _check_targets(config)
+  checks.choice('targets.of', config.targets.of, target_radii.TARGETS)
   checks.choice(
     'estimator.loss', config.estimator.loss, losses.ESTIMATOR_LOSSES
   )
@@ -88,15 +88,18 @@ def check(config: Any) -> None:
     checks.parts(name, config[name].batch_size, config[name].accumulate)
 
 
-def _check_targets(config: Any) -> None:
-  """Raises ValueError where radius targets could not be positive."""
+def check_targets(config: Any) -> None:
+  """Raises ValueError where radius targets could not be positive.
+
+  To be called after what checks `config.certify`, which may give their n.
+  """
   options = config.targets
   n, name = options.n, 'targets.n'
   if not n:
     n, name = config.certify.n, 'certify.n, as targets.n is 0,'
   # All agree at p = 1/2 with probability 2^-n, which must be below alpha.
   fewest = math.floor(-math.log2(options.alpha)) + 1
-  if 1 <= n < fewest:  # of fewer the certification itself will speak
+  if n < fewest:
     raise ValueError(
       f'{name} is {n}, and no radius target is positive with fewer than'
       f' {fewest} votes at targets.alpha = {options.alpha:g}'

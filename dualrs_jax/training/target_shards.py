@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def save(
   path: pathlib.Path,
   indices: Int[np.ndarray, ' shard'],
-  counts: Num[np.ndarray, 'shard levels'],
+  counts: Num[np.ndarray, 'shard levels *kinds'],
   mark: str,
 ) -> None:
   """Writes the counts or radii of a shard, as a whole or not at all."""
@@ -32,17 +32,17 @@ def save(
 def read(
   paths: Sequence[pathlib.Path],
   indices: Sequence[Int[np.ndarray, ' _']],
-  levels: int,
+  shape: tuple[int, ...],
   mark: str,
-) -> Int[np.ndarray, 'examples levels']:
-  """The counts of all shards, once all of them are written."""
+) -> Int[np.ndarray, 'examples levels *kinds']:
+  """The counts of all shards, of a shape each, once all are written."""
   directory = paths[0].parent
   processes.await_shown(
     lambda: all(path.exists() for path in paths) or None, directory
   )
   table = []
   for path, chosen in zip(paths, indices, strict=True):
-    shard = load(path, chosen, levels, mark)
+    shard = load(path, chosen, shape, mark)
     if shard is None:
       raise OSError(
         f'{path} is not there: {directory} must be one folder for all processes'
@@ -54,10 +54,13 @@ def read(
 def load(
   path: pathlib.Path,
   indices: Int[np.ndarray, ' shard'],
-  levels: int,
+  shape: tuple[int, ...],
   mark: str,
-) -> Num[np.ndarray, 'shard levels'] | None:
-  """What was saved of a shard; None if missing, damaged or of others."""
+) -> Num[np.ndarray, 'shard levels *kinds'] | None:
+  """What was saved of a shard, of that shape per image.
+
+  None if it is missing, damaged or of others.
+  """
   if not path.exists():
     return None
   try:
@@ -70,7 +73,7 @@ def load(
   if found != mark:
     logger.warning('%s is of other settings; it is computed again', path)
     return None
-  if not np.array_equal(saved, indices) or counts.shape != (len(saved), levels):
+  if not np.array_equal(saved, indices) or counts.shape != (len(saved), *shape):
     logger.warning('%s holds other images; it is computed again', path)
     return None
   return counts

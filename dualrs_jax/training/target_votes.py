@@ -1,4 +1,4 @@
-"""Votes for the true class of training images, at each noise level."""
+"""Votes on training images, at each noise level: those won, and the rival's."""
 
 import functools
 
@@ -79,8 +79,8 @@ def count_votes(
   *,
   votes: int,
   chunk_size: int,
-) -> Int[Array, 'batch levels']:
-  """Votes for the true class on noisy copies of each image, at each level.
+) -> Int[Array, 'batch levels 2']:
+  """Votes on noisy copies of each image, at each level.
 
   Args:
     classifier: in inference mode; or a tuple of one for each level.
@@ -90,6 +90,9 @@ def count_votes(
     sigmas: the noise levels.
     votes: how many votes per image and level.
     chunk_size: noisy copies per forward pass.
+
+  Returns:
+    The votes for the true class, and for the wrong class that has most.
   """
   chunks = -(-votes // chunk_size)
 
@@ -100,14 +103,17 @@ def count_votes(
     noise = filled.reshape(chunks, chunk_size, *image.shape)
 
     def by_chunks(expert, sigma):
-      def right(noise):
+      def answers(noise):
         noisy = _noisy(image, sigma, noise)
         logits = expert(noisy, jnp.full(chunk_size, sigma))
         # argmax takes a NaN for the largest value: such a vote is invalid.
-        return (logits.argmax(-1) == label) & ~jnp.isnan(logits).any(-1)
+        invalid = jnp.isnan(logits).any(-1)
+        answer = jnp.where(invalid, -1, logits.argmax(-1))
+        return jax.nn.one_hot(answer, logits.shape[-1], dtype=jnp.int32)
 
-      found = jax.lax.map(right, noise).reshape(-1)[:votes]
-      return found.sum(dtype=jnp.int32)
+      found = jax.lax.map(answers, noise)
+      cast = found.reshape(-1, found.shape[-1])[:votes].sum(0)
+      return jnp.stack([cast[label], cast.at[label].set(0).max()])
 
     if isinstance(classifier, tuple):
       return jnp.stack(list(map(by_chunks, classifier, sigmas)))

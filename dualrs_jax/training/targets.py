@@ -14,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, PRNGKeyArray
-from scipy import stats
 
-from dualrs_jax import base, confidence, data, host, posterior, sharding
+from dualrs_jax import base, data, host, sharding
 from dualrs_jax.data import loader
 from dualrs_jax.runtime import bars, preemption, processes
-from dualrs_jax.training import losses, target_shards, target_votes
+from dualrs_jax.training import target_shards, target_votes
 
 #: Calls of the device in which a shard is counted, where its images allow it: a
 #: run that is asked to end loses those of one shard, and waits for one of them.
@@ -40,8 +39,8 @@ def build(
   directory: pathlib.Path,
   mark: str,
   preempted: Callable[[], bool],
-) -> Int[np.ndarray, 'examples levels']:
-  """Counts the votes for the true class, or goes on with it.
+) -> Int[np.ndarray, 'examples levels 2']:
+  """Counts the votes of each level, or goes on with it.
 
   Processes share the shards that are missing, and the devices of a process the
   images of a shard; the counts do not depend on it.
@@ -64,7 +63,7 @@ def build(
     preempted: see `preemption.watch`; asked several times per shard.
 
   Returns:
-    The number of votes for the true class.
+    The votes for the true class, and for the wrong class that has most.
 
   Raises:
     preemption.Preempted: the run was asked to end; its shards are saved.
@@ -77,7 +76,7 @@ def build(
   paths = [directory / f'{start:09d}.npz' for start in starts]
   indices = [source.indices[positions] for positions in places]
   there = [
-    target_shards.load(path, chosen, len(sigmas), mark) is not None
+    target_shards.load(path, chosen, (len(sigmas), 2), mark) is not None
     for path, chosen in zip(paths, indices, strict=True)
   ]
   missing = np.flatnonzero(~processes.agreed(np.array(there)))
@@ -141,54 +140,7 @@ def build(
           )
       bar.update(min(place.count, len(missing) - first))
   processes.barrier(stage)
-  return target_shards.read(paths, indices, len(sigmas), mark)
-
-
-def signed_bounds(
-  counts: Int[np.ndarray, 'examples levels'],
-  sigmas: Sequence[float],
-  *,
-  votes: int,
-  n: int,
-  alpha: float,
-  seed: int,
-) -> Float[np.ndarray, 'examples levels']:
-  """The radius that a certification to come would give, or might.
-
-  A certificate from few votes would be capped far below what a full budget
-  reaches, and would hide which level is best for an easy image; its share of
-  votes in place of a probability would take luck for certainty. So a
-  probability is drawn from what the votes at a level leave open, under a prior
-  that fits all images there (`posterior`), and from it n votes. Both draws are
-  at the same quantiles at all levels of an image: the luck of one level is not
-  to look like a reason to choose it. These are targets for training: no
-  guarantee is attached to them.
-
-  Args:
-    counts: votes for the true class.
-    sigmas: the noise levels.
-    votes: how many votes were cast per image and level.
-    n: number of votes of the certification to come; if it is `votes`, those
-      that were cast are certified, and nothing is drawn.
-    alpha: its failure probability.
-    seed: of the draws.
-
-  Returns:
-    Float32 signed radii in pixel units; negative where the true class would
-    have to gain before it is the answer.
-  """
-  wins = counts
-  if n != votes:
-    rng = np.random.default_rng(seed)
-    of_image, of_votes = rng.random((2, len(counts)))
-    levels = []
-    for right in counts.T:
-      share = posterior.fit(right, votes).quantile(right, votes, of_image)
-      levels.append(stats.binom.ppf(of_votes, n, share).astype(np.int64))
-    wins = np.stack(levels, axis=-1)
-  table = confidence.lower_z(n, alpha)
-  z = np.clip(table[wins], -table[n], table[n])
-  return (z * np.asarray(sigmas)).astype(np.float32)
+  return target_shards.read(paths, indices, (len(sigmas), 2), mark)
 
 
 def kept(
@@ -216,7 +168,7 @@ def kept(
   path = directory / 'bounds.npz'
 
   def load():
-    return target_shards.load(path, source.indices, levels, mark)
+    return target_shards.load(path, source.indices, (levels,), mark)
 
   if processes.here().first and load() is None:
     target_shards.save(path, source.indices, draw(), mark)
@@ -227,19 +179,3 @@ def kept(
       f'{path} is not there: {directory} must be one folder for all processes'
     )
   return found
-
-
-def describe(
-  bounds: Float[np.ndarray, 'examples levels'], sigmas: Sequence[float]
-) -> str:
-  """How many images can be certified at all, and at which level best."""
-  shares = losses.best_level_frequencies(bounds)
-  best = ', '.join(
-    f'{sigma:g} for {share:.1%}'
-    for sigma, share in zip(sigmas, shares, strict=True)
-  )
-  certified = (bounds > 0).any(-1).mean()
-  return (
-    f'{certified:.1%} of {len(bounds)} images can be certified; of these the'
-    f' best sigma is {best}'
-  )

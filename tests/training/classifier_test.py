@@ -12,11 +12,14 @@ SIGMAS = jnp.array([0.25, 0.5, 1.0])
 KEY = jax.random.key(3)
 
 
-def levels(shares=(0.5, 0.5, 0.0), explored=None):
+def levels(shares=(0.5, 0.5, 0.0), explored=None, cascades=False):
   selection = None
   if explored is not None:
     selection = classifier.Selection(
-      networks.Brightest(3), jnp.float32(0.01), jnp.float32(explored)
+      networks.Brightest(3),
+      jnp.float32(0.01),
+      jnp.float32(explored),
+      jnp.bool_(cascades),
     )
   return classifier.Levels(SIGMAS, jnp.asarray(shares), selection)
 
@@ -40,6 +43,22 @@ def test_the_estimator_selects_and_a_share_is_explored():
   assert (selected < 2).all()
   mixed = classifier.choose_levels(levels(explored=0.5), images(2, 4000), KEY)
   assert abs(int((mixed == 2).sum()) - 2000) < 160
+
+
+def test_a_cascade_is_trained_at_all_levels_up_to_the_selected_one():
+  def chosen(brightest, **options):
+    context = levels(explored=0.0, cascades=True, **options)
+    found = classifier.choose_levels(context, images(brightest, 4000), KEY)
+    return np.bincount(found, minlength=3)
+
+  shares = (0.3, 0.3, 0.4)
+  assert chosen(0, shares=shares).tolist() == [4000, 0, 0]
+  below = chosen(1, shares=shares)
+  assert abs(below[0] - 2000) < 160
+  assert below[2] == 0
+  assert (abs(chosen(2, shares=shares) - [1200, 1200, 1600]) < 160).all()
+  # Where these levels have no share, it is the selected one.
+  assert chosen(1, shares=(0.0, 0.0, 1.0)).tolist() == [0, 4000, 0]
 
 
 def test_noise_has_the_level_that_the_network_is_told():

@@ -29,8 +29,10 @@ def test_votes_follow_the_closed_form():
   p = stats.norm.cdf(0.4 / (np.asarray(SIGMAS) * np.sqrt(2)))
   # False alarm: 1e-6 over both sides, at each of three levels.
   low, high = stats.binom.ppf([[5e-7], [1 - 5e-7]], votes, p)
-  assert (low <= np.asarray(counts[0])).all()
-  assert (np.asarray(counts[0]) <= high).all()
+  right, wrong = np.asarray(counts[0]).T
+  assert (low <= right).all()
+  assert (right <= high).all()
+  np.testing.assert_array_equal(right + wrong, votes)
 
 
 def test_levels_see_the_same_noise():
@@ -51,7 +53,9 @@ def test_levels_see_the_same_noise():
     chunk_size=VOTES,
   )
   assert (counts == counts[:, :1]).all()
-  assert len(set(np.asarray(counts[:, 0]).tolist())) > 1, 'images share noise'
+  assert len(set(np.asarray(counts[:, 0, 0]).tolist())) > 1, (
+    'images share noise'
+  )
 
 
 def test_a_nan_is_no_right_vote():
@@ -69,4 +73,32 @@ def test_a_nan_is_no_right_vote():
     votes=VOTES,
     chunk_size=VOTES,
   )
-  np.testing.assert_array_equal(counts, [[VOTES, 0, 0]] * 2)
+  np.testing.assert_array_equal(counts[..., 0], [[VOTES, 0, 0]] * 2)
+  np.testing.assert_array_equal(counts[..., 1], 0)
+
+
+def test_of_the_wrong_classes_the_one_with_most_votes_counts():
+  """Six classes, of which chance prefers the last."""
+
+  class Uneven(networks.Brightest):
+    def __call__(self, images, sigma):
+      logits = super().__call__(images, sigma)
+      return logits.at[:, -1].add(sigma * 0.5)
+
+  votes, classes, classifier = 600, 6, Uneven(6)
+  options = {'votes': votes, 'chunk_size': votes}
+  counted = [
+    target_votes.count_votes(
+      classifier,
+      jnp.zeros((1, 4, 4, 1), jnp.uint8),
+      jnp.full(1, label, jnp.int32),
+      jax.random.split(jax.random.key(0), 1),
+      jnp.asarray(SIGMAS),
+      **options,
+    )[0]
+    for label in range(classes)
+  ]
+  counts = np.asarray(counted)  # of the same votes, [labels, levels, 2]
+  np.testing.assert_array_equal(counts[..., 0].sum(0), votes)
+  assert (counts[:-1, :, 1] == counts[-1, :, 0]).all()
+  np.testing.assert_array_equal(counts[-1, :, 1], counts[:-1, :, 0].max(0))
