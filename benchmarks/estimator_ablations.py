@@ -256,7 +256,13 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
 
   chosen = ground.cast(estimator, config.estimator_sigma)
   of_variant = votes(config.sigmas, variant.stage)
-  radius, plain = _forecast(config, labels, ground.votes, chosen, of_variant)
+  radius, _ = _forecast(config, labels, ground.votes, chosen, of_variant)
+  constant = np.array(
+    [
+      _forecast(config, labels, ground.votes, for_all, of_variant)[0]
+      for for_all in ground.votes * _for_all(chosen)
+    ]
+  )
   of_run = votes(ground.config.sigmas, 'classifier-0')
   _, levels = _forecast(ground.config, labels, ground.votes, None, of_run)
   envelope = np.max([share(row) for row in levels], axis=0)
@@ -270,22 +276,30 @@ def line(ground: Ground, name: str, variant: Variant) -> str:
     return share(radius) / envelope
 
   level, dual = chosen.argmax(-1), ratio(radius)
-  certain = np.take_along_axis(plain, level[None, None], 0)[0]
+  certain = np.take_along_axis(constant, level[None, None], 0)[0]
   shares = np.bincount(level, minlength=len(config.sigmas)) / len(level)
   cells = [
     name,
     *(f'{value:.2f}' for value in dual),
     f'**{dual.mean():.3f}**',
-    f'{max(ratio(row).mean() for row in plain):.3f}',
+    f'{max(ratio(row).mean() for row in constant):.3f}',
     f'{ratio(certain).mean():.3f}',
-    f'{ratio(plain.max(0)).mean():.3f}',
+    f'{ratio(constant.max(0)).mean():.3f}',
     ' '.join(f'{100 * share:.0f}' for share in shares),
   ]
   return f'| {" | ".join(cells)} |'
 
 
+def _for_all(chosen):
+  """For each level, the shares of votes that select it, of all images."""
+  levels = chosen.shape[-1]
+  return np.broadcast_to(
+    np.eye(levels, dtype=int)[:, None], (levels, *chosen.shape)
+  )
+
+
 def _forecast(config, labels, cast, estimator, classifier):
-  """Radii of the dual under `agreement`, and at every single level."""
+  """Radii of the dual under the run's rule, and at every single level."""
   options = config.certify
   found = forecast.forecasts(
     forecast.Votes(labels, cast, estimator, classifier),
@@ -296,7 +310,7 @@ def _forecast(config, labels, cast, estimator, classifier):
     alpha=options.alpha,
   )
   of = {one.name: one.radius for one in found}
-  return of.get('dual-agreement'), forecast.singles(found)
+  return of.get(f'dual-{options.certificate}'), forecast.singles(found)
 
 
 def compare(ground: Ground, names: Iterable[str]) -> None:

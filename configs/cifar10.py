@@ -60,7 +60,7 @@ images:
     estimator-1                   8.4e16   6.8e15    6.8e15  2.6e13
     classifier-1                  5.2e16   7.5e14         -  1.3e13
     a baseline                         -   4.5e15         -  4.0e13
-    500 test images, n = 10,000   1.7e17   2.6e15    2.6e15  1.3e14
+    500 test images, n = 10,000   1.7e17   2.6e15    2.6e15  2.6e14
 
 The last line is for a fixed n; adaptive certification, the default, takes a
 fraction of it. `python -m dualrs_jax.cost` counts them for other options, and

@@ -71,9 +71,9 @@ def test_a_variant_is_trained_once_and_compared(ground, name):
 
 @pytest.mark.slow
 def test_other_levels_have_votes_of_their_own(ground):
-  own = ground.right_votes('classifier-0', 0.25)
-  other = ground.right_votes('classifier-0', 0.5)
-  assert own.shape == other.shape == (ground.config.targets.count,)
+  own = ground.target_votes('classifier-0', 0.25)
+  other = ground.target_votes('classifier-0', 0.5)
+  assert own.shape == other.shape == (ground.config.targets.count, 2)
   assert not np.array_equal(own, other)
   folders = sorted(p.name for p in (ground.output / 'targets').iterdir())
   assert folders == ['classifier-0-1-0.5']  # those of the run are its own

@@ -9,6 +9,7 @@ from scipy import special, stats
 from dualrs_jax import (
   ABSTAIN,
   Counts,
+  confidence,
   decisions,
   fallbacks,
   lookups,
@@ -391,3 +392,41 @@ def test_wrong_as_seldom_as_its_share_allows(selected, share):
   wrong = (found.radius > truth).mean()
   assert wrong <= share * alpha + 3 * np.sqrt(share * alpha / runs)
   assert wrong > 0.6 * share * alpha
+
+
+def test_where_its_alpha_is_attained():
+  """The estimator fails with .7 alpha, C_k with .25 alpha, never both.
+
+  Level 0 is selected. At level 1, from which a cascade would fall back on level
+  0, the votes against a majority of class 1 just suffice.
+  """
+  n, alpha, runs, truth, wins = 400, 0.05, 40_000, 0.1, 250
+  z_0, z_1 = (
+    float(confidence.lower_z(n, share * alpha)[wins])
+    for share in (fallback.keeps, fallback.agrees)
+  )
+  beyond = truth * (1 + 1e-6)  # with as many wins, the bounds are wrong
+  luck = np.random.default_rng(2).random(runs)
+  selects = stats.binom.ppf(luck, n, special.ndtr(z_0)).astype(int)
+  for_1 = stats.binom.ppf(luck, n, special.ndtr(-z_1)).astype(int)
+  selection = np.broadcast_to([[100, 0, 0], [30, 40, 30]], (runs, 2, 3))
+  rest = n - for_1
+  votes = np.stack([rest // 2, for_1, rest - rest // 2], axis=-1)
+  sure = np.broadcast_to([n, 0, 0], (runs, 3))
+  found = fallback(
+    Counts(
+      np.broadcast_to([9, 1], (runs, 2)),
+      np.stack([selects, n - selects], axis=-1),
+    ),
+    Counts(selection, np.stack([sure, votes], axis=1)),
+    (0.25, beyond / z_1),
+    beyond / z_0,
+    n=n,
+    alpha=alpha,
+    n0=100,
+  )
+  assert (found.prediction == 0).all()
+  used = (fallback.keeps + fallback.agrees) * alpha
+  wrong = (found.radius > truth).mean()
+  error = 5 * np.sqrt(used / runs)
+  assert used - error < wrong < used + error < alpha + error

@@ -45,7 +45,7 @@ def make_loss(
 
   Returns:
     A loss whose context is a `Context`; its targets are the radius targets of
-    `targets.signed_bounds`. An image that no level can certify has no weight.
+    `target_radii`. An image that no level can certify has no weight.
   """
 
   def loss(model, context: Context, batch: Examples, key: PRNGKeyArray, step):

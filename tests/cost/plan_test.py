@@ -195,7 +195,8 @@ def test_what_is_left_on_the_disk():
   # The weights, their mean, two moments of AdamW, and a few counters.
   least = 2 * 4 * network.weight_bytes
   assert 0 < found['2 checkpoints of classifier-0'] - least < 100
-  assert found['targets-1'] == 2 * 8776 * 20 + files * storage._SHARD
+  of_image = 2 * 8 + 3 * 3 * 4  # where it is, and 3 numbers for each level
+  assert found['targets-1'] == 8776 * of_image + files * storage._SHARD
   assert found['metrics of single-1'] == 7500 // 50 * storage.METRICS_LINE
 
 

@@ -35,7 +35,7 @@ def test_a_checkpoint(optimizer):
 
 def test_targets(tmp_path):
   for number in range(2):
-    counts = np.zeros((50, 3), np.int32)
+    counts = np.zeros((50, 3, 2), np.int32)
     path = tmp_path / f'{number:09d}.npz'
     target_shards.save(path, np.arange(50), counts, '0' * 16)
   bounds = np.zeros((100, 3), np.float32)

@@ -15,8 +15,8 @@ from dualrs_jax.training import (
   loop,
   recipe,
   recorder,
+  target_radii,
   target_shards,
-  targets,
 )
 from tests.read_only import read_only
 from tests.training import tiny
@@ -145,7 +145,7 @@ def test_targets_are_those_of_the_certification_to_come(
     asked.append((n, seed))
     raise Stop
 
-  monkeypatch.setattr(targets, 'signed_bounds', stop)
+  monkeypatch.setattr(target_radii, 'drawn', stop)
   shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
   shutil.rmtree(tmp_path / 'checkpoints' / 'estimator-1')
   for number, fields in enumerate(({'certify.n': 99}, {'certify.n': 1_234})):
@@ -204,6 +204,7 @@ def changed(**fields):
   [
     ({'sigmas': (1.0, 0.25)}, 'sigmas must be positive and increasing'),
     ({'estimator_sigma': -1.0}, 'estimator_sigma must be positive'),
+    ({'targets.of': 'cascade'}, "did you mean 'cascades'"),
     ({'rounds': 0}, 'rounds must be at least 1'),
     ({'seed': -1}, r'seed must be in \[0, 2\*\*32\)'),
     ({'classifier.shares': (1.0,)}, 'classifier.shares must hold one weight'),
@@ -246,3 +247,24 @@ def test_the_papers_loss_trains(tmp_path, caplog):
   assert not np.array_equal(
     first['logits']['kernel'], second['logits']['kernel']
   )
+
+
+@pytest.mark.usefixtures('compiled_once')
+def test_targets_of_cascades(tmp_path):
+  config = changed(**{'targets.of': 'cascades', 'baselines': ()})
+  loop.train(config, tmp_path)
+  folder = tmp_path / 'targets' / 'targets-1'
+  shards = [np.load(path) for path in sorted(folder.glob('0*.npz'))]
+  votes = np.concatenate([shard['counts'] for shard in shards])
+  n = config.certify.n
+  seed = fit.initial_seed(config.seed, 'targets-1')
+  to_come = target_radii.drawn(
+    votes, votes=config.targets.votes, n=n, seed=seed
+  )
+  kept = np.load(folder / 'bounds.npz')['counts']
+  cascades, levels = (
+    of(to_come, config.sigmas, n=n, alpha=config.targets.alpha)
+    for of in (target_radii.of_cascades, target_radii.of_levels)
+  )
+  np.testing.assert_array_equal(kept, cascades)
+  assert (kept[:, 1] > levels[:, 1]).any()
