@@ -7,15 +7,15 @@ Each of `CANDIDATES` is trained by the recipe of the configuration, or as it
 says, for as many steps as the seconds allow, compilation apart: two short
 trainings that differ in their number of steps are timed first. The table has
 the accuracy on validation images under the noise of each level, one noisy copy
-an image, the size, and what a vote costs. An interrupted benchmark goes on
-where it was.
+an image, the size, and what a vote costs; `--only` names some. An interrupted
+benchmark goes on where it was.
 """
 
 import json
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -168,12 +168,14 @@ def measure(
   return found
 
 
-def compare(config: Any, seconds: int, output: pathlib.Path) -> None:
+def compare(
+  config: Any, names: Iterable[str], seconds: int, output: pathlib.Path
+) -> None:
   """Prints the table, row by row."""
   levels = ' | '.join(f'sigma {sigma:g}' for sigma in config.sigmas)
   head = f'| classifier | parameters | us a vote | steps | {levels} |'
   print(head, '|---' * (head.count('|') - 1) + '|', sep='\n')
-  for name in CANDIDATES:
+  for name in names:
     found = measure(config, name, seconds, output)
     shares = ' | '.join(f'{100 * a:.1f}' for a in found['accuracy'])
     print(
@@ -190,9 +192,12 @@ def run():
     'output', 'runs/architectures', 'Folder of the trainings.'
   )
   seconds = flags.DEFINE_integer('seconds', 360, 'Of each training.')
+  only = flags.DEFINE_multi_enum(
+    'only', [*CANDIDATES], [*CANDIDATES], 'Which candidates.'
+  )
   app.run(
     lambda argv: compare(
-      config.value, seconds.value, pathlib.Path(output.value)
+      config.value, only.value, seconds.value, pathlib.Path(output.value)
     )
   )
 

@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import (
+  compared_quorum,
   compared_ratios,
   compared_rules,
   compared_votes,
@@ -41,14 +42,17 @@ def load_config(text: str) -> Any:
   return runpy.run_path(path)['get_config'](argument)
 
 
-def answers(found, alpha, radii, cascades=()):
+def answers(found, alpha, radii, cascades=(), quorums=()):
   """Of each method, its answers to all images."""
+  methods = compared_rules.methods(found, cascades)
+  if quorums:
+    methods.append(compared_quorum.method(quorums))
   return {
     method: [
       method.answer(found, recorded, alpha, tuple(radii))
       for recorded in found.images
     ]
-    for method in compared_rules.methods(found, cascades)
+    for method in methods
   }
 
 
@@ -187,6 +191,16 @@ def main():
     default=[],
     help='levels of one more cascade; may be given again',
   )
+  parser.add_argument(
+    '--quorum',
+    type=float,
+    nargs=2,
+    action='append',
+    default=[],
+    metavar=('SIGMA', 'SHARE'),
+    help='adds a cascade whose level answers with more than that share of the'
+    ' votes; may be given again, for another level',
+  )
   parser.add_argument('--split', help="in place of the configuration's")
   parser.add_argument('--n', type=int, default=10_000)
   parser.add_argument('--radii', type=float, nargs='+', default=RADII)
@@ -199,6 +213,12 @@ def main():
   for sigma in sum(options.cascade, []):
     if sigma not in config.sigmas:
       parser.error(f'--cascade: {sigma:g} is none of {tuple(config.sigmas)}')
+  for sigma, share in options.quorum:
+    if sigma not in config.sigmas or not 0.5 <= share < 1:
+      parser.error(
+        f'--quorum: {sigma:g} is to be one of {tuple(config.sigmas)}, and'
+        f' {share:g} at least 0.5 and below 1'
+      )
   found = compared_votes.record(
     config,
     options.workdir,
@@ -208,9 +228,13 @@ def main():
     by_distance=not options.without_distance,
   )
   alpha = config.certify.alpha
-  results = answers(found, alpha, options.radii, options.cascade)
+  results = answers(
+    found, alpha, options.radii, options.cascade, options.quorum
+  )
   table = markdown(found, results, options.radii, alpha)
-  table += '\n\n' + compared_ratios.markdown(found, results, options.radii)
+  table += '\n\n' + compared_ratios.markdown(
+    found, results, options.radii, alpha
+  )
   table += f'\n\nMachine: {machine.in_short()}'
   print(table)
   if options.output:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from benchmarks import compared_rules
 from benchmarks.compared_rules import Answer, Method
 from benchmarks.compared_votes import Recording
 
@@ -105,7 +106,8 @@ def lost(
   """The shares of images that a dual certificate loses, at each radius.
 
   Args:
-    best: Whether the best level of the image certifies it.
+    best: Whether the best level of the image certifies it, or, under a rule
+      that falls back, the cascade from the best one.
     selected: Whether the selected level does, were the selection certain.
     dual: Whether the dual certificate does.
   """
@@ -140,6 +142,7 @@ def markdown(
   found: Recording,
   results: Mapping[Method, Sequence[Answer]],
   radii: Sequence[float],
+  alpha: float,
 ) -> str:
   """The table of ratios, and that of what each dual certificate loses."""
   labels = np.array([recorded.label for recorded in found.images])
@@ -166,25 +169,57 @@ def markdown(
   selected = np.array(
     [np.argmax(found.counts(image, 0).selection) for image in found.images]
   )
-  certain = np.take_along_axis(singles, selected[None, None], axis=0)[0]
   lines += [
     '',
     f'| %, {len(labels)} images | {head} |',
     '|---' * (len(radii) + 1) + '|',
-    _percent('certified by the best level per image', singles.any(0).mean(-1)),
   ]
-  for rule in ('paper', 'minimum', 'agreement'):
-    parts = lost(np.any(singles, axis=0), certain, hits[f'dual, `{rule}`'])
-    lines += [
-      _percent(f'`{rule}`: lost by {name}', part)
-      for name, part in parts.items()
-    ]
+  starts = _starts(found, radii, alpha, labels)
+  for which, options, rules in (
+    ('the best level per image', singles, ('paper', 'minimum', 'agreement')),
+    ('the cascade from the best level per image', starts, ('fallback',)),
+  ):
+    best = options.any(0)
+    lines.append(_percent(f'certified by {which}', best.mean(-1)))
+    certain = np.take_along_axis(options, selected[None, None], axis=0)[0]
+    for rule in rules:
+      parts = lost(best, certain, hits[f'dual, `{rule}`'])
+      lines += [
+        _percent(f'`{rule}`: lost by {name}', part)
+        for name, part in parts.items()
+      ]
   shares = np.bincount(selected, minlength=len(levels)) / len(labels)
   chosen = ', '.join(
     f'{sigma:g} for {share:.1%}'
     for sigma, share in zip(found.sigmas, shares, strict=True)
   )
   return '\n'.join([*lines, '', f'Levels selected: {chosen}.'])
+
+
+def _starts(
+  found: Recording, radii: Sequence[float], alpha: float, labels
+) -> Bool[np.ndarray, 'levels radii images']:
+  """What the cascades from each level down certify."""
+  ordered = sorted(found.sigmas)
+  return np.stack(
+    [
+      reached(
+        [
+          compared_rules.cascade(
+            found,
+            recorded,
+            alpha,
+            tuple(radii),
+            sigmas=tuple(ordered[: 1 + ordered.index(sigma)]),
+          )
+          for recorded in found.images
+        ],
+        labels,
+        radii,
+      )
+      for sigma in found.sigmas
+    ]
+  )
 
 
 def _percent(name: str, shares: Float[np.ndarray, ' radii']) -> str:

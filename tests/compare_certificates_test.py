@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
-from benchmarks import compare_certificates, compared_rules, compared_votes
+from benchmarks import (
+  compare_certificates,
+  compared_quorum,
+  compared_rules,
+  compared_votes,
+)
 from benchmarks.compared_rules import Answer, Method
 from benchmarks.compared_votes import RecordedImage, Recording
 from dualrs_jax import composition, smoothing
@@ -72,6 +78,52 @@ def test_costs(found):
   lone = compared_rules.single(found, recorded, ALPHA, GRID, level=0)
   assert 0 < lone.adaptive[0] < N0 + N
   assert lone.adaptive[1] == 0
+
+
+def test_a_quorum_of_one_half_is_the_cascade(found):
+  for recorded in found.images:
+    plain = compared_rules.cascade(found, recorded, ALPHA, GRID)
+    half = compared_quorum.method([(1.0, 0.5), (0.5, 0.5)]).answer(
+      found, recorded, ALPHA, GRID
+    )
+    assert half.radius == pytest.approx(plain.radius, abs=1e-12)
+    assert (half.predict, half.classifier) == (plain.predict, plain.classifier)
+
+
+@pytest.mark.parametrize('share', [0.55, 0.7, 0.95])
+def test_a_quorum_is_kept_where_a_level_answers_and_where_it_passes(share):
+  """Two levels: by hand, from the bounds of both."""
+  n, alpha, sigmas = 1_000, 0.001, (0.5, 1.0)
+  needed = special.ndtri(share)
+
+  def bound(wins):
+    return special.ndtri(stats.beta.ppf(alpha, wins, n - wins + 1))
+
+  for leading in (600, 800, 990):
+    rows = np.zeros((3, 100 + n), np.int16)
+    rows[1, 100:150] = 2  # level 0.5: class 0 has 950 of 1,000
+    rows[2] = np.arange(100 + n) % 100 >= leading // 10  # level 1
+    recorded = RecordedImage(0, np.nan, rows)
+    found = Recording([recorded], 100, n, sigmas, 1.0, 3, 9, None, (1.0, 1.0))
+    answer = compared_quorum.cascade(
+      found, recorded, alpha, GRID, quorums=((1.0, share),)
+    )
+    rival = bound(leading) + needed  # what class 1 lacks at level 1
+    expected = max(
+      1.0 * (bound(leading) - needed), min(rival, 0.5 * bound(950)), 0.0
+    )
+    assert answer.radius == pytest.approx(expected, abs=1e-9)
+    assert answer.predict == 0
+
+
+def test_a_quorum_is_a_share_above_one_half(found):
+  with pytest.raises(ValueError, match='at least 1/2 and below 1'):
+    compared_quorum.cascade(
+      found, found.images[0], ALPHA, GRID, quorums=((1.0, 0.4),)
+    )
+  assert compared_quorum.method([(1.0, 0.55)]).name == (
+    'cascade with 0.55 of the votes at 1'
+  )
 
 
 def test_what_limits_is_the_smaller_part(found):

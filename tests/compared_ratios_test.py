@@ -69,19 +69,26 @@ def test_tables():
     Method('level 1', '', None): answers(1.0, 1.0),
     **{
       Method(f'dual, `{rule}`', '', None): answers(0.25, 0.0)
-      for rule in ('paper', 'minimum', 'agreement')
+      for rule in ('paper', 'minimum', 'agreement', 'fallback')
     },
   }
-  text = compared_ratios.markdown(found, results, (0.0, 0.5))
+  text = compared_ratios.markdown(found, results, (0.0, 0.5), 0.001)
   assert '| level 0.5 | 1.00 [1.00, 1.00] | 0.50 [' in text
   assert '| level 1 | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [' in text
   assert '| `agreement`: lost by the level | 0.0 | 50.0 |' in text
   assert '| `agreement`: lost by certainty | 0.0 | 50.0 |' in text
+  # 20 unanimous votes are a radius of 0.27 at level 0.5 and 0.55 at level 1.
+  assert (
+    '| certified by the cascade from the best level per image | 50.0 | 50.0 |'
+    in text
+  )
+  assert '| `fallback`: lost by the level | 0.0 | 50.0 |' in text
+  assert '| `fallback`: lost by certainty | 0.0 | 0.0 |' in text
   assert text.endswith('Levels selected: 0.5 for 100.0%, 1 for 0.0%.')
   lines = compared_ratios.table_of_radii(found, results).splitlines()
   assert lines[0].startswith('level 0.5,level 1,dual `paper`')
-  assert lines[1:] == ['0.5,1,0.25,0.25,0.25', '0,1,0,0,0']
-  none = compared_ratios.markdown(found, results, (0.0, 2.0))
+  assert lines[1:] == ['0.5,1,0.25,0.25,0.25,0.25', '0,1,0,0,0,0']
+  none = compared_ratios.markdown(found, results, (0.0, 2.0), 0.001)
   assert none == 'No level certifies an image at r = 2: there are no ratios.'
 
 
