@@ -200,7 +200,14 @@ def make_small(config: Any) -> None:
     shared, steps=2500, copies=2, loss='certificate', average=0.99
   )
   config.estimator.utility.update(name='report', radii=radii)
-  config.finetune.update(shared, steps=2000, learning_rate=1e-3, explored=0.15)
+  config.finetune.update(
+    shared,
+    steps=1000,
+    learning_rate=1e-3,
+    explored=0.15,
+    copies=2,
+    divergence_of_neighbours=3.0,
+  )
   config.checkpoint.update(every_steps=250, evaluate_steps=1000)
   config.certify.update(radii=radii, chunk_size=500, certificate='fallback')
 

@@ -37,6 +37,7 @@ _CLASSIFIER: Mapping[str, Any] = {
   **_STAGE,
   'count': 0,
   'divergence_per_sigma': 10.0,
+  'divergence_of_neighbours': 0.0,
   'entropy': 0.1,
 }
 

@@ -55,6 +55,7 @@ _STAGE = {
 _CLASSIFIER = _STAGE | {
   'count': _AT_LEAST_0,
   'divergence_per_sigma': _AT_LEAST_0,
+  'divergence_of_neighbours': _AT_LEAST_0,
   'entropy': _AT_LEAST_0,
 }
 _RANGES = {

@@ -53,15 +53,23 @@ class Levels(NamedTuple):
 
 
 def make_loss(
-  *, copies: int, divergence_per_sigma: float, entropy: float
+  *,
+  copies: int,
+  divergence_per_sigma: float,
+  entropy: float,
+  divergence_of_neighbours: float = 0.0,
 ) -> state.Loss:
   """The loss of a classifier: cross-entropy under noise, and consistency.
 
   Args:
-    copies: noisy copies of each image, at one level.
+    copies: noisy copies of each image, at one level, or, where neighbours are
+      to agree, in turn at that level and at one next to it.
     divergence_per_sigma: weight of the divergence at a level, over sigma: one
       weight for all levels would be too much at the small ones.
     entropy: see `losses.consistency`.
+    divergence_of_neighbours: weight of the divergence of copies at levels next
+      to each other, in addition; 0 for copies at one level. An answer on which
+      levels agree bounds a cascade at each of them.
 
   Returns:
     A loss whose context is a `Levels`; its targets are classes.
@@ -71,17 +79,36 @@ def make_loss(
     del step
     level_key, noise_key = jax.random.split(key)
     images = data.to_unit(batch.images)
-    sigma = context.sigmas[choose_levels(context, images, level_key)]
+    level = choose_levels(context, images, level_key)
+    if divergence_of_neighbours:
+      turn_key, noise_key = jax.random.split(noise_key)
+      next_to = neighbours(level, len(context.sigmas), turn_key)
+      level = jnp.stack([level, next_to])[jnp.arange(copies) % 2]
+    sigma = context.sigmas[level]
     classifier = context.front.before(model)
     logits = noisy_logits(classifier, images, sigma, noise_key, copies=copies)
     fit = losses.cross_entropy(logits, batch.targets).mean()
+    divergence = divergence_per_sigma * (
+      sigma.mean(0) if divergence_of_neighbours else sigma
+    )
     steady = losses.consistency(
-      logits, divergence=divergence_per_sigma * sigma, entropy=entropy
+      logits,
+      divergence=divergence + divergence_of_neighbours,
+      entropy=entropy,
     ).mean()
     correct = (logits.argmax(-1) == batch.targets[None]).mean()
     return fit + steady, {'accuracy': correct, 'mean_sigma': sigma.mean()}
 
   return loss
+
+
+def neighbours(
+  level: Int[Array, ' batch'], levels: int, key: PRNGKeyArray
+) -> Int[Array, ' batch']:
+  """A level next to each, drawn where there are two; itself if it is alone."""
+  up = jax.random.bernoulli(key, shape=level.shape)
+  up = jnp.where(level == 0, True, jnp.where(level == levels - 1, False, up))
+  return jnp.clip(level + jnp.where(up, 1, -1), 0, levels - 1)
 
 
 def level_shares(

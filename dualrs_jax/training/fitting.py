@@ -70,6 +70,7 @@ def fit_classifier(
     copies=options.copies,
     divergence_per_sigma=options.divergence_per_sigma,
     entropy=options.entropy,
+    divergence_of_neighbours=options.divergence_of_neighbours,
   )
   feed = Feed(source, source.labels, options.augmented, run.config.workers)
   return run.fit(

@@ -12,19 +12,28 @@ from dualrs_jax import base
 def noisy_logits(
   model: base.Classifier,
   images: Float[Array, 'batch *image'],
-  sigma: Float[Array, ' batch'],
+  sigma: Float[Array, '*copies batch'],
   key: PRNGKeyArray,
   *,
   copies: int,
 ) -> Float[Array, 'copies batch classes']:
-  """Logits of noisy copies of each image, all in one pass."""
+  """Logits of noisy copies of each image, all in one pass.
+
+  Args:
+    model: the network.
+    images: in [0, 1].
+    sigma: the noise level of each image, or of each copy of it.
+    key: of the noise.
+    copies: of each image.
+  """
   shape = (copies, *images.shape)
-  scale = sigma.reshape(-1, *[1] * (images.ndim - 1))
-  noisy = images[None] + scale[None] * jax.random.normal(key, shape)
+  sigma = jnp.broadcast_to(sigma, shape[:2])
+  scale = sigma.reshape(*shape[:2], *[1] * (images.ndim - 1))
+  noisy = images[None] + scale * jax.random.normal(key, shape)
   # The copies of an image are neighbours: devices that share the images of a
   # batch share its copies without sending any.
   rows = jnp.swapaxes(noisy, 0, 1).reshape(-1, *images.shape[1:])
-  logits = model(rows, jnp.repeat(sigma, copies))
+  logits = model(rows, jnp.swapaxes(sigma, 0, 1).reshape(-1))
   return jnp.swapaxes(logits.reshape(len(images), copies, -1), 0, 1)
 
 

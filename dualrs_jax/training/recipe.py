@@ -84,6 +84,12 @@ def check(config: Any) -> None:
       optimizer(config[name], steps)
     except ValueError as error:
       raise ValueError(f'{name}: {error}') from error
+  for name in ('classifier', 'finetune'):
+    if config[name].divergence_of_neighbours and config[name].copies < 2:
+      raise ValueError(
+        f'{name}.copies must be at least 2 with a'
+        f' {name}.divergence_of_neighbours, for a copy at each of two levels'
+      )
   for name in ('classifier', 'estimator', 'finetune'):
     checks.parts(name, config[name].batch_size, config[name].accumulate)
 

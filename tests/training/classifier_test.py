@@ -97,6 +97,54 @@ def test_loss_is_cross_entropy_and_consistency():
   assert metrics['mean_sigma'] == 0.5
 
 
+def test_neighbours_are_next_to_a_level():
+  level = jnp.arange(4000) % 4
+  found = np.asarray(classifier.neighbours(level, 4, KEY))
+  assert set(np.abs(found - level).tolist()) == {1}
+  assert found.min() == 0
+  assert found.max() == 3
+  inner = found[np.asarray(level) == 1]
+  assert 400 < np.sum(inner == 2) < 600, 'both sides are drawn'
+  alone = classifier.neighbours(jnp.zeros(5, int), 1, KEY)
+  assert alone.tolist() == [0] * 5
+
+
+def test_neighbouring_levels_are_to_agree():
+  """A network that answers by the level alone, and one that does not."""
+
+  class ByLevel(networks.Linear):
+    def __call__(self, images, sigma):
+      answers = jnp.stack([sigma > 0.4, sigma < 0.4], axis=-1)
+      return 4.0 * answers.astype(jnp.float32)
+
+  class Constant(networks.Linear):
+    def __call__(self, images, sigma):
+      return jnp.tile(jnp.array([4.0, 0.0]), (len(images), 1))
+
+  source = networks.source(60)
+  batch = feed.Examples(jnp.asarray(source.images), jnp.zeros(60, jnp.int32))
+  context = levels((0.5, 0.5, 0.0))
+
+  def value(model, weight):
+    loss = classifier.make_loss(
+      copies=2,
+      divergence_per_sigma=0.0,
+      entropy=0.0,
+      divergence_of_neighbours=weight,
+    )
+    return loss(model, context, batch, KEY, 0)
+
+  np.testing.assert_allclose(
+    value(Constant(), 3.0)[0], value(Constant(), 1.0)[0], rtol=1e-5
+  )
+  pair = jnp.array([[[4.0, 0.0]], [[0.0, 4.0]]])
+  apart = losses.consistency(pair, divergence=1.0, entropy=0.0)[0]
+  gain = value(ByLevel(), 3.0)[0] - value(ByLevel(), 1.0)[0]
+  # Pairs across 0.4 are all those from level 0, and half of those from 1.
+  assert 0.6 < gain / (2 * apart) < 0.9
+  assert 0.25 < value(Constant(), 3.0)[1]['mean_sigma'] < 1.0
+
+
 def test_noisy_accuracy_falls_with_the_noise():
   source = networks.source(200)
   examples = feed.Examples(

@@ -33,6 +33,14 @@ def changed(**fields):
       'classifier: .*nonsense',
     ),
     ({'finetune__warmup_steps': 40}, r'finetune: warmup_steps must be in'),
+    (
+      {'finetune__copies': 1, 'finetune__divergence_of_neighbours': 3.0},
+      'finetune.copies must be at least 2 with a finetune.divergence_of_n',
+    ),
+    (
+      {'finetune__divergence_of_neighbours': -1.0},
+      'finetune.divergence_of_neighbours must be a finite number from 0 on',
+    ),
     ({'targets__shard_size': 0}, 'targets.shard_size must be at least 1'),
     ({'checkpoint__every_steps': 0}, 'checkpoint.every_steps must be at least'),
   ],
