@@ -59,7 +59,7 @@ images:
     targets-1                     3.9e17   3.8e15    3.8e15  2.5e13
     estimator-1                   8.4e16   6.8e15    6.8e15  2.6e13
     classifier-1                  5.2e16   7.5e14         -  1.2e13
-    a baseline                         -   4.5e15         -  3.5e13
+    a baseline                         -   3.9e15         -  4.0e13
     500 test images, n = 10,000   1.7e17   2.6e15    2.6e15  2.6e14
 
 The last line is for a fixed n; adaptive certification, the default, takes a

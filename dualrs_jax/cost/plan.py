@@ -17,6 +17,7 @@ from dualrs_jax.cost.storage import Stored
 from dualrs_jax.cost.work import Work
 from dualrs_jax.evaluation import refused, run_plans
 from dualrs_jax.training import recipe
+from dualrs_jax.training import stages as stage_names
 
 #: Votes per validation image on an estimator in training, as in its loop.
 VALIDATION_VOTES = 32
@@ -265,6 +266,6 @@ def _options(config: Any, stage: str) -> tuple[Any, int]:
   if stage.startswith('estimator'):
     return config.estimator, config.estimator.steps
   if stage.startswith('single'):
-    return first, first.steps + config.rounds * later.steps
+    return first, stage_names.single_steps(config)
   options = first if stage == 'classifier-0' else later
   return options, options.steps

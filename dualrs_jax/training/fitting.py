@@ -89,7 +89,7 @@ def levels(
 
 
 def fit_single(run: Run, sigma: float) -> nnx.Module:
-  """Trains a baseline with as many steps as the dual's classifier has had."""
+  """Trains a baseline that is shown as much as the dual's classifier was."""
   config = run.config
   return fit_classifier(
     run,
@@ -97,7 +97,7 @@ def fit_single(run: Run, sigma: float) -> nnx.Module:
     new_classifier(run),
     config.classifier,
     levels(run, [sigma], jnp.ones(1)),
-    steps=config.classifier.steps + config.rounds * config.finetune.steps,
+    steps=stage_names.single_steps(config),
   )
 
 

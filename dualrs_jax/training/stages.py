@@ -1,5 +1,7 @@
 """The stages of a training by name, and which of them leave weights."""
 
+from typing import Any
+
 
 def names(
   *,
@@ -29,6 +31,20 @@ def names(
 def single(sigma: float) -> str:
   """The stage of a classifier that is trained at one level."""
   return f'single-{sigma:g}'
+
+
+def single_steps(config: Any) -> int:
+  """The steps of a classifier that is trained at one level.
+
+  It is shown as many noisy images as the dual's classifier in all of its
+  stages, by the options of the first one.
+
+  Args:
+    config: See configs/digits.py.
+  """
+  first, later = config.classifier, config.finetune
+  shown = config.rounds * later.steps * later.batch_size * later.copies
+  return first.steps + round(shown / (first.batch_size * first.copies))
 
 
 def origin(

@@ -1,5 +1,7 @@
 """Which stages leave weights."""
 
+from ml_collections import ConfigDict
+
 from dualrs_jax.training import stages
 
 
@@ -30,3 +32,16 @@ def test_a_stage_of_no_steps_hands_on_what_it_was_given():
   assert stages.origin('classifier-2', **steps) == 'classifier-2'
   assert stages.origin('classifier-0', **steps) is None
   assert stages.origin('single-0.5', **steps) == 'single-0.5'
+
+
+def test_a_baseline_is_shown_as_much_as_the_classifier():
+  config = ConfigDict(
+    {
+      'rounds': 2,
+      'classifier': {'steps': 100, 'batch_size': 64, 'copies': 1},
+      'finetune': {'steps': 30, 'batch_size': 32, 'copies': 4},
+    }
+  )
+  assert stages.single_steps(config) == 100 + 2 * 30 * 2
+  config.classifier.steps = 0
+  assert stages.single_steps(config) == 2 * 30 * 2
