@@ -42,7 +42,7 @@ def load_config(text: str) -> Any:
   return runpy.run_path(path)['get_config'](argument)
 
 
-def answers(found, alpha, radii, cascades=(), quorums=()):
+def answers(found, alpha, radii, cascades=(), quorums=None):
   """Of each method, its answers to all images."""
   methods = compared_rules.methods(found, cascades)
   if quorums:
@@ -229,7 +229,7 @@ def main():
   )
   alpha = config.certify.alpha
   results = answers(
-    found, alpha, options.radii, options.cascade, options.quorum
+    found, alpha, options.radii, options.cascade, dict(options.quorum)
   )
   table = markdown(found, results, options.radii, alpha)
   table += '\n\n' + compared_ratios.markdown(

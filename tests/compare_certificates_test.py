@@ -83,7 +83,7 @@ def test_costs(found):
 def test_a_quorum_of_one_half_is_the_cascade(found):
   for recorded in found.images:
     plain = compared_rules.cascade(found, recorded, ALPHA, GRID)
-    half = compared_quorum.method([(1.0, 0.5), (0.5, 0.5)]).answer(
+    half = compared_quorum.method({1.0: 0.5, 0.5: 0.5}).answer(
       found, recorded, ALPHA, GRID
     )
     assert half.radius == pytest.approx(plain.radius, abs=1e-12)
@@ -105,8 +105,8 @@ def test_a_quorum_is_kept_where_a_level_answers_and_where_it_passes(share):
     rows[2] = np.arange(100 + n) % 100 >= leading // 10  # level 1
     recorded = RecordedImage(0, np.nan, rows)
     found = Recording([recorded], 100, n, sigmas, 1.0, 3, 9, None, (1.0, 1.0))
-    answer = compared_quorum.cascade(
-      found, recorded, alpha, GRID, quorums=((1.0, share),)
+    answer = compared_quorum.answer(
+      found, recorded, alpha, GRID, quorums={1.0: share}
     )
     rival = bound(leading) + needed  # what class 1 lacks at level 1
     expected = max(
@@ -118,10 +118,10 @@ def test_a_quorum_is_kept_where_a_level_answers_and_where_it_passes(share):
 
 def test_a_quorum_is_a_share_above_one_half(found):
   with pytest.raises(ValueError, match='at least 1/2 and below 1'):
-    compared_quorum.cascade(
-      found, found.images[0], ALPHA, GRID, quorums=((1.0, 0.4),)
+    compared_quorum.answer(
+      found, found.images[0], ALPHA, GRID, quorums={1.0: 0.4}
     )
-  assert compared_quorum.method([(1.0, 0.55)]).name == (
+  assert compared_quorum.method({1.0: 0.55}).name == (
     'cascade with 0.55 of the votes at 1'
   )
 
