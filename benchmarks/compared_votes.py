@@ -37,7 +37,7 @@ from dualrs_jax.runtime import files as files_lib
 FOLDER = 'compared_votes'
 #: Of the varying level: how many neighbours, and how fast it varies.
 NEIGHBOURS, RATE = 20, 0.02
-_STEP = 50
+_STEP = 500
 
 
 class RecordedImage(NamedTuple):

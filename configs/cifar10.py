@@ -37,8 +37,9 @@ were trained at sigma 0.25, 0.5 and 1:
 
 `:small`: for a machine with two cores and no GPU, from the data set alone. A
 residual network of 0.33 million parameters that is told the noise level, see
-`models.conditional_resnet`; an estimator of the same kind, trained for the
-certificate itself; and a baseline at each level. Wider ones take
+`models.conditional_resnet`, fine-tuned so that neighbouring levels agree; an
+estimator of the same kind, trained for the certificate itself; and a baseline
+at each level. Wider ones take
 --config.model.classifier.widths=64,128,256 and longer:
 
     python train.py --config configs/cifar10.py:small

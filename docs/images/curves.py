@@ -82,15 +82,15 @@ PICTURES = {
     1.6,
   ),
   'cifar10': Picture(
-    TABLES / 'comparison-cifar10-test.csv',
+    TABLES / 'comparison-cifar10-fallback.csv',
     (
       Curve('level 0.25', 'level 0.25, 0.5, 1', back=True),
       Curve('level 0.5', '', back=True),
       Curve('level 1', '', back=True),
       Curve('best level per image', back=True, line=':'),
-      Curve('dual `agreement`', 'dual, agreement', 0),
       Curve('cascade of 0.25 0.5', 'cascade of 0.25 and 0.5', 2),
-      Curve('cascade', 'cascade of all levels', 1),
+      Curve('cascade with 0.7 of the votes at 1', 'cascade, quorum 0.7 at 1', 0),
+      Curve('dual `fallback`', 'dual, fallback', 1),
     ),
     2.5,
   ),
