@@ -89,7 +89,9 @@ PICTURES = {
       Curve('level 1', '', back=True),
       Curve('best level per image', back=True, line=':'),
       Curve('cascade of 0.25 0.5', 'cascade of 0.25 and 0.5', 2),
-      Curve('cascade with 0.7 of the votes at 1', 'cascade, quorum 0.7 at 1', 0),
+      Curve(
+        'cascade with 0.7 of the votes at 1', 'cascade, quorum 0.7 at 1', 0
+      ),
       Curve('dual `fallback`', 'dual, fallback', 1),
     ),
     2.5,
