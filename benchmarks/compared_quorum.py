@@ -68,11 +68,14 @@ def certify(
     raise ValueError(
       f'a quorum is at least 1/2 and below 1, unlike {dict(quorums)}'
     )
-  needed = [[special.ndtri(quorums.get(sigma, 0.5))] for sigma in sigmas]
-  likely = majorities.likely_z(counts.selection, n0) - needed
+  shares = [quorums.get(sigma, 0.5) for sigma in sigmas]
+  needed = np.asarray(special.ndtri(shares))[:, None]
+  likely = np.asarray(majorities.likely_z(counts.selection, n0)) - needed
   level, label, _ = majorities.choose(likely, sigmas)
   wins, loses = majorities.fixed_bounds(counts.estimation, n=n, alpha=alpha)
-  bounds = Bounds(_down(wins - needed), _down(loses + needed))
+  bounds = Bounds(
+    _down(np.asarray(wins) - needed), _down(np.asarray(loses) + needed)
+  )
   here, earlier = (
     np.maximum(part, 0.0)
     for part in majorities.radii(bounds, level, label, sigmas)

@@ -179,7 +179,7 @@ def markdown(
     ('the best level per image', singles, ('paper', 'minimum', 'agreement')),
     ('the cascade from the best level per image', starts, ('fallback',)),
   ):
-    best = options.any(0)
+    best = np.any(options, axis=0)
     lines.append(_percent(f'certified by {which}', best.mean(-1)))
     certain = np.take_along_axis(options, selected[None, None], axis=0)[0]
     for rule in rules:

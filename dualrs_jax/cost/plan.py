@@ -266,6 +266,6 @@ def _options(config: Any, stage: str) -> tuple[Any, int]:
   if stage.startswith('estimator'):
     return config.estimator, config.estimator.steps
   if stage.startswith('single'):
-    return first, stage_names.single_steps(config)
+    return first, stage_names.single_steps(first, later, rounds=config.rounds)
   options = first if stage == 'classifier-0' else later
   return options, options.steps

@@ -97,7 +97,9 @@ def fit_single(run: Run, sigma: float) -> nnx.Module:
     new_classifier(run),
     config.classifier,
     levels(run, [sigma], jnp.ones(1)),
-    steps=stage_names.single_steps(config),
+    steps=stage_names.single_steps(
+      config.classifier, config.finetune, rounds=config.rounds
+    ),
   )
 
 

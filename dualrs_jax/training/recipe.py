@@ -141,7 +141,9 @@ def trained_groups(config: Any) -> dict[str, int]:
   """
   found = {name: config[name].steps for name in ('classifier', 'finetune')}
   if config.baselines and not found['classifier']:
-    found['classifier'] = stage_names.single_steps(config)
+    found['classifier'] = stage_names.single_steps(
+      config.classifier, config.finetune, rounds=config.rounds
+    )
   found = {name: steps for name, steps in found.items() if steps}
   return found | {'estimator': config.estimator.steps}
 

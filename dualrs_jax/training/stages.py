@@ -33,18 +33,20 @@ def single(sigma: float) -> str:
   return f'single-{sigma:g}'
 
 
-def single_steps(config: Any) -> int:
+def single_steps(classifier: Any, finetune: Any, *, rounds: int) -> int:
   """The steps of a classifier that is trained at one level.
 
   It is shown as many noisy images as the dual's classifier in all of its
   stages, by the options of the first one.
 
   Args:
-    config: See configs/digits.py.
+    classifier: options of the first stage.
+    finetune: options of the later ones.
+    rounds: how many of these there are.
   """
-  first, later = config.classifier, config.finetune
-  shown = config.rounds * later.steps * later.batch_size * later.copies
-  return first.steps + round(shown / (first.batch_size * first.copies))
+  shown = rounds * finetune.steps * finetune.batch_size * finetune.copies
+  at_a_time = classifier.batch_size * classifier.copies
+  return classifier.steps + round(shown / at_a_time)
 
 
 def origin(

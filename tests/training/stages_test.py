@@ -35,13 +35,8 @@ def test_a_stage_of_no_steps_hands_on_what_it_was_given():
 
 
 def test_a_baseline_is_shown_as_much_as_the_classifier():
-  config = ConfigDict(
-    {
-      'rounds': 2,
-      'classifier': {'steps': 100, 'batch_size': 64, 'copies': 1},
-      'finetune': {'steps': 30, 'batch_size': 32, 'copies': 4},
-    }
-  )
-  assert stages.single_steps(config) == 100 + 2 * 30 * 2
-  config.classifier.steps = 0
-  assert stages.single_steps(config) == 2 * 30 * 2
+  first = ConfigDict({'steps': 100, 'batch_size': 64, 'copies': 1})
+  later = ConfigDict({'steps': 30, 'batch_size': 32, 'copies': 4})
+  assert stages.single_steps(first, later, rounds=2) == 100 + 2 * 30 * 2
+  first.steps = 0
+  assert stages.single_steps(first, later, rounds=2) == 2 * 30 * 2
