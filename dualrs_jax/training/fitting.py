@@ -89,18 +89,17 @@ def levels(
 
 
 def fit_single(run: Run, sigma: float) -> nnx.Module:
-  """Trains a baseline that is shown as much as the dual's classifier was."""
+  """Trains a baseline: what the dual's classifier gets, but at one level."""
   config = run.config
-  return fit_classifier(
-    run,
-    stage_names.single(sigma),
-    new_classifier(run),
-    config.classifier,
-    levels(run, [sigma], jnp.ones(1)),
-    steps=stage_names.single_steps(
-      config.classifier, config.finetune, rounds=config.rounds
-    ),
-  )
+  alone = levels(run, [sigma], jnp.ones(1))
+  classifier = new_classifier(run)
+  for stage, options, steps in stage_names.of_single(
+    sigma, config.classifier, config.finetune, rounds=config.rounds
+  ):
+    classifier = fit_classifier(
+      run, stage, classifier, options, alone, steps=steps
+    )
+  return classifier
 
 
 def fit_estimator(

@@ -25,28 +25,37 @@ def names(
     found.append(f'estimator-{number}')
     if finetune_steps:
       found.append(f'classifier-{number}')
-  return found + [single(sigma) for sigma in baselines]
+  for sigma in baselines:
+    found += [f'{single(sigma)}-0'] if finetune_steps else []
+    found.append(single(sigma))
+  return found
 
 
 def single(sigma: float) -> str:
-  """The stage of a classifier that is trained at one level."""
+  """The stage that ends a classifier which is trained at one level."""
   return f'single-{sigma:g}'
 
 
-def single_steps(classifier: Any, finetune: Any, *, rounds: int) -> int:
-  """The steps of a classifier that is trained at one level.
+def of_single(
+  sigma: float, classifier: Any, finetune: Any, *, rounds: int
+) -> list[tuple[str, Any, int]]:
+  """The stages of a baseline: name, options and steps of each.
 
-  It is shown as many noisy images as the dual's classifier in all of its
-  stages, by the options of the first one.
+  It takes the steps of the dual's classifier, by the same options and so with
+  the same augmentation and consistency, at its one level.
 
   Args:
-    classifier: options of the first stage.
-    finetune: options of the later ones.
+    sigma: the level.
+    classifier: options of the first stage of the dual's classifier.
+    finetune: options of the later ones, taken together here.
     rounds: how many of these there are.
   """
-  shown = rounds * finetune.steps * finetune.batch_size * finetune.copies
-  at_a_time = classifier.batch_size * classifier.copies
-  return classifier.steps + round(shown / at_a_time)
+  if not finetune.steps:
+    return [(single(sigma), classifier, classifier.steps)]
+  return [
+    (f'{single(sigma)}-0', classifier, classifier.steps),
+    (single(sigma), finetune, rounds * finetune.steps),
+  ]
 
 
 def origin(
