@@ -190,7 +190,7 @@ def make_small(config: Any) -> None:
   }
   config.data.held_out = 1000
   config.sigmas = config.baselines = SMALL_SIGMAS
-  config.classifier.update(shared, steps=4000, copies=1)
+  config.classifier.update(shared, steps=8000, copies=1)
   config.targets.update(
     of='cascades', count=10_000, votes=64, chunk_size=64, n=0
   )

@@ -166,7 +166,7 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
     yield cast('distance, fixed', 'fixed', votes)
     return
   if options.smoothing == 'single':
-    runs = 1 if options.classifier.startswith('single-') else levels
+    runs = 1 if stage_names.level_of_single(options.classifier) else levels
     yield cast('single, fixed', 'fixed', runs * votes)
     return
   if options.smoothing == 'cascade':
@@ -184,10 +184,9 @@ def _certification(config: Any, found: Images) -> Iterator[Work]:
 
 def _comparisons(config: Any) -> int:
   """Runs of plain smoothing that `train.py` compares with."""
-  trained, levels = recipe.stages(config), len(config.sigmas)
-  single = [stage for stage in trained if stage.startswith('single-')]
-  before = levels if single and 'classifier-0' in trained else 0
-  return levels + before + len(single)
+  levels, single = len(config.sigmas), len(config.baselines)
+  before = levels if single and 'classifier-0' in recipe.stages(config) else 0
+  return levels + before + single
 
 
 def _cast(
@@ -262,10 +261,8 @@ def _stored(
 
 def _options(config: Any, stage: str) -> tuple[Any, int]:
   """The options by which a stage is trained, and its steps."""
-  first, later = config.classifier, config.finetune
   if stage.startswith('estimator'):
     return config.estimator, config.estimator.steps
-  if stage.startswith('single'):
-    return first, stage_names.single_steps(first, later, rounds=config.rounds)
-  options = first if stage == 'classifier-0' else later
-  return options, options.steps
+  return stage_names.options_of(
+    stage, config.classifier, config.finetune, rounds=config.rounds
+  )

@@ -55,7 +55,8 @@ def runs(config: Any) -> list[dict[str, Any]]:
   levels = [
     (number, sigma)
     for number, sigma in levels
-    if not classifier.startswith('single-') or classifier == f'single-{sigma:g}'
+    if not classifier.startswith('single-')
+    or classifier.removesuffix('-0') == f'single-{sigma:g}'
   ]
   if not levels:
     raise ValueError(

@@ -27,7 +27,7 @@ from dualrs_jax.evaluation.report import report
 from dualrs_jax.programs import command_line, reports
 from dualrs_jax.runtime import cluster, output, processes
 from dualrs_jax.runtime.processes import Place
-from dualrs_jax.training import loop, recipe
+from dualrs_jax.training import loop, recipe, stages
 
 _TRAINED = flags.DEFINE_bool(
   'trained',
@@ -131,9 +131,8 @@ def _votes_together(config: Any) -> bool:
 
 def certifications(config: Any) -> Iterator[Any]:
   """Plain smoothing to compare with, and last what was trained for."""
-  trained = recipe.stages(config)
-  compared = [stage for stage in trained if stage.startswith('single-')]
-  if compared and 'classifier-0' in trained:
+  compared = [stages.single(sigma) for sigma in config.baselines]
+  if compared and 'classifier-0' in recipe.stages(config):
     compared.insert(0, 'classifier-0')
   for stage in ['', *compared]:
     yield _certify(config, smoothing='single', classifier=stage)

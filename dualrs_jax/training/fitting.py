@@ -92,10 +92,14 @@ def fit_single(run: Run, sigma: float) -> nnx.Module:
   """Trains a baseline: what the dual's classifier gets, but at one level."""
   config = run.config
   alone = levels(run, [sigma], jnp.ones(1))
+  first, later = config.classifier, config.finetune
   classifier = new_classifier(run)
-  for stage, options, steps in stage_names.of_single(
-    sigma, config.classifier, config.finetune, rounds=config.rounds
+  for stage in stage_names.of_single(
+    sigma, classifier_steps=first.steps, finetune_steps=later.steps
   ):
+    options, steps = stage_names.options_of(
+      stage, first, later, rounds=config.rounds
+    )
     classifier = fit_classifier(
       run, stage, classifier, options, alone, steps=steps
     )

@@ -134,16 +134,10 @@ def check_together(config: Any) -> None:
 def trained_groups(config: Any) -> dict[str, int]:
   """The groups of options by which something is trained, and the fewest steps.
 
-  Baselines have those of the classifier, even where that one has no steps.
-
   Args:
     config: See configs/digits.py.
   """
   found = {name: config[name].steps for name in ('classifier', 'finetune')}
-  if config.baselines and not found['classifier']:
-    found['classifier'] = stage_names.single_steps(
-      config.classifier, config.finetune, rounds=config.rounds
-    )
   found = {name: steps for name, steps in found.items() if steps}
   return found | {'estimator': config.estimator.steps}
 

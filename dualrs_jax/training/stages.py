@@ -26,36 +26,48 @@ def names(
     if finetune_steps:
       found.append(f'classifier-{number}')
   for sigma in baselines:
-    found += [f'{single(sigma)}-0'] if finetune_steps else []
-    found.append(single(sigma))
+    found += of_single(
+      sigma, classifier_steps=classifier_steps, finetune_steps=finetune_steps
+    )
   return found
 
 
 def single(sigma: float) -> str:
-  """The stage that ends a classifier which is trained at one level."""
+  """The last stage of a baseline, a classifier that is trained at one level."""
   return f'single-{sigma:g}'
 
 
 def of_single(
-  sigma: float, classifier: Any, finetune: Any, *, rounds: int
-) -> list[tuple[str, Any, int]]:
-  """The stages of a baseline: name, options and steps of each.
+  sigma: float, *, classifier_steps: int, finetune_steps: int
+) -> list[str]:
+  """The stages of a baseline in order: two where the dual's classifier has."""
+  last = single(sigma)
+  return [f'{last}-0', last] if classifier_steps and finetune_steps else [last]
 
-  It takes the steps of the dual's classifier, by the same options and so with
-  the same augmentation and consistency, at its one level.
+
+def level_of_single(stage: str) -> str | None:
+  """The level of a stage of a baseline, as its name has it; None of others."""
+  role, _, level = stage.removesuffix('-0').partition('-')
+  return level if role == 'single' else None
+
+
+def options_of(
+  stage: str, classifier: Any, finetune: Any, *, rounds: int
+) -> tuple[Any, int]:
+  """The options by which the stage of a classifier is trained, and its steps.
+
+  A baseline takes the steps of the dual's classifier by the same options, and
+  so with the same augmentation and consistency, at its one level.
 
   Args:
-    sigma: the level.
-    classifier: options of the first stage of the dual's classifier.
-    finetune: options of the later ones, taken together here.
+    stage: its name.
+    classifier: options of a first stage.
+    finetune: options of the later ones, which are one stage of a baseline.
     rounds: how many of these there are.
   """
-  if not finetune.steps:
-    return [(single(sigma), classifier, classifier.steps)]
-  return [
-    (f'{single(sigma)}-0', classifier, classifier.steps),
-    (single(sigma), finetune, rounds * finetune.steps),
-  ]
+  if stage.endswith('-0') or not finetune.steps:
+    return classifier, classifier.steps
+  return finetune, (rounds if level_of_single(stage) else 1) * finetune.steps
 
 
 def origin(
