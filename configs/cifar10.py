@@ -36,15 +36,15 @@ were trained at sigma 0.25, 0.5 and 1:
     python train.py --config configs/cifar10.py:experts
 
 `:small`: for a machine with two cores and no GPU, from the data set alone. A
-residual network of 0.33 million parameters that is told the noise level, see
-`models.conditional_resnet`, fine-tuned so that neighbouring levels agree; an
-estimator of the same kind, trained for the certificate itself; and a baseline
-at each level. Wider ones take
+residual network of 0.33 million parameters that is told the noise level, 0.25
+or 0.5, see `models.conditional_resnet`, fine-tuned so that both levels agree;
+an estimator of the same kind, trained for the certificate itself; and a
+baseline at each level. Wider ones take
 --config.model.classifier.widths=64,128,256 and longer:
 
     python train.py --config configs/cifar10.py:small
 
-`:routing`: an estimator that routes between the three baselines of `:small`, as
+`:routing`: an estimator that routes between the two baselines of `:small`, as
 its training has left them; they are not touched. Costs what targets, estimator
 and certification of `:small` cost:
 
@@ -56,12 +56,12 @@ of a small network. Of stages, with the votes that measure them on validation
 images:
 
     stage                      :denoised  :resnet  :experts   :small
-    classifier-0                       -   3.4e15         -  3.0e13
-    targets-1                     3.9e17   3.8e15    3.8e15  2.5e13
-    estimator-1                   8.4e16   6.8e15    6.8e15  2.6e13
+    classifier-0                       -   3.4e15         -  4.0e13
+    targets-1                     3.9e17   3.8e15    3.8e15  1.7e13
+    estimator-1                   8.4e16   6.8e15    6.8e15  1.6e13
     classifier-1                  5.2e16   7.5e14         -  1.2e13
-    a baseline                         -   3.9e15         -  4.0e13
-    500 test images, n = 10,000   1.7e17   2.6e15    2.6e15  2.6e14
+    a baseline                         -   3.9e15         -  5.0e13
+    500 test images, n = 10,000   1.7e17   2.6e15    2.6e15  2.0e14
 
 The last line is for a fixed n; adaptive certification, the default, takes a
 fraction of it. `python -m dualrs_jax.cost` counts them for other options, and

@@ -27,11 +27,6 @@ def changed(**fields):
   [
     ({'rounds': 0}, 'rounds must be at least 1, not 0'),
     ({'classifier__optimizer': 'nonsense'}, 'classifier: .*nonsense'),
-    (
-      # The baselines are trained by its options all the same.
-      {'classifier__steps': 0, 'classifier__optimizer': 'nonsense'},
-      'classifier: .*nonsense',
-    ),
     ({'finetune__warmup_steps': 40}, r'finetune: warmup_steps must be in'),
     (
       {'finetune__copies': 1, 'finetune__divergence_of_neighbours': 3.0},
@@ -52,9 +47,8 @@ def test_refused(fields, message):
 
 
 def test_options_by_which_nothing_is_trained_are_not_looked_at():
-  recipe.check(
-    changed(baselines=(), classifier__steps=0, classifier__optimizer='nonsense')
-  )
+  # The baselines then have those of fine-tuning, as the classifier has.
+  recipe.check(changed(classifier__steps=0, classifier__optimizer='nonsense'))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +56,7 @@ def test_options_by_which_nothing_is_trained_are_not_looked_at():
   [
     ({'finetune__batch_size': 33}, 'finetune'),
     ({'estimator__batch_size': 6, 'estimator__accumulate': 2}, 'estimator'),
-    ({'classifier__batch_size': 5, 'classifier__steps': 0}, 'classifier'),
+    ({'classifier__batch_size': 5}, 'classifier'),
   ],
 )
 def test_rows_that_do_not_divide_over_the_processes(monkeypatch, fields, stage):

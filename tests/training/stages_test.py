@@ -52,12 +52,12 @@ def test_a_baseline_takes_the_steps_of_the_classifier():
 def test_a_baseline_has_one_stage_where_the_classifier_has():
   first, later = ConfigDict({'steps': 0}), ConfigDict({'steps': 30})
   steps = {'classifier_steps': 0, 'finetune_steps': 30}
-  assert stages.of_single(1, **steps) == ['single-1']
+  assert stages.of_single(1.0, **steps) == ['single-1']
   assert stages.options_of('single-1', first, later, rounds=1) == (later, 30)
-  assert stages.of_single(1, **dict.fromkeys(steps, 0)) == ['single-1']
+  assert stages.of_single(1.0, **dict.fromkeys(steps, 0)) == ['single-1']
   first.steps, later.steps = 100, 0
   steps = {'classifier_steps': 100, 'finetune_steps': 0}
-  assert stages.of_single(1, **steps) == ['single-1']
+  assert stages.of_single(1.0, **steps) == ['single-1']
   assert stages.options_of('single-1', first, later, rounds=1) == (first, 100)
 
 

@@ -58,6 +58,7 @@ STAGES = {
   'classifier-0': 10,
   'estimator-1': 2,
   'classifier-1': 10,
+  'single-0.5-0': 10,
   'single-0.5': 10,
 }
 
