@@ -65,16 +65,18 @@ def test_metrics_say_what_to_watch(trained):
   assert last['single-0.5']['mean_sigma'] == 0.5
 
 
-def test_fine_tuning_starts_from_the_classifier(trained):
+def test_fine_tuning_starts_from_what_was_trained_before(trained):
   first = tiny.weights(trained, 'classifier-0', 10)
   tuned = tiny.weights(trained, 'classifier-1', 10)
   other = tiny.weights(trained, 'single-0.5', 10)
+  begun = tiny.weights(trained, 'single-0.5-0', 10)
 
   def distance(left, right):
     gaps = jax.tree.map(lambda a, b: ((a - b) ** 2).sum(), left, right)
     return sum(jax.tree.leaves(gaps))
 
   assert 0 < distance(first, tuned) < distance(first, other)
+  assert 0 < distance(begun, other) < distance(begun, first)
 
 
 def test_a_second_training_in_one_folder_is_refused(tmp_path, monkeypatch):
