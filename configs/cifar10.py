@@ -90,7 +90,7 @@ from dualrs_jax import data, fields
 
 VARIANTS = ('denoised', 'resnet', 'experts', 'small', 'routing')
 SIGMAS = (0.25, 0.5, 1.0)
-#: Of `:small`. With level 1 it certifies more beyond r = 1, and less up to there.
+#: Of `:small`. With level 1, too, it certifies less up to r = 1, more beyond.
 SMALL_SIGMAS = (0.25, 0.5)
 RADII = tuple(quarter / 4 for quarter in range(11))
 HELD_OUT = 500
@@ -237,7 +237,9 @@ def models(variant: str) -> dict[str, Any]:
     return {'denoiser': {}, 'classifier': SMALL, 'estimator': SMALL}
   if variant == 'routing':
     trained = 'runs/cifar10-small/checkpoints/single-'
-    experts = {'experts': tuple(f'{trained}{sigma:g}' for sigma in SMALL_SIGMAS)}
+    experts = {
+      'experts': tuple(f'{trained}{sigma:g}' for sigma in SMALL_SIGMAS)
+    }
     return {'denoiser': {}, 'classifier': experts, 'estimator': SMALL}
   experts = {
     'experts': tuple(f'models/cifar10_resnet110_{s:.2f}' for s in SIGMAS),

@@ -199,7 +199,7 @@ def test_what_is_left_on_the_disk():
   assert 0 < found['2 checkpoints of classifier-0'] - least < 100
   of_image = 2 * 8 + 3 * 3 * 4  # where it is, and 3 numbers for each level
   assert found['targets-1'] == 8776 * of_image + files * storage._SHARD
-  assert found['metrics of single-1-0'] == 6000 // 50 * storage.METRICS_LINE
+  assert found['metrics of single-1-0'] == 3000 // 50 * storage.METRICS_LINE
 
 
 def test_unknown_data():
