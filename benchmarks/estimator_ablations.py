@@ -13,6 +13,7 @@ certain. Variants that are there are not trained again; `--only` names some.
 
 Ratios are to the best of the run's own levels at each radius, of the classifier
 that it trained first, whatever a variant chooses from: they can be compared.
+Where a run has experts, estimators route between these.
 """
 
 import functools
@@ -107,8 +108,11 @@ class Ground(NamedTuple):
     options = self.config[
       'classifier' if stage == 'classifier-0' else 'finetune'
     ]
+    found = fitting.new_classifier(self.run)
+    if not options.steps:  # of others, such as experts, and handed on
+      return self.run.classifier_front.before(networks.inference_view(found))
     found = fit.finished(
-      fitting.new_classifier(self.run),
+      found,
       self.workdir / 'checkpoints' / stage,
       stage=stage,
       steps=options.steps,
@@ -152,8 +156,10 @@ class Ground(NamedTuple):
     path = self.output / 'answers' / f'{stage}-{sigma:g}.npy'
     if not path.exists():
       path.parent.mkdir(parents=True, exist_ok=True)
-      found = self.cast(self.classifier(stage), sigma)
-      np.save(path, found)
+      network = self.classifier(stage)
+      if isinstance(network, tuple):  # experts, one for each level
+        network = network[tuple(self.config.sigmas).index(sigma)]
+      np.save(path, self.cast(network, sigma))
     return np.load(path)
 
 

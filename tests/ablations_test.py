@@ -96,3 +96,35 @@ def test_architectures_are_trained_for_equal_times(tmp_path, monkeypatch):
   assert len(trained) == 1
   monkeypatch.setattr(architectures, 'train', None)
   assert architectures.measure(config, 'a tiny one', 1, tmp_path) == found
+
+
+@pytest.mark.slow
+def test_an_estimator_routes_between_experts(tmp_path_factory, tmp_path):
+  trained = tiny.trained(tmp_path_factory.getbasetemp())
+  config = tiny.get_config().copy_and_resolve_references().unlock()
+  stages = 'classifier-0', 'single-0.5'
+  config.model.classifier = {
+    'experts': tuple(str(trained / 'checkpoints' / stage) for stage in stages)
+  }
+  config.certify.radii, config.baselines = (0.0,), ()
+  config.classifier.steps = config.finetune.steps = 0
+  with tiny.one_device():
+    ground = estimator_ablations.prepare(
+      config,
+      tmp_path / 'routing',
+      tmp_path / 'output',
+      images=40,
+      votes=30,
+      steps=4,
+    )
+    row = estimator_ablations.line(
+      ground, 'certificate', VARIANTS['certificate']
+    )
+    first, second = ground.classifier('classifier-0')
+  assert row.startswith('| certificate | ')
+  for expert, sigma in ((first, 0.25), (second, 1.0)):
+    expected = ground.cast(expert, sigma)
+    np.testing.assert_array_equal(
+      ground.answers('classifier-0', sigma), expected
+    )
+  assert (ground.cast(first, 1.0) != ground.answers('classifier-0', 1.0)).any()
