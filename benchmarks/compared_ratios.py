@@ -163,8 +163,8 @@ def markdown(
     '|---' * (len(radii) + 3) + '|',
   ]
   for name, of in zip(hits, table, strict=True):
-    cells = [_cell(estimate) for estimate in [*of.at, of.mean]]
-    cells.append(_cell(of.ahead, digits=3, sign='+'))
+    cells = [cell(estimate) for estimate in [*of.at, of.mean]]
+    cells.append(cell(of.ahead, digits=3, sign='+'))
     lines.append(f'| {name} | {" | ".join(cells)} |')
   selected = np.array(
     [np.argmax(found.counts(image, 0).selection) for image in found.images]
@@ -226,7 +226,9 @@ def _percent(name: str, shares: Float[np.ndarray, ' radii']) -> str:
   return f'| {name} | ' + ' | '.join(f'{100 * s:.1f}' for s in shares) + ' |'
 
 
-def _cell(estimate: Estimate, *, digits: int = 2, sign: str = '') -> str:
+def cell(estimate: Estimate, *, digits: int = 2, sign: str = '') -> str:
+  """An estimate with its interval, as in the tables."""
+
   def text(value):
     return f'{value:{sign}.{digits}f}'
 
