@@ -1,42 +1,53 @@
 """The certificates of a run in one table, and their ratios to the best level.
 
-  python -m benchmarks.certified_ratios runs/cifar10-small dual-fallback \
-    --radii 0 .25 .5 .75 1 1.25 1.5
+  python -m benchmarks.certified_ratios runs/cifar10-small dual-fallback
 
-Of every certification in the folder of a run, on the images that all of them
-hold: what is right and certified at each radius, and ratios to the best single
-level, with paired bootstrap intervals. That best level is taken twice, of the
-levels of the certificate's own classifier, as the source paper does, and of all
-plain smoothing there, of the classifier before it was fine-tuned and of those
-that were trained at one level, too.
+Of the certifications in the folder of a run that have the same images, numbers
+of votes and radii: what is right and certified at each radius, and ratios to
+the best single level, with paired bootstrap intervals. That best level is taken
+twice: of the levels of the certificate's own classifier, as the source paper
+does, and of all plain smoothing there, of the classifier before it was
+fine-tuned and of those that were trained at one level, too. What has not all
+images yet is left out, and named.
 
-Adaptive certification decides the radii that were asked for alone: name these.
+Adaptive certification decides the radii that were asked for alone: these are
+the columns.
 """
 
 import argparse
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from benchmarks import compared_ratios, machine
 from dualrs_jax.evaluation import accuracy_table, run_rows
 from dualrs_jax.evaluation.run_rows import Run
 
 
-def load(
-  workdir: pathlib.Path, label: str
-) -> tuple[Run, list[Run], list[Run], list[int]]:
-  """A certification, plain smoothing it can be compared with, and the rest.
+class Certified(NamedTuple):
+  """What is compared.
+
+  Attributes:
+    run: A certification.
+    singles: Plain smoothing, of its classifier at its levels and of others.
+    others: Further certificates of its classifier.
+    lacking: Labels of those that lack images of it, and are left out.
+  """
+
+  run: Run
+  singles: list[Run]
+  others: list[Run]
+  lacking: list[str]
+
+
+def load(workdir: pathlib.Path, label: str) -> Certified:
+  """Reads a certification, and what it can be compared with.
 
   Args:
     workdir: The folder of a run.
     label: The certification by its name.
-
-  Returns:
-    It; plain smoothing; other certificates of the same votes; and the images
-    that all of these hold, by their place in the data set.
 
   Raises:
     SystemExit: It is not there, or is compared with nothing.
@@ -45,40 +56,42 @@ def load(
   if label not in runs:
     raise SystemExit(f'{label} is none of {", ".join(runs)} in {workdir}')
   run = runs.pop(label)
-  singles = [r for r in runs.values() if accuracy_table.comparable(run, r)]
+  images = {row.idx for row in run.rows}
+  lacking = [
+    other.label
+    for other in runs.values()
+    if (accuracy_table.comparable(run, other) or _is_alike(run, other))
+    and images - {row.idx for row in other.rows}
+  ]
+  there = [other for other in runs.values() if other.label not in lacking]
+  singles = [other for other in there if accuracy_table.comparable(run, other)]
   if not any(accuracy_table.is_part(run, single) for single in singles):
-    raise SystemExit(f'{workdir} holds no plain smoothing to compare with')
-  others = [r for r in runs.values() if _is_alike(run, r)]
-  images = set.intersection(
-    *({row.idx for row in one.rows} for one in (run, *singles, *others))
-  )
-  return run, singles, others, sorted(images)
+    raise SystemExit(
+      f'{workdir} holds no plain smoothing of all images of {label}, of its'
+      ' classifier and levels'
+    )
+  others = [other for other in there if _is_alike(run, other)]
+  return Certified(run, singles, others, lacking)
 
 
 def _is_alike(run: Run, other: Run) -> bool:
-  """Whether another certificate is of the same images and numbers of votes."""
+  """Whether another certificate is of the same classifier and kind of votes."""
   names = ('data', 'split', 'n0', 'n', 'alpha', 'goal', 'noise', 'task')
-  return other.settings['smoothing'] != 'single' and all(
-    run.settings.get(name) == other.settings.get(name) for name in names
+  return (
+    other.settings['smoothing'] != 'single'
+    and all(
+      run.settings.get(name) == other.settings.get(name)
+      for name in (*names, 'num_classes', 'radii')
+    )
+    and run.settings['weights']['classifier']
+    == other.settings['weights']['classifier']
   )
 
 
-def markdown(
-  run: Run,
-  singles: Sequence[Run],
-  others: Sequence[Run],
-  images: Sequence[int],
-  radii: Sequence[float],
-) -> str:
-  """The tables, in Markdown.
-
-  Args:
-    run: What the ratios are of.
-    singles: Plain smoothing, of which some is of its classifier.
-    others: Further certificates.
-    images: Their place in the data set.
-    radii: The columns.
-  """
+def markdown(certified: Certified, radii: Sequence[float]) -> str:
+  """The tables, in Markdown."""
+  run, singles, others, lacking = certified
+  images = [row.idx for row in run.rows]
   hits = {
     one.label: accuracy_table.hits(one, radii, images)
     for one in (*singles, *others, run)
@@ -90,50 +103,48 @@ def markdown(
     f'{len(images)} images, n0 = {run.settings["n0"]},'
     f' n = {run.settings["n"]:,}, alpha = {run.settings["alpha"]:g}.',
     '',
-    _head('right and certified, %', radii, []),
-    *(_shares(label, of.mean(-1)) for label, of in hits.items()),
-    _shares('best level at each radius', levels.mean(-1).max(0)),
-    _shares('the same, of all networks', every.mean(-1).max(0)),
-    _shares('best level of each image', levels.any(0).mean(-1)),
+    *compared_ratios.head('right and certified, %', radii),
   ]
-  compared = {run.label: hits[run.label]}
-  compared |= {other.label: hits[other.label] for other in others}
+  lines += [
+    compared_ratios.percent(name, shares)
+    for name, shares in {
+      **{label: of.mean(-1) for label, of in hits.items()},
+      'best level at each radius': levels.mean(-1).max(0),
+      'the same, of all networks': every.mean(-1).max(0),
+      'best level of each image': levels.any(0).mean(-1),
+    }.items()
+  ]
+  compared = {one.label: hits[one.label] for one in (run, *others)}
   compared |= {label: hits[label] for label in own}
   compared['best level of each image'] = levels.any(0)
-  for name, envelope in (
+  for name, of in (
     ('ratio to the best level', levels),
     ('ratio to the best of all networks', every),
   ):
-    lines += ['', *_ratios(name, compared, envelope, radii)]
+    covered = of.any(-1).any(0)
+    lines += ['']
+    if covered.all():
+      lines += compared_ratios.rows(name, compared, of, radii)
+    else:
+      none = radii[int(np.argmin(covered))]
+      lines += [f'{name}: nothing certifies an image at r = {none:g}.']
+  if lacking:
+    lines += ['', f'Left out, for want of images: {", ".join(lacking)}.']
   return '\n'.join(lines)
 
 
-def _ratios(
-  name: str,
-  compared: Mapping[str, Bool[np.ndarray, 'radii images']],
-  levels: Bool[np.ndarray, 'levels radii images'],
-  radii: Sequence[float],
-) -> list[str]:
-  covered = levels.any(-1).any(0)
-  if not covered.all():
-    none = radii[int(np.argmin(covered))]
-    return [f'{name}: nothing certifies an image at r = {none:g}.']
-  found = compared_ratios.ratios(np.stack([*compared.values()]), levels)
-  lines = [_head(name, radii, ['mean', 'less the best constant'])]
-  for label, of in zip(compared, found, strict=True):
-    cells = [compared_ratios.cell(one) for one in [*of.at, of.mean]]
-    cells.append(compared_ratios.cell(of.ahead, digits=3, sign='+'))
-    lines.append(f'| {label} | {" | ".join(cells)} |')
-  return lines
+def asked(run: Run, radii: Sequence[float]) -> Sequence[float]:
+  """The radii of the table: those that were decided, by default.
 
-
-def _head(name: str, radii: Sequence[float], more: list[str]) -> str:
-  cells = [name, *(f'r = {radius:g}' for radius in radii), *more]
-  return f'| {" | ".join(cells)} |\n|{"---|" * len(cells)}'
-
-
-def _shares(name: str, shares: Float[np.ndarray, ' radii']) -> str:
-  return f'| {name} | ' + ' | '.join(f'{100 * s:.1f}' for s in shares) + ' |'
+  Raises:
+    SystemExit: No radius, or one that was not decided.
+  """
+  decided = run.settings['radii']
+  if radii and decided and not {*radii} <= {*decided}:
+    raise SystemExit(f'{run.label} decided r = {decided}, and no other')
+  if not radii and not decided:
+    raise SystemExit(f'name --radii: {run.label} has all of them')
+  return radii or decided
 
 
 def main():
@@ -142,11 +153,11 @@ def main():
   )
   parser.add_argument('workdir', type=pathlib.Path)
   parser.add_argument('label', help='of the certification, such as dual-paper')
-  parser.add_argument('--radii', type=float, nargs='+', required=True)
+  parser.add_argument('--radii', type=float, nargs='+', default=())
   parser.add_argument('--output', type=pathlib.Path)
   options = parser.parse_args()
   found = load(options.workdir, options.label)
-  text = markdown(*found, options.radii)
+  text = markdown(found, asked(found.run, options.radii))
   text += f'\n\nMachine: {machine.in_short()}'
   print(text)
   if options.output:

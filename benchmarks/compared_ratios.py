@@ -138,6 +138,33 @@ def table_of_radii(
   return '\n'.join(lines) + '\n'
 
 
+def rows(
+  name: str,
+  hits: Mapping[str, Bool[np.ndarray, 'radii images']],
+  levels: Bool[np.ndarray, 'levels radii images'],
+  radii: Sequence[float],
+) -> list[str]:
+  """A table of ratios in Markdown, a line for each method; see `ratios`."""
+  lines = head(name, radii, 'mean', 'less the best constant')
+  table = ratios(np.stack([*hits.values()]), levels)
+  for method, of in zip(hits, table, strict=True):
+    cells = [_cell(estimate) for estimate in [*of.at, of.mean]]
+    cells.append(_cell(of.ahead, digits=3, sign='+'))
+    lines.append(f'| {method} | {" | ".join(cells)} |')
+  return lines
+
+
+def head(name: str, radii: Sequence[float], *more: str) -> list[str]:
+  """The first two lines of a table that has a column for each radius."""
+  cells = [name, *(f'r = {radius:g}' for radius in radii), *more]
+  return [f'| {" | ".join(cells)} |', '|---' * len(cells) + '|']
+
+
+def percent(name: str, shares: Float[np.ndarray, ' radii']) -> str:
+  """A line of shares."""
+  return f'| {name} | ' + ' | '.join(f'{100 * s:.1f}' for s in shares) + ' |'
+
+
 def markdown(
   found: Recording,
   results: Mapping[Method, Sequence[Answer]],
@@ -156,36 +183,23 @@ def markdown(
   if not covered.all():
     none = radii[int(np.argmin(covered))]
     return f'No level certifies an image at r = {none:g}: there are no ratios.'
-  table = ratios(np.stack([*hits.values()]), singles)
-  head = ' | '.join(f'r = {radius:g}' for radius in radii)
-  lines = [
-    f'| ratio to the envelope | {head} | mean | less the best constant |',
-    '|---' * (len(radii) + 3) + '|',
-  ]
-  for name, of in zip(hits, table, strict=True):
-    cells = [cell(estimate) for estimate in [*of.at, of.mean]]
-    cells.append(cell(of.ahead, digits=3, sign='+'))
-    lines.append(f'| {name} | {" | ".join(cells)} |')
+  lines = rows('ratio to the envelope', hits, singles, radii)
   selected = np.array(
     [np.argmax(found.counts(image, 0).selection) for image in found.images]
   )
-  lines += [
-    '',
-    f'| %, {len(labels)} images | {head} |',
-    '|---' * (len(radii) + 1) + '|',
-  ]
+  lines += ['', *head(f'%, {len(labels)} images', radii)]
   starts = _starts(found, radii, alpha, labels)
   for which, options, rules in (
     ('the best level per image', singles, ('paper', 'minimum', 'agreement')),
     ('the cascade from the best level per image', starts, ('fallback',)),
   ):
     best = np.any(options, axis=0)
-    lines.append(_percent(f'certified by {which}', best.mean(-1)))
+    lines.append(percent(f'certified by {which}', best.mean(-1)))
     certain = np.take_along_axis(options, selected[None, None], axis=0)[0]
     for rule in rules:
       parts = lost(best, certain, hits[f'dual, `{rule}`'])
       lines += [
-        _percent(f'`{rule}`: lost by {name}', part)
+        percent(f'`{rule}`: lost by {name}', part)
         for name, part in parts.items()
       ]
   shares = np.bincount(selected, minlength=len(levels)) / len(labels)
@@ -222,12 +236,7 @@ def _starts(
   )
 
 
-def _percent(name: str, shares: Float[np.ndarray, ' radii']) -> str:
-  return f'| {name} | ' + ' | '.join(f'{100 * s:.1f}' for s in shares) + ' |'
-
-
-def cell(estimate: Estimate, *, digits: int = 2, sign: str = '') -> str:
-  """An estimate with its interval, as in the tables."""
+def _cell(estimate: Estimate, *, digits: int = 2, sign: str = '') -> str:
 
   def text(value):
     return f'{value:{sign}.{digits}f}'

@@ -35,6 +35,7 @@ from dualrs_jax.training import (
   fit,
   fitting,
   recipe,
+  stages,
   target_radii,
   targets,
 )
@@ -105,21 +106,24 @@ class Ground(NamedTuple):
 
   def classifier(self, stage: str) -> Any:
     """A classifier that the run has trained, for inference."""
-    options = self.config[
-      'classifier' if stage == 'classifier-0' else 'finetune'
-    ]
+    first, later = self.config.classifier, self.config.finetune
     found = fitting.new_classifier(self.run)
-    if not options.steps:  # of others, such as experts, and handed on
-      return self.run.classifier_front.before(networks.inference_view(found))
-    found = fit.finished(
-      found,
-      self.workdir / 'checkpoints' / stage,
-      stage=stage,
-      steps=options.steps,
-      settings=self.run.settings,
+    trained = stages.origin(
+      stage, classifier_steps=first.steps, finetune_steps=later.steps
     )
-    if found is None:
-      raise SystemExit(f'{self.workdir} has not trained {stage} yet')
+    if trained is not None:  # otherwise it is of others, such as experts
+      _, steps = stages.options_of(
+        trained, first, later, rounds=self.config.rounds
+      )
+      found = fit.finished(
+        found,
+        self.workdir / 'checkpoints' / trained,
+        stage=trained,
+        steps=steps,
+        settings=self.run.settings,
+      )
+      if found is None:
+        raise SystemExit(f'{self.workdir} has not trained {trained} yet')
     return self.run.classifier_front.before(networks.inference_view(found))
 
   def target_votes(self, stage: str, sigma: float) -> np.ndarray:
@@ -186,6 +190,16 @@ def prepare(
     votes,
     steps,
   )
+
+
+def possible(config: Any) -> list[str]:
+  """The variants of a run by name: experts have no levels but their own."""
+  experts = networks.experts(config.model.classifier.to_dict())
+  return [
+    name
+    for name, variant in VARIANTS.items()
+    if not experts or {*variant.sigmas} <= {*config.sigmas}
+  ]
 
 
 def train(ground: Ground, name: str, variant: Variant) -> tuple[Any, Any]:
@@ -345,6 +359,12 @@ def run():
   def main(argv):
     del argv
     folder = workdir.value or f'runs/{config.value.name}'
+    names = possible(config.value)
+    if unknown := {*(only.value or ())} - {*names}:
+      raise app.UsageError(
+        f'--only: {", ".join(sorted(unknown))} is none of {", ".join(names)}'
+      )
+    names = only.value or names
     with preemption.watch(together=False):
       ground = prepare(
         config.value,
@@ -354,7 +374,7 @@ def run():
         votes=votes.value,
         steps=steps.value,
       )
-      compare(ground, only.value or VARIANTS)
+      compare(ground, names)
 
   app.run(main)
 

@@ -25,7 +25,7 @@ def record(idx, radius):
 
 
 def run(label, radii, *, sigma=None, weights='ours'):
-  shared = ('data', 'split', 'num_classes', 'goal', 'noise', 'radii')
+  shared = ('data', 'split', 'num_classes', 'goal', 'noise')
   settings = {
     'task': 'certify',
     'smoothing': 'single' if sigma else 'dual',
@@ -35,6 +35,7 @@ def run(label, radii, *, sigma=None, weights='ours'):
     'n': 1000,
     'alpha': 0.001,
     **dict.fromkeys(shared, 'same'),
+    'radii': list(RADII),
   }
   return Run(label, settings, [record(k, r) for k, r in enumerate(radii)])
 
@@ -44,13 +45,17 @@ def runs(monkeypatch):
   found = [
     run('dual-fallback', DUAL),
     run('dual-paper', SMALL),
+    run('dual-of-another', SMALL, weights='alone'),
     run('single-0.25', SMALL, sigma=0.25),
     run('single-1', LARGE, sigma=1.0),
     run('single-0.25-alone', ALONE, sigma=0.25, weights='alone'),
   ]
-  more = run('single-1-of-other-votes', LARGE, sigma=1.0)
-  more.settings['n'] = 5
-  by_label = {one.label: one for one in [*found, more]}
+  by_label = {one.label: one for one in found}
+  for name in ('n', 'radii'):
+    for label, sigma in (('single', 1.0), ('dual', None)):
+      other = run(f'{label}-of-other-{name}', LARGE, sigma=sigma)
+      other.settings[name] = [0.25]
+      by_label[other.label] = other
   monkeypatch.setattr(run_rows, 'load_runs', lambda *_: dict(by_label))
   return by_label
 
@@ -70,7 +75,7 @@ def test_ratios_are_to_the_levels_of_its_own_classifier_and_to_all(
   runs, tmp_path
 ):
   found = certified_ratios.load(tmp_path, 'dual-fallback')
-  text = certified_ratios.markdown(*found, RADII)
+  text = certified_ratios.markdown(found, RADII)
   assert text.startswith('10 images, n0 = 10, n = 1,000, alpha = 0.001.')
   shares, own, every = tables(text)
   assert shares['dual-fallback'] == ['70.0', '30.0']
@@ -78,13 +83,15 @@ def test_ratios_are_to_the_levels_of_its_own_classifier_and_to_all(
   assert shares['best level at each radius'] == ['80.0', '40.0']
   assert shares['the same, of all networks'] == ['100.0', '40.0']
   assert shares['best level of each image'] == ['100.0', '40.0']
-  assert 'single-1-of-other-votes' not in text
+  assert 'other' not in text
+  assert 'Left out' not in text
 
   def values(cells):
     return [float(cell.split(' [')[0]) for cell in cells]
 
   # Of 80 and 40; the best constant is level 1, with ratios of 1/2 and 1.
   assert values(own['dual-fallback']) == [0.88, 0.75, 0.81, 0.062]
+  assert values(own['dual-paper']) == [1.0, 0.0, 0.5, -0.25]
   assert values(own['single-1']) == [0.5, 1.0, 0.75, 0.0]
   assert values(own['best level of each image']) == [1.25, 1.0, 1.12, 0.375]
   assert 'single-0.25-alone' not in own
@@ -96,14 +103,32 @@ def test_ratios_are_to_the_levels_of_its_own_classifier_and_to_all(
 
 def test_a_radius_that_nothing_reaches_has_no_ratio(runs, tmp_path):
   found = certified_ratios.load(tmp_path, 'dual-fallback')
-  text = certified_ratios.markdown(*found, (0.0, 2.0))
+  text = certified_ratios.markdown(found, (0.0, 2.0))
   assert 'best level: nothing certifies an image at r = 2.' in text
 
 
-def test_only_images_of_all_are_compared(runs, tmp_path):
-  del runs['single-1'].rows[4:]
-  *_, images = certified_ratios.load(tmp_path, 'dual-fallback')
-  assert images == [0, 1, 2, 3]
+def test_what_lacks_images_is_left_out(runs, tmp_path):
+  del runs['single-0.25-alone'].rows[4:]
+  text = certified_ratios.markdown(
+    certified_ratios.load(tmp_path, 'dual-fallback'), RADII
+  )
+  assert text.startswith('10 images')
+  assert text.endswith('Left out, for want of images: single-0.25-alone.')
+  del runs['dual-fallback'].rows[4:]
+  found = certified_ratios.load(tmp_path, 'dual-fallback')
+  assert certified_ratios.markdown(found, RADII).startswith('4 images')
+
+
+def test_radii_are_those_that_were_decided(runs):
+  of = runs['dual-fallback']
+  assert certified_ratios.asked(of, ()) == [*RADII]
+  assert certified_ratios.asked(of, (0.5,)) == (0.5,)
+  with pytest.raises(SystemExit, match=r'decided r = \[0.0, 0.5\], and no'):
+    certified_ratios.asked(of, (0.25,))
+  of.settings['radii'] = []
+  assert certified_ratios.asked(of, (0.25,)) == (0.25,)
+  with pytest.raises(SystemExit, match='name --radii: dual-fallback has all'):
+    certified_ratios.asked(of, ())
 
 
 def test_what_is_not_there_is_named(runs, tmp_path):
@@ -111,5 +136,5 @@ def test_what_is_not_there_is_named(runs, tmp_path):
     certified_ratios.load(tmp_path, 'dual-minimum')
   for label in ('single-0.25', 'single-1'):
     runs[label].settings['weights'] = {'classifier': 'others'}
-  with pytest.raises(SystemExit, match='holds no plain smoothing to compare'):
+  with pytest.raises(SystemExit, match='no plain smoothing of all images'):
     certified_ratios.load(tmp_path, 'dual-fallback')

@@ -89,7 +89,10 @@ def test_experts_are_not_trained(module):
 
 def test_small_is_certified_as_the_results_table_needs():
   config = cifar10.get_config('small')
-  assert config.baselines == config.sigmas
+  assert config.baselines == config.sigmas == (0.25, 0.5)
+  assert recipe.stages(config)[3:] == [
+    *('single-0.25-0', 'single-0.25', 'single-0.5-0', 'single-0.5')
+  ]
   assert config.estimator.loss == 'certificate'
   assert config.estimator.utility.weights == 'balanced'
   assert (config.certify.n, config.certify.alpha) == (10_000, 0.001)

@@ -82,6 +82,16 @@ PICTURES = {
     1.6,
   ),
   'cifar10': Picture(
+    TABLES / 'comparison-cifar10-small.csv',
+    (
+      Curve('level 0.25', 'σ = 0.25', 0, '--'),
+      Curve('level 0.5', 'σ = 0.5', 1, '--'),
+      Curve('best level per image', back=True, line=':'),
+      Curve('dual `fallback`', 'dual, fallback'),
+    ),
+    1.7,
+  ),
+  'cifar10_three': Picture(
     TABLES / 'comparison-cifar10-fallback.csv',
     (
       Curve('level 0.25', 'level 0.25, 0.5, 1', back=True),

@@ -49,7 +49,8 @@ def certify_dataset(
   `smoothing='distance'` at a level that follows the distance to the training
   images, as `distance` says. `smoothing='single'` runs plain smoothing of the
   classifier at each of `levels`, one file for each; a classifier that was
-  trained at one noise level (a stage 'single-<sigma>') at that level only.
+  trained at one noise level (a stage 'single-<sigma>', or the one before it,
+  'single-<sigma>-0') at that level only.
   `task='predict'` predicts without radii, from n votes.
 
   Where `seed` is -1, one is drawn for the working directory, once, and stored

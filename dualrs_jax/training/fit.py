@@ -23,6 +23,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from dualrs_jax import checkpoints, sharding
 from dualrs_jax.checkpoints import origin
 from dualrs_jax.runtime import bars, preemption, processes
+from dualrs_jax.runtime import settings as settings_lib
 from dualrs_jax.training import recorder, state
 from dualrs_jax.training.feed import Examples, Feed, Order
 from dualrs_jax.training.rhythm import Rhythm, pieces
@@ -63,6 +64,7 @@ def finished(
   meta = checkpoints.newest_meta(directory)
   if meta is not None:
     origin.check(directory, meta, stage=stage, settings=settings)
+    _check_length(directory, meta, steps)
   found = checkpoints.steps(directory)
   if not processes.agreed(np.array(bool(found) and found[0] >= steps)):
     return None
@@ -152,6 +154,7 @@ def fit(
   restored = checkpoints.restore(directory, state.to_items(current))
   if restored is not None:
     origin.check(directory, restored[1], stage=stage, settings=settings)
+    _check_length(directory, restored[1], steps)
     current = state.from_items(restored[0])
     logger.info('%s goes on at step %d', stage, restored[2])
   start = int(current.step)
@@ -257,6 +260,18 @@ def _advance(step, mesh: Mesh):
       return advance(*arguments)
 
   return promoting
+
+
+def _check_length(
+  directory: pathlib.Path, meta: Mapping[str, Any], steps: int
+) -> None:
+  planned = meta.get('steps', steps)
+  if planned != steps:
+    raise settings_lib.SettingsMismatch(
+      f'the checkpoint in {directory} is of a stage of {planned} steps, not of'
+      f' {steps}: another version of this library trained it; remove the folder'
+      ' to train it again, or choose another --workdir'
+    )
 
 
 def _check_finite(loss: float, stage: str, step: int) -> None:

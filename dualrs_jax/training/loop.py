@@ -5,7 +5,7 @@ By the name of their folders, these are
     classifier-0                     under noise at all levels
     targets-r, estimator-r           what each level certifies; who selects it
     classifier-r                     fine-tuned under the selected noise
-    single-<sigma>-0, single-<sigma> baselines, at one level, as long and alike
+    single-<sigma>-0, single-<sigma> baselines: the same, at one level
 
 Finished stages are recognised and skipped, so the same call goes on wherever
 it was interrupted. A classifier stage of 0 steps hands on what it was given,

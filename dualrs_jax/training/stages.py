@@ -1,4 +1,4 @@
-"""The stages of a training by name, and which of them leave weights."""
+"""The stages of a training: names, options, and which of them leave weights."""
 
 from typing import Any
 
@@ -40,7 +40,11 @@ def single(sigma: float) -> str:
 def of_single(
   sigma: float, *, classifier_steps: int, finetune_steps: int
 ) -> list[str]:
-  """The stages of a baseline in order: two where the dual's classifier has."""
+  """The stages of a baseline, in order.
+
+  One where nothing is fine-tuned, or that alone is trained; otherwise two: the
+  rounds of fine-tuning are taken together.
+  """
   last = single(sigma)
   return [f'{last}-0', last] if classifier_steps and finetune_steps else [last]
 

@@ -274,6 +274,11 @@ def test_one_fresh_seed_serves_all_runs_of_a_directory(fresh):
       ['single-1-fixed-of-single-1'],
       None,
     ),
+    (
+      {'smoothing': 'single', 'classifier': 'single-1-0'},
+      ['single-1-fixed-of-single-1-0'],
+      None,
+    ),
     ({'split': 'validation'}, ['dual-agreement-fixed-validation'], 'agreement'),
     ({'classifier': 'classifier-1'}, ['dual-agreement-fixed'], 'agreement'),
     ({'protocol': 'adaptive'}, ['dual-agreement'], 'agreement'),

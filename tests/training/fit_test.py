@@ -1,5 +1,6 @@
 """A stage: interrupted anywhere, it ends in the same weights."""
 
+import contextlib
 import itertools
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from flax import nnx
 
 from dualrs_jax import checkpoints, sharding
+from dualrs_jax.runtime import settings
 from dualrs_jax.training import feed, fit, recorder, rhythm, state
 from tests.clocks import hours_pass_while_saving
 from tests.training import networks
@@ -247,6 +249,18 @@ def test_another_architecture_is_refused(tmp_path):
     run(tmp_path, stop_at=1)
   with pytest.raises(checkpoints.CheckpointError, match='architecture'):
     run(tmp_path, width=5)
+
+
+@pytest.mark.parametrize('stop_at', [2, None])
+def test_a_stage_of_another_length_is_refused(tmp_path, stop_at):
+  with pytest.raises(Stop) if stop_at else contextlib.nullcontext():
+    run(tmp_path, stop_at=stop_at)
+  for steps in (STEPS - 4, STEPS + 4):
+    with pytest.raises(
+      settings.SettingsMismatch,
+      match=f'is of a stage of {STEPS} steps, not of {steps}: another version',
+    ):
+      run(tmp_path, steps=steps)
 
 
 def test_stages_have_their_own_keys():

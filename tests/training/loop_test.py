@@ -1,8 +1,10 @@
 """The stages of a training, together."""
 
+import inspect
 import logging
 import pathlib
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from dualrs_jax import checkpoints
 from dualrs_jax.runtime import locks, settings
 from dualrs_jax.training import (
   fit,
+  fitting,
   loop,
   recipe,
   recorder,
@@ -270,3 +273,37 @@ def test_targets_of_cascades(tmp_path):
   )
   np.testing.assert_array_equal(kept, cascades)
   assert (kept[:, 1] > levels[:, 1]).any()
+
+
+@pytest.mark.parametrize(
+  ('steps', 'stages'),
+  [
+    (
+      (60, 40),
+      [('single-0.5-0', 'classifier', 60), ('single-0.5', 'finetune', 80)],
+    ),
+    ((60, 0), [('single-0.5', 'classifier', 60)]),
+    ((0, 40), [('single-0.5', 'finetune', 80)]),
+  ],
+)
+def test_a_baseline_has_the_options_of_the_classifier(
+  monkeypatch, steps, stages
+):
+  config = tiny.get_config().copy_and_resolve_references().unlock()
+  config.rounds = 2
+  config.classifier.steps, config.finetune.steps = steps
+  taken = []
+
+  def fit_classifier(run, stage, model, options, levels, *, steps):
+    named = next(n for n in ('classifier', 'finetune') if options is config[n])
+    taken.append((stage, named, steps))
+    assert levels == [0.5]
+    return [*model, stage]
+
+  monkeypatch.setattr(fitting, 'fit_classifier', fit_classifier)
+  monkeypatch.setattr(fitting, 'new_classifier', lambda run: ['new'])
+  monkeypatch.setattr(fitting, 'levels', lambda run, sigmas, shares: sigmas)
+  fit_single = inspect.unwrap(fitting.fit_single)  # a run has much else
+  found = fit_single(types.SimpleNamespace(config=config), 0.5)
+  assert taken == stages
+  assert found == ['new', *(stage for stage, *_ in stages)]
