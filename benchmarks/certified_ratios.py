@@ -116,7 +116,7 @@ def markdown(certified: Certified, radii: Sequence[float]) -> str:
   ]
   compared = {one.label: hits[one.label] for one in (run, *others)}
   compared |= {label: hits[label] for label in own}
-  compared['best level of each image'] = levels.any(0)
+  compared['best level of each image'] = np.any(levels, axis=0)
   for name, of in (
     ('ratio to the best level', levels),
     ('ratio to the best of all networks', every),

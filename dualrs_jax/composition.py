@@ -156,7 +156,7 @@ class CompositionRule:
 
   def _fixed_bounds(self, levels, votes, level, *, n, alpha) -> Bounds:
     """Clopper-Pearson bounds of votes for levels, and for y at each level."""
-    keeps, avoids = self._estimator_bounds(levels, level, n=n, alpha=alpha)
+    keeps, avoids = self.estimator_bounds(levels, level, n=n, alpha=alpha)
     selected = self.selected_share(levels.shape[-1])
     return Bounds(
       keeps=keeps,
@@ -165,8 +165,8 @@ class CompositionRule:
       agrees=_lower(votes, n, self.agrees * alpha),
     )
 
-  def _estimator_bounds(self, levels, level, *, n, alpha):
-    """The same of the votes for levels alone."""
+  def estimator_bounds(self, levels: Any, level: Any, *, n: int, alpha: float):
+    """The same of the votes for levels alone: `keeps` and `avoids`."""
     # Invalid votes count for every competitor. By the symmetry of the bounds,
     # -z_k is the lower bound of the votes that are not for k.
     invalid = (n - levels.sum(axis=-1))[..., None]

@@ -74,7 +74,7 @@ class FallbackRule(CompositionRule):
       return radii(bounds, label, answering, sigmas)
 
     levels = estimator_counts.estimation
-    keeps, avoids = self._estimator_bounds(levels, level, n=n, alpha=alpha)
+    keeps, avoids = self.estimator_bounds(levels, level, n=n, alpha=alpha)
     found = composition.join(
       keeps,
       avoids,

@@ -100,7 +100,23 @@ def test_the_advice_can_be_followed(changes):
 
 def test_the_paper_protocol_has_its_own_statistics():
   text = said(config_for(protocol='paper', n=77), crossing())
-  assert 'n0 = 100, n = 10,000, alpha = 0.001' in sentences(text)
+  expected = 'n0 = 100, n = 10,000, alpha = 0.001, a fixed number of votes'
+  assert expected in sentences(text)
+
+
+def test_adaptive_certificates_are_forecast_with_their_bounds():
+  votes = crossing()
+  # At level 1 the second half has no majority, and a class that is ahead.
+  votes.classifier[30:, 1, :4] = 800, 400, 400, 400
+
+  def of_level(protocol):
+    config = config_for(protocol=protocol, radii=(0.0, 0.25), n0=100, n=1_000)
+    text = said(config, votes)
+    kind = 'adaptive' if protocol == 'adaptive' else 'a fixed number of votes'
+    assert f'alpha = 0.001, {kind}' in sentences(text)
+    return float(re.search(r'^ *single-1 +([\d.]+)', text, re.M)[1])
+
+  assert of_level('fixed') == 50 < 95 < of_level('adaptive')
 
 
 def test_where_no_level_certifies_it_says_so():

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from dualrs_jax import majorities, posterior, smoothing
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import run_plans
+from dualrs_jax.evaluation import forecast_runner_up, run_plans
 
 #: Certifications that are drawn for each image.
 _DRAWS = 8
@@ -80,6 +80,7 @@ def forecasts(
   n0: int,
   n: int,
   alpha: float,
+  runner_up: bool = False,
 ) -> list[Forecast]:
   """Of plain smoothing at each level, of cascades, and of the dual.
 
@@ -90,6 +91,8 @@ def forecasts(
     n0: The number of selection votes to come, of each network and level.
     n: The number of estimation votes to come.
     alpha: The failure probability.
+    runner_up: Whether the runner-up is bounded, as adaptive certification does;
+      cascades, and rules that fall back, know of majorities alone.
 
   Returns:
     Forecasts: those of the levels in their order, cascades by their number of
@@ -107,6 +110,9 @@ def forecasts(
       certificate.prediction == votes.labels, certificate.radius, 0.0
     )
 
+  single = (
+    forecast_runner_up.single if runner_up else smoothing.certificate_of_counts
+  )
   each = [to_come(votes.classifier[:, k]) for k in range(len(levels))]
   classifier = Counts(
     *(np.stack(splits, -2) for splits in zip(*each, strict=True))
@@ -115,7 +121,7 @@ def forecasts(
     Forecast(
       f'single-{sigma:g}',
       {'smoothing': 'single', 'levels': (sigma,)},
-      right(smoothing.certificate_of_counts(counts, sigma, **statistics)),
+      right(single(counts, sigma, **statistics)),
     )
     for counts, sigma in zip(each, levels.tolist(), strict=True)
   ]
@@ -134,14 +140,11 @@ def forecasts(
   if votes.estimator is not None:
     estimator = to_come(votes.estimator)
     for rule in run_plans.RULES.values():
-      certificate = rule(
-        estimator,
-        classifier,
-        levels,
-        estimator_sigma,
-        n0=n0,
-        **statistics,
-      )
+      given = estimator, classifier, levels, estimator_sigma
+      if runner_up and not rule.falls_back:
+        certificate = forecast_runner_up.dual(rule, *given, **statistics)
+      else:
+        certificate = rule(*given, n0=n0, **statistics)
       options = {
         'smoothing': 'dual',
         'levels': (),

@@ -139,6 +139,7 @@ def text(config: Any, settings: dict[str, Any], votes: Votes) -> str:
     votes: The votes.
   """
   radii = config.certify.radii
+  adaptive = config.certify.protocol in ('adaptive', 'open')
   found = forecast.forecasts(
     votes,
     config.sigmas,
@@ -146,6 +147,7 @@ def text(config: Any, settings: dict[str, Any], votes: Votes) -> str:
     n0=settings['n0'],
     n=settings['n'],
     alpha=run_plans.statistical_alpha(settings),
+    runner_up=adaptive,
   )
   best = Forecast('best level per image', {}, forecast.singles(found).max(0))
   rows = [*found, best]
@@ -160,7 +162,8 @@ def text(config: Any, settings: dict[str, Any], votes: Votes) -> str:
   facts = [
     f'{images} validation images, {votes.cast:,} votes on each at each level;'
     f' forecast of n0 = {settings["n0"]}, n = {settings["n"]:,}, alpha ='
-    f' {settings["alpha"]:g}',
+    f' {settings["alpha"]:g}, '
+    + ('adaptive' if adaptive else 'a fixed number of votes'),
     *_selected(config, votes, found),
     *_advice(config, found, ratios),
   ]

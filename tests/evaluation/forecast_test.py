@@ -5,7 +5,7 @@ import pytest
 
 from dualrs_jax import confidence, majorities, smoothing
 from dualrs_jax.base import Counts
-from dualrs_jax.evaluation import forecast, run_plans
+from dualrs_jax.evaluation import forecast, forecast_runner_up, run_plans
 from dualrs_jax.evaluation.forecast import Forecast, Votes
 
 SIGMAS = (0.25, 0.5, 1.0)
@@ -104,6 +104,31 @@ def test_forecasts_are_near_what_is_certified(world, found):
     right = certificate.prediction == world.labels
     reached = right & (certificate.radius >= np.array(RADII)[:, None])
     expected = forecast.reached(found[name].radius, RADII).mean(0)
+    np.testing.assert_allclose(expected, reached.mean(1), atol=0.045)
+
+
+def test_adaptive_certification_bounds_the_runner_up(world, found):
+  votes = world.votes(200)
+  adaptive = forecast.forecasts(
+    votes, SIGMAS, 0.5, n0=N0, **STATISTICS, runner_up=True
+  )
+  fixed = forecast.forecasts(votes, SIGMAS, 0.5, n0=N0, **STATISTICS)
+  gained = {
+    one.name: (one.radius - other.radius).mean()
+    for one, other in zip(adaptive, fixed, strict=True)
+  }
+  majorities = {name for name in gained if 'cascade' in name}
+  majorities.add('dual-fallback')
+  for name, gain in gained.items():
+    assert (gain == 0) == (name in majorities), name
+    assert gain >= 0
+  for level, (sigma, one) in enumerate(zip(SIGMAS, adaptive, strict=False)):
+    _, classifier = world.counts()
+    here = Counts(*(split[:, level] for split in classifier))
+    actual = forecast_runner_up.single(here, sigma, **STATISTICS)
+    right = actual.prediction == world.labels
+    reached = right & (actual.radius >= np.array(RADII)[:, None])
+    expected = forecast.reached(one.radius, RADII).mean(0)
     np.testing.assert_allclose(expected, reached.mean(1), atol=0.045)
 
 

@@ -1,0 +1,115 @@
+"""Certificates that bound the runner-up, as adaptive ones do, for forecasts.
+
+Adaptive certification bounds the probability of a class, and half the distance
+to its strongest competitor (`look_bounds`); a fixed number of votes bounds the
+class alone. Here are the bounds of the former, were all votes cast and looked
+at once: what is forecast, and no certificate.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dualrs_jax import composition, confidence
+from dualrs_jax.base import ABSTAIN, Counts
+from dualrs_jax.composition import CompositionRule
+from dualrs_jax.plans import RUNNER_UP_SHARE
+
+
+class Answer(NamedTuple):
+  """A class, -1 for an abstention, and a radius in pixel units."""
+
+  prediction: Int[np.ndarray, '*batch']
+  radius: Float[np.ndarray, '*batch']
+
+
+def single(counts: Counts, sigma: float, *, n: int, alpha: float) -> Answer:
+  """Of plain smoothing.
+
+  Args:
+    counts: Arrays of shape [..., classes].
+    sigma: The noise level, in pixel units.
+    n: The number of estimation votes, invalid ones included.
+    alpha: The failure probability.
+  """
+  label = np.argmax(counts.selection, -1)
+  z = half_distance(np.asarray(counts.estimation), label, n=n, alpha=alpha)
+  return _answer(label, sigma * z)
+
+
+def dual(
+  rule: CompositionRule,
+  estimator: Counts,
+  classifier: Counts,
+  sigmas: Float[np.ndarray, ' levels'],
+  estimator_sigma: float,
+  *,
+  n: int,
+  alpha: float,
+) -> Answer:
+  """Of a dual certificate by a rule that does not fall back.
+
+  Args:
+    rule: See `composition`.
+    estimator: Arrays of shape [..., K].
+    classifier: Arrays of shape [..., K, classes].
+    sigmas: The K noise levels, in pixel units.
+    estimator_sigma: That of the estimator.
+    n: The number of estimation votes of a stage, invalid ones included.
+    alpha: The failure probability.
+  """
+  level, label = composition.selection(estimator, classifier)
+  votes = np.asarray(classifier.estimation)
+  everywhere = np.broadcast_to(label[..., None], votes.shape[:-1])
+
+  def at_levels(share):
+    if not share:
+      return np.full(everywhere.shape, -np.inf)
+    return half_distance(votes, everywhere, n=n, alpha=share * alpha)
+
+  keeps, avoids = rule.estimator_bounds(
+    estimator.estimation, level, n=n, alpha=alpha
+  )
+  selected = composition.take(
+    at_levels(rule.selected_share(len(sigmas))), level
+  )
+  bounds = composition.Bounds(keeps, avoids, selected, at_levels(rule.agrees))
+  radii = composition.compose(bounds, level, sigmas, estimator_sigma)
+  return _answer(label, radii.radius)
+
+
+def half_distance(
+  votes: Int[np.ndarray, '*batch classes'],
+  label: Int[np.ndarray, '*batch'],
+  *,
+  n: int,
+  alpha: float,
+) -> Float[np.ndarray, '*batch']:
+  """Half the distance of a class to its strongest competitor, in z-scores.
+
+  It is never below the bound of the class itself.
+
+  Args:
+    votes: Valid votes.
+    label: The class.
+    n: All votes; invalid ones count for every competitor.
+    alpha: The failure probability of both bounds together.
+  """
+  own = composition.take(votes, label)
+  others = np.arange(votes.shape[-1]) != label[..., None]
+  rival = np.where(others, votes, 0).max(-1) + n - votes.sum(-1)
+
+  def lower(wins, share):
+    return confidence.lookup(confidence.lower_z(n, share * alpha), wins)
+
+  ours = lower(own, 1 - RUNNER_UP_SHARE)
+  theirs = lower(n - rival, RUNNER_UP_SHARE)  # of what it has not
+  return np.maximum(ours, (ours + theirs) / 2)
+
+
+def _answer(label: Any, radius: Any) -> Answer:
+  positive = radius > 0  # which a NaN is not
+  return Answer(
+    np.where(positive, label, ABSTAIN), np.where(positive, radius, 0.0)
+  )
