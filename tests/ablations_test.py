@@ -22,6 +22,15 @@ def test_every_variant_changes_fields_that_there_are():
     assert variant.stage in ('classifier-0', 'classifier-1')
 
 
+def test_experts_have_no_levels_but_their_own():
+  assert estimator_ablations.possible(cifar10.get_config('small')) == [
+    *VARIANTS
+  ]
+  names = estimator_ablations.possible(cifar10.get_config('routing'))
+  assert [*VARIANTS][0] == names[0]
+  assert set(VARIANTS) - set(names) == {'levels .5 1', 'levels .25 .35 .5 .7 1'}
+
+
 def test_every_recipe_changes_fields_that_there_are():
   options = cifar10.get_config('small').classifier
   for candidate in architectures.CANDIDATES.values():

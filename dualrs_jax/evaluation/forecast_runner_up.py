@@ -18,7 +18,12 @@ from dualrs_jax.plans import RUNNER_UP_SHARE
 
 
 class Answer(NamedTuple):
-  """A class, -1 for an abstention, and a radius in pixel units."""
+  """An answer to an image, or to each of several.
+
+  Attributes:
+    prediction: The class, or -1 for an abstention.
+    radius: In pixel units, 0 for an abstention.
+  """
 
   prediction: Int[np.ndarray, '*batch']
   radius: Float[np.ndarray, '*batch']
