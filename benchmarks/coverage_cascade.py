@@ -208,11 +208,14 @@ def coroutine_case(goal, noise, patience=None) -> Case:
     n=cases.N,
     alpha=cases.ALPHA,
   )
-  table = cases.table_of(plan.bounds)
-  z = cases.worst_truth(table)
+  # Of two classes, the form with a runner-up adds nothing at the second level.
+  tables = [
+    cases.table_of(part) for part in (plan.bounds.majority, plan.bounds.top)
+  ]
+  z = cases.worst_truth(*tables)
   asked = z + cases.BELOW / 2
   radii = {'radius': (asked,), 'grid': (0.25, asked, asked + 0.25), 'full': ()}
-  limits = cases.limits_of(table, z)
+  limits = [cases.limits_of(table, z) for table in tables]
   event = functools.partial(
     of_coroutine,
     plan=dataclasses.replace(plan, radii=radii[goal]),
@@ -220,7 +223,7 @@ def coroutine_case(goal, noise, patience=None) -> Case:
     noise=noise,
     patience=pursuit._PATIENCE if patience is None else patience,
   )
-  exact = cases.exact_both(cases.LOOKS, (limits, limits), z, noise)
+  exact = cases.exact_both(cases.LOOKS, limits, z, noise)
   endless = patience == cases.ENDLESS
   title = f'coroutine, both limit, goal {goal}' + ', endless' * endless
   return Case(title, noise, event, exact, 'equal' if endless else 'not above')

@@ -82,7 +82,7 @@ def plan_of(name, goal, tolerance=0.0):
     certificate=rule,
     tolerance=tolerance,
   )
-  top, rival = plan.agrees or plan.selected
+  top, rival, _ = plan.agrees or plan.selected
   # Of two classes, the form with a runner-up adds nothing.
   assert np.all(cases.table_of(rival).bounds <= cases.table_of(top).bounds)
   tables = (cases.table_of(plan.keeps), cases.table_of(top))

@@ -10,7 +10,7 @@ from scipy import special
 from benchmarks import coverage_bounds, coverage_coroutines
 from benchmarks import coverage_cases as cases
 from benchmarks.coverage_cases import Case
-from dualrs_jax import confidence, plans, sequential
+from dualrs_jax import confidence, look_bounds, lookups, sequential
 from dualrs_jax.composition import agreement
 
 
@@ -104,8 +104,9 @@ def mistakes() -> Iterator[Case]:
   name = 'Clopper-Pearson of fixed n at every look'
   yield Case(name, '', event, exact, 'caught')
   plan, z, _ = coverage_coroutines.plan_of('single stage', 'radius')
-  tables = [fixed_bounds(part.alpha) for part in plan.selected]
-  selected = tuple(map(plans.Lookup, tables))
+  top, rivals, _ = plan.selected
+  tables = [fixed_bounds(part.alpha) for part in (top, rivals)]
+  selected = look_bounds.Tables(*map(lookups.Lookup, tables))
   event = functools.partial(
     coverage_coroutines.of_coroutine,
     plan=dataclasses.replace(plan, selected=selected),

@@ -3,8 +3,9 @@
 The levels are visited from the largest down, and the first one at which a
 class has more than half of the votes of the smoothed classifier answers; the
 smallest answers anyway. No estimator is needed. How votes become a certificate
-is in `majorities`. All bounds are of majorities, so that what is claimed holds
-as well for the cascade whose smallest level abstains where it has none.
+is in `majorities`. All bounds of a fixed number of votes are of majorities, so
+that what is claimed from them holds as well for the cascade whose smallest
+level abstains where it has none.
 
 References:
   Jeong and Shin (2023), Multi-scale diffusion denoised smoothing,

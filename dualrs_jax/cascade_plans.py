@@ -2,8 +2,8 @@
 
 The counterpart of `plans` and `decisions` without an estimator: there is a
 stage for each noise level, and R is the smallest of what the level that answers
-and those before it give (`majorities`). One table of bounds that hold at all
-looks together, at the full alpha, serves all of them.
+and those before it give (`majorities`). Tables of bounds that hold at all looks
+together, each term of R at the full alpha, serve all of them.
 """
 
 import dataclasses
@@ -25,7 +25,6 @@ from dualrs_jax import (
   validation,
 )
 from dualrs_jax.base import ABSTAIN, CascadeCertificate, Cast, Counts
-from dualrs_jax.plans import AnyLookup
 from dualrs_jax.pursuit import Request
 
 
@@ -39,19 +38,20 @@ class CascadePlan:
     radii: Increasing radii, one for `radius`, none for `full`.
     selection_looks: Numbers of selection votes at which a clear choice ends
       the selection at a level.
-    bounds: Of the majority of a class, and of the want of one.
+    bounds: Of the majority of a class, and of the want of one; at the smallest
+      level, of the class and of its runner-up.
   """
 
   sigmas: tuple[float, ...]
   goal: str
   radii: tuple[float, ...]
   selection_looks: tuple[int, ...]
-  bounds: AnyLookup
+  bounds: look_bounds.Tables
 
   @property
   def looks(self) -> tuple[int, ...]:
     """The numbers of estimation votes at which decisions are made."""
-    return self.bounds.looks
+    return self.bounds.top.looks
 
   @property
   def order(self) -> list[int]:
@@ -77,7 +77,7 @@ def plan(
   n: int,
   alpha: float,
 ) -> CascadePlan:
-  """Makes the plan of a run, and its table of bounds.
+  """Makes the plan of a run, and its tables of bounds.
 
   Args:
     sigmas: The K noise levels, in pixel units.
@@ -99,13 +99,18 @@ def plan(
   radii = validation.as_radii(radii)
   plans.check_goal(goal, radii)
   kind = lookups.planned
-  budgets.check_possible(n, alpha, goal, 'cascade', [1.0], kind)
+  share = 1.0 if len(sigmas) > 1 else 1 - look_bounds.RUNNER_UP_SHARE
+  budgets.check_possible(n, alpha, goal, 'cascade', [share], kind)
+
+  def lookup(part: float) -> lookups.AnyLookup:
+    return kind.make(n, alpha * part, goal)
+
   return CascadePlan(
     sigmas=tuple(float(np.float32(sigma)) for sigma in sigmas),
     goal=goal,
     radii=radii,
     selection_looks=plans.doubling_looks(n0),
-    bounds=kind.make(n, alpha, goal),
+    bounds=look_bounds.tables(lookup, 1.0, falls_back=True),
   )
 
 
@@ -144,7 +149,7 @@ class _Image(pursuit.Pursuit):
     counts, cast = self.votes()
     likely = majorities.likely_z(counts.selection, cast.selection)
     plan = self._plan
-    found = majorities.choose(likely, plan.sigmas, plan.enough)
+    found = majorities.choose(likely, plan.sigmas, plan.enough, runner_up=True)
     self.level, self.label = int(found[0]), int(found[1])
     return float(found[2])
 
@@ -155,9 +160,8 @@ class _Image(pursuit.Pursuit):
     return [{level: self._radius(level, sure)} for level in visited]
 
   def _radius(self, level: int, sure: float | None) -> float:
-    return self.majority(
-      level, self._plan.bounds, sure, wins=level == self.level
-    )
+    bounds = self._plan.bounds
+    return self.of_cascade(level, bounds, sure, answers=level == self.level)
 
   def votes(self) -> tuple[Counts, Cast]:
     """The votes at all levels, and how many were cast."""
@@ -191,9 +195,11 @@ def certificate_of_counts(
     ValueError: If a level stopped between two looks.
   """
   likely = majorities.likely_z(counts.selection, cast.selection)
-  level, label, _ = majorities.choose(likely, plan.sigmas, plan.enough)
-  bounds = look_bounds.majority_bounds(
-    counts.estimation, cast.estimation, plan.bounds
+  level, label, _ = majorities.choose(
+    likely, plan.sigmas, plan.enough, runner_up=True
+  )
+  bounds = look_bounds.of_majorities(
+    counts.estimation, cast.estimation, label, plan.sigmas, plan.bounds
   )
   found = majorities.certificate(
     bounds, level, label, plan.sigmas, counts, cast

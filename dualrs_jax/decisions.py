@@ -10,7 +10,6 @@ What is claimed is up to `plans`, which votes to ask for next to `pursuit`.
 docs/adaptive.md has the argument.
 """
 
-import math
 from collections.abc import Generator
 
 import numpy as np
@@ -18,9 +17,10 @@ from jaxtyping import Int
 
 from dualrs_jax import fallbacks, lookups, noise, plans
 from dualrs_jax.base import AdaptiveCertificate, Cast, Counts
+from dualrs_jax.look_bounds import Tables
 from dualrs_jax.plans import ESTIMATOR as ESTIMATOR
 from dualrs_jax.plans import Plan
-from dualrs_jax.pursuit import Pursuit, Request, Votes, read
+from dualrs_jax.pursuit import Pursuit, Request, Votes, down, read
 
 
 def certification(
@@ -118,7 +118,11 @@ class _Image(Pursuit):
   def _choose_cascades(self) -> None:
     estimator, classifier, _, cast = self._votes()
     _, label, answering = fallbacks.selection(
-      estimator, classifier, self._plan.sigmas, cast.selection
+      estimator,
+      classifier,
+      self._plan.sigmas,
+      cast.selection,
+      runner_up=True,
     )
     self.label, self._answering = int(label), answering.tolist()
 
@@ -135,11 +139,11 @@ class _Image(Pursuit):
     for k in range(len(plan.sigmas)):
       if k == self.level:
         continue
-      radius = _down(plan.estimator_sigma * keeps)
+      radius = down(plan.estimator_sigma * keeps)
       if plan.avoids is not None:
         avoids = read(plan.avoids, cast, counts[k] + invalid, sure)
-        gap = _down(keeps + avoids)
-        radius = max(radius, _down(plan.estimator_sigma / 2 * gap))
+        gap = down(keeps + avoids)
+        radius = max(radius, down(plan.estimator_sigma / 2 * gap))
       answers = [{}]
       if plan.agrees is not None:
         answers = self._answers(k, plan.agrees, sure)
@@ -147,32 +151,17 @@ class _Image(Pursuit):
     return terms
 
   def _answers(
-    self, level: int, tables, sure: float | None
+    self, level: int, bounds: Tables, sure: float | None
   ) -> list[dict[int, float]]:
     """The terms of the radius in which a level answers the label."""
     if not self._plan.rule.falls_back:
-      return [{level: self._agreement(level, tables, sure)}]
-    last, table = self._answering[level], tables[0]
+      return [{level: self.of_level(level, bounds, sure)}]
+    last = self._answering[level]
     before = fallbacks.visited(level, last, self._plan.sigmas)
     return [
-      {stage: self.majority(stage, table, sure, wins=stage == last)}
+      {stage: self.of_cascade(stage, bounds, sure, answers=stage == last)}
       for stage in (*before, last)
     ]
-
-  def _agreement(self, level: int, tables, sure: float | None) -> float:
-    """The radius within which the classifier at a level answers the label."""
-    cast, votes = self.estimated(level), self.estimation.get(level)
-    top, rivals = tables
-    failures = rival = 0
-    if votes is not None:
-      counts = votes.tolist()
-      failures = cast - counts[self.label]
-      others = counts[: self.label] + counts[self.label + 1 :]
-      rival = max(others, default=0) + (cast - sum(counts))
-    ours = read(top, cast, failures, sure)
-    theirs = read(rivals, cast, rival, sure)
-    margin = max(ours, _down(ours + theirs) / 2)
-    return _down(self._plan.sigmas[level] * margin)
 
   def certificate(self) -> AdaptiveCertificate:
     """What the votes amount to."""
@@ -195,7 +184,3 @@ class _Image(Pursuit):
     return Counts(
       self.selection.get(stage, nothing), self.estimation.get(stage, nothing)
     )
-
-
-def _down(value: float) -> float:
-  return math.nextafter(value, -math.inf)

@@ -11,6 +11,7 @@ k answers y. docs/theory.md, section 8, has the proof.
 """
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,7 +98,12 @@ fallback = FallbackRule(
 
 
 def selection(
-  estimator_counts: Counts, classifier_counts: Counts, sigmas: Any, n0: Any
+  estimator_counts: Counts,
+  classifier_counts: Counts,
+  sigmas: Any,
+  n0: Any,
+  *,
+  runner_up: bool = False,
 ):
   """Level, class and answering levels, from selection votes alone.
 
@@ -106,17 +112,20 @@ def selection(
     classifier_counts: Votes for the classes, at each level.
     sigmas: The K noise levels.
     n0: How many selection votes were cast, at each level or at all.
+    runner_up: See `majorities.choose`.
   """
   xp = confidence.namespace(estimator_counts.selection)
   level = xp.argmax(estimator_counts.selection, axis=-1)
   likely = majorities.likely_z(classifier_counts.selection, n0)
-  return level, *choose(likely, level, sigmas)
+  return level, *choose(likely, level, sigmas, runner_up=runner_up)
 
 
 def choose(
   likely: Float[Array | np.ndarray, '*batch levels classes'],
   level: Any,
   sigmas: Any,
+  *,
+  runner_up: bool = False,
 ) -> tuple[Any, Int[Array | np.ndarray, '*batch levels']]:
   """Which class to certify, and which level is to answer it from each level.
 
@@ -126,17 +135,19 @@ def choose(
     likely: z-scores of the probabilities of classes, see `majorities.likely_z`.
     level: The level that is selected, integers of shape [...].
     sigmas: The K noise levels, in pixel units.
+    runner_up: See `majorities.choose`.
 
   Returns:
     label: y, what the cascade from the selected level promises.
     answering: m, for the cascade from each level k.
   """
   xp = confidence.namespace(likely)
-  _, label, _ = majorities.choose(likely, sigmas, start=level)
+  promise = functools.partial(
+    majorities.choose, likely, sigmas, runner_up=runner_up
+  )
+  _, label, _ = promise(start=level)
   answering = [
-    majorities.choose(
-      likely, sigmas, start=xp.full_like(level, k), label=label
-    )[0]
+    promise(start=xp.full_like(level, k), label=label)[0]
     for k in range(likely.shape[-2])
   ]
   return label, xp.stack(answering, axis=-1)

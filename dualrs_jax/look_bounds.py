@@ -3,12 +3,50 @@
 `plans` composes a certificate of these bounds, which are those of its tables.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dualrs_jax import confidence, fallbacks, majorities
 from dualrs_jax.base import Cast
+from dualrs_jax.lookups import AnyLookup
+
+#: The share of a classifier's alpha that bounds its runner-up, each of them:
+#: the binding competitor is one fixed class.
+RUNNER_UP_SHARE = 0.1
+
+
+class Tables(NamedTuple):
+  """Bounds of a classifier, of which each radius takes one alpha.
+
+  Attributes:
+    top: Of the class, where its runner-up is bounded as well.
+    rivals: Of what is not the runner-up.
+    majority: At a level of a cascade that is not the smallest: of a majority,
+      or of the want of one. None where no level falls back.
+  """
+
+  top: AnyLookup
+  rivals: AnyLookup
+  majority: AnyLookup | None = None
+
+
+def tables(
+  make: Callable[[float], AnyLookup], share: float, *, falls_back: bool
+) -> Tables:
+  """The bounds of a classifier.
+
+  Args:
+    make: The bounds of a share of alpha.
+    share: That of the classifier.
+    falls_back: Whether a level without a majority leaves the answer to others.
+  """
+  return Tables(
+    make(share * (1 - RUNNER_UP_SHARE)),
+    make(share * RUNNER_UP_SHARE),
+    make(share) if falls_back else None,
+  )
 
 
 def of_levels(estimator_counts, classifier_counts, cast: Cast, plan: Any):
@@ -31,38 +69,56 @@ def of_levels(estimator_counts, classifier_counts, cast: Cast, plan: Any):
 def of_cascades(estimator_counts, classifier_counts, cast: Cast, plan: Any):
   """The same with the cascade from each level in place of the level."""
   level, label, answering = fallbacks.selection(
-    estimator_counts, classifier_counts, plan.sigmas, cast.selection
+    estimator_counts,
+    classifier_counts,
+    plan.sigmas,
+    cast.selection,
+    runner_up=True,
   )
+  votes = classifier_counts.estimation, cast.estimation
   selected, agrees = (
     fallbacks.radii(
-      majority_bounds(classifier_counts.estimation, cast.estimation, table),
+      of_majorities(*votes, label, plan.sigmas, bounds),
       label,
       answering,
       plan.sigmas,
     )
-    for table, _ in (plan.selected, plan.agrees)
+    for bounds in (plan.selected, plan.agrees)
   )
   return int(label), selected[level], agrees
 
 
-def majority_bounds(votes, cast, table: Any) -> majorities.Bounds:
+def of_majorities(
+  votes, cast, label, sigmas: Any, bounds: Tables
+) -> majorities.Bounds:
   """Bounds of a majority and of the want of one, at every level and class.
+
+  The smallest level answers even without one: there the bound of the label is
+  that of half the distance to its runner-up.
 
   Args:
     votes: Valid votes for the classes at each level, integers [K, classes].
     cast: How many were cast at each level, integers [K].
-    table: The bounds.
+    label: The class that is to be certified.
+    sigmas: The K noise levels.
+    bounds: What is known of votes, with a majority.
 
   Raises:
     ValueError: If a level stopped between two looks.
   """
+  assert bounds.majority is not None
   wins, loses = np.full((2, *np.shape(votes)), -np.inf)
+  smallest = majorities.smallest(sigmas)
   for k, number in enumerate(np.asarray(cast).tolist()):
-    if number:
-      here = np.asarray(votes)[k]
-      wins[k] = table.lower_z(number, here)
-      # Invalid votes count for every competitor.
-      loses[k] = -table.upper_z(number, here + number - here.sum())
+    if not number:
+      continue
+    here = np.asarray(votes)[k]
+    # Invalid votes count for every competitor.
+    loses[k] = -bounds.majority.upper_z(number, here + number - here.sum())
+    if k == smallest:
+      wins[k, label] = _classifier_bound(here, number, int(label), bounds)
+    else:
+      wins[k] = bounds.majority.lower_z(number, here)
   return majorities.Bounds(wins, loses)
 
 
@@ -78,7 +134,7 @@ def of_estimator(votes, cast: int, level: int, plan: Any):
   return keeps, -plan.avoids.upper_z(cast, votes + invalid)
 
 
-def _classifier_bound(votes, cast: int, label: int, tables):
+def _classifier_bound(votes, cast: int, label: int, bounds: Tables):
   """Half the distance between a class and its runner-up, in z-scores.
 
   As the competitor has at most what the class has not, it is never below the
@@ -86,8 +142,7 @@ def _classifier_bound(votes, cast: int, label: int, tables):
   """
   if not cast:
     return np.float64(-np.inf)
-  top, rivals = tables
-  ours = top.lower_z(cast, votes[label])
+  ours = bounds.top.lower_z(cast, votes[label])
   rival = np.delete(votes, label).max(initial=0) + cast - votes.sum()
-  theirs = -rivals.upper_z(cast, rival)
+  theirs = -bounds.rivals.upper_z(cast, rival)
   return np.maximum(ours, np.nextafter(ours + theirs, -np.inf) / 2)

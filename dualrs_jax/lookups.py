@@ -122,6 +122,10 @@ class OpenLookup:
     return max(at_end, self.present(cast, failures))
 
 
+#: Bounds of either kind.
+AnyLookup = Lookup | OpenLookup
+
+
 @functools.lru_cache(maxsize=2**16)
 def _open_bounds(cast: int, block: int, alpha: float) -> list[float]:
   first = block * _BLOCK

@@ -7,8 +7,11 @@ level and class that selection votes choose,
     R = min( B_k,  min over earlier levels j of E_j )
 
 where within B_k the class y has a majority at level k, and within E_j no other
-class has one at level j. R is a minimum, so that each bound runs at the full
-alpha. docs/theory.md, section 8, has the proof.
+class has one at level j. The smallest level answers with the most probable
+class, majority or not, so that within B_k it need not be more than that there:
+adaptive certification bounds its runner-up, see `look_bounds`. R is a minimum,
+so that each bound runs at the full alpha. docs/theory.md, section 8, has the
+proof.
 
 References:
   Jeong and Shin (2023), Multi-scale diffusion denoised smoothing,
@@ -65,7 +68,8 @@ class Bounds(NamedTuple):
   """Lower bounds, as z-scores.
 
   Attributes:
-    wins: Of the probability of each class at each level, [..., K, classes].
+    wins: Of the probability of each class at each level, [..., K, classes]; at
+      the smallest level it may be half the distance to the runner-up.
     loses: Of what is left to the others, 1 - that probability, of the same
       shape.
   """
@@ -172,6 +176,11 @@ def visits(sigmas: Any) -> Int[Array | np.ndarray, 'levels']:
   return (larger | (same & (index[None, :] < index[:, None]))).sum(axis=1)
 
 
+def smallest(sigmas: Any) -> Any:
+  """The level that is visited last, and answers even without a majority."""
+  return visits(sigmas).argmax()
+
+
 def choose(
   likely: Float[Array | np.ndarray, '*batch levels classes'],
   sigmas: Any,
@@ -179,6 +188,7 @@ def choose(
   *,
   start=None,
   label=None,
+  runner_up: bool = False,
 ):
   """Which level and class to certify: those that promise the largest radius.
 
@@ -193,6 +203,8 @@ def choose(
     start: The level that is visited first, integers of shape [...]; none before
       it is chosen.
     label: y, integers of shape [...], where that is chosen already.
+    runner_up: Whether the runner-up will be bounded at the smallest level, as
+      `look_bounds` does.
 
   Returns:
     level: k, an integer of shape [...].
@@ -215,6 +227,10 @@ def choose(
   if start is not None:
     start = xp.broadcast_to(start[..., None], labels.shape)
   here, earlier = radii(per_level, levels, labels, sigmas, start)
+  if runner_up:
+    ahead = _ahead_at_smallest(likely, labels, sigmas)
+    last = xp.arange(len(place)) == smallest(sigmas)
+    here = xp.where(last, xp.maximum(here, ahead[..., None]), here)
   promised = xp.minimum(xp.minimum(here, earlier), np.float32(enough))
   if start is not None:
     places = xp.broadcast_to(place, labels.shape)
@@ -224,6 +240,20 @@ def choose(
   level = xp.take(order, xp.argmax(in_order, axis=-1))
   label = xp.take_along_axis(labels, level[..., None], axis=-1)[..., 0]
   return level, label, in_order.max(axis=-1)
+
+
+def _ahead_at_smallest(likely, labels, sigmas):
+  """Half the distance to the runner-up at the level visited last, in pixels."""
+  xp = confidence.namespace(likely)
+  last = smallest(sigmas)
+  scores = xp.take(likely, last, axis=-2)
+  label = xp.take(labels, last, axis=-1)[..., None]
+  ours = xp.take_along_axis(scores, label, axis=-1)[..., 0]
+  others = xp.arange(scores.shape[-1]) != label
+  rival = xp.where(others, scores, -xp.inf).max(axis=-1)
+  half = (ours - rival) / 2
+  sigma = confidence.level_like(sigmas, half)[last]
+  return confidence.scale_down(sigma, half)
 
 
 def likely_z(

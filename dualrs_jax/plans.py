@@ -23,22 +23,15 @@ from dualrs_jax import (
 )
 from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
 from dualrs_jax.composition import CompositionRule
-from dualrs_jax.lookups import Lookup as Lookup
-from dualrs_jax.lookups import OpenLookup
+from dualrs_jax.look_bounds import RUNNER_UP_SHARE, Tables
+from dualrs_jax.lookups import AnyLookup as AnyLookup
 
 #: What may be decided: whether one radius is certified, which radii of a list
 #: are, or the radius that all n votes give.
 GOALS = ('radius', 'grid', 'full')
 
-#: Bounds for a fixed number of votes, or for any number.
-AnyLookup = Lookup | OpenLookup
-
 #: The stage of the estimator; the classifier at level k is stage k.
 ESTIMATOR = -1
-
-#: The share of a classifier's alpha that bounds its runner-up, each of them:
-#: the binding competitor is one fixed class.
-RUNNER_UP_SHARE = 0.1
 
 #: Selection votes at the first look; each further one has twice as many.
 _FIRST_SELECTION = 16
@@ -58,9 +51,8 @@ class Plan:
       the selection.
     keeps: Bounds of p_i.
     avoids: Bounds of 1 - p_k; None if the rule does without.
-    selected: Bounds of the classifier at the selected level: of its class,
-      and of what is not the runner-up. Where the rule falls back, twice those
-      of a majority, or of the want of one.
+    selected: Bounds of the classifier at the selected level; of the cascade
+      from there, where the rule falls back.
     agrees: The same at other levels; None if the rule does not ask them.
     tolerance: With the goal `full`, the share of the radius that is not worth
       the rest of the votes.
@@ -74,8 +66,8 @@ class Plan:
   selection_looks: tuple[int, ...]
   keeps: AnyLookup
   avoids: AnyLookup | None
-  selected: tuple[AnyLookup, AnyLookup]
-  agrees: tuple[AnyLookup, AnyLookup] | None
+  selected: Tables
+  agrees: Tables | None
   tolerance: float = 0.0
 
   @property
@@ -145,8 +137,9 @@ def plan(
   check_goal(goal, radii)
   _check_tolerance(goal, tolerance)
   levels = len(sigmas)
-  # A cascade knows of majorities alone, and has no runner-up.
-  runner_up = 0.0 if certificate.falls_back else RUNNER_UP_SHARE
+  # At a level of a cascade that is not the smallest, no runner-up is bounded.
+  falls_back = certificate.falls_back
+  runner_up = 0.0 if falls_back and levels > 1 else RUNNER_UP_SHARE
   shares = [certificate.selected_share(levels) * (1 - runner_up)]
   if levels > 1:
     shares.append(certificate.keeps)
@@ -156,9 +149,8 @@ def plan(
   def lookup(part: float) -> AnyLookup:
     return bounds.make(n, alpha * part, aim)
 
-  def classifier(part: float) -> tuple[AnyLookup, AnyLookup]:
-    top = lookup(part * (1 - runner_up))
-    return top, lookup(part * runner_up) if runner_up else top
+  def classifier(part: float) -> Tables:
+    return look_bounds.tables(lookup, part, falls_back=falls_back)
 
   rule = certificate
   return Plan(

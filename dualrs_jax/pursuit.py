@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from dualrs_jax import noise, plans
-from dualrs_jax.plans import ESTIMATOR, AnyLookup
+from dualrs_jax import majorities, noise, plans
+from dualrs_jax.look_bounds import Tables
+from dualrs_jax.lookups import AnyLookup
+from dualrs_jax.plans import ESTIMATOR
 
 #: How sure a plan must be, in standard deviations, before it gives up.
 _PATIENCE = 2.5
@@ -103,26 +105,51 @@ class Pursuit(abc.ABC):
         candidates.append((self.estimated(stage) > 0, likely[stage], stage))
     return min(candidates)[-1]
 
-  def majority(
-    self, level: int, lookup: AnyLookup, sure: float | None, *, wins: bool
-  ) -> float:
-    """The radius within which the class has a majority, or no other one has.
+  def of_level(self, level: int, bounds: Tables, sure: float | None) -> float:
+    """The radius within which the class is ahead of every other one.
 
     Args:
       level: The level.
-      lookup: Bounds of both.
+      bounds: Of the class, and of its runner-up.
       sure: See `terms`.
-      wins: Which of the two.
     """
-    cast, failures = self.estimated(level), 0
-    if (votes := self.estimation.get(level)) is not None:
-      counts = votes.tolist()
-      ours = counts.pop(self.label)
-      failures = cast - ours
-      if not wins:
-        failures += max(counts, default=0) - sum(counts)
-    bound = read(lookup, cast, failures, sure)
-    return math.nextafter(self._plan.sigmas[level] * bound, -math.inf)
+    cast = self.estimated(level)
+    ours, rival, invalid = self._counted(level)
+    ahead = read(bounds.top, cast, cast - ours, sure)
+    behind = read(bounds.rivals, cast, rival + invalid, sure)
+    margin = max(ahead, down(ahead + behind) / 2)
+    return down(self._plan.sigmas[level] * margin)
+
+  def of_cascade(
+    self, level: int, bounds: Tables, sure: float | None, *, answers: bool
+  ) -> float:
+    """The radius within which a level does what a cascade needs of it.
+
+    Args:
+      level: The level.
+      bounds: Those of a majority among them.
+      sure: See `terms`.
+      answers: Whether the class is to have the majority, or to be ahead at the
+        smallest level; or no other one is to have it.
+    """
+    if answers and level == majorities.smallest(self._plan.sigmas):
+      return self.of_level(level, bounds, sure)
+    assert bounds.majority is not None
+    cast = self.estimated(level)
+    ours, rival, invalid = self._counted(level)
+    failures = cast - ours if answers else rival + invalid
+    bound = read(bounds.majority, cast, failures, sure)
+    return down(self._plan.sigmas[level] * bound)
+
+  def _counted(self, level: int) -> tuple[int, int, int]:
+    """Votes for the class, for its strongest competitor, and invalid ones."""
+    votes = self.estimation.get(level)
+    if votes is None:
+      return 0, 0, 0
+    counts = votes.tolist()
+    invalid = self.estimated(level) - sum(counts)
+    ours = counts.pop(self.label)
+    return ours, max(counts, default=0), invalid
 
   def _nearly(self, target: float, low: float, likely: float) -> float | None:
     """What is worth its votes: all but a share of what they are likely to give.
@@ -161,6 +188,11 @@ class Pursuit(abc.ABC):
 
 def _radius(terms: Sequence[dict[int, float]]) -> float:
   return min(max(options.values()) for options in terms)
+
+
+def down(value: float) -> float:
+  """The next smaller number."""
+  return math.nextafter(value, -math.inf)
 
 
 def read(

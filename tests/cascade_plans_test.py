@@ -73,7 +73,7 @@ def test_hopeless_images_end_early():
 def test_full_is_the_radius_of_all_votes():
   plan = make_plan('full', ())
   found, _ = run(plan, [SURE, SURE, OPEN])
-  z = plan.bounds.final
+  z = plan.bounds.majority.final
   assert found.cast.estimation[2] == 2_000
   others = found.counts.estimation[2][[0, 2]].max()
   expected = min(z[others], 0.5 * z[0])
@@ -106,6 +106,42 @@ def test_every_goal_ends_with_what_its_votes_prove(goal, radii, seed):
   )
 
 
+def test_the_smallest_level_needs_no_majority():
+  """Its runner-up is bounded; that of an earlier level is not."""
+  plan = make_plan('full', ())
+  ahead = (0.45, 0.3, 0.25)
+  found, _ = run(plan, [ahead, OPEN, OPEN])
+  assert (found.prediction, found.sigma_index) == (0, 0)
+  counts = found.counts.estimation
+  ours = plan.bounds.top.final[2_000 - counts[0, 0]]
+  rival = plan.bounds.rivals.final[counts[0, 1:].max()]
+  assert ours < 0
+  assert found.level_radius == pytest.approx(0.25 * (ours + rival) / 2)
+  limits = [
+    -SIGMAS[k]
+    * plan.bounds.majority.upper_z(
+      int(found.cast.estimation[k]), counts[k, 1:].max()
+    )
+    for k in (1, 2)
+  ]
+  assert found.earlier_radius == pytest.approx(min(limits))
+  # What a rival has, or could have, counts against it.
+  found, _ = run(plan, [(0.45, 0.3, 0.0), OPEN, OPEN])
+  assert found.prediction == -1
+  found, _ = run(plan, [OPEN, ahead, OPEN])
+  assert found.sigma_index == 0
+  found, _ = run(plan, [(0.34, 0.33, 0.33), ahead, OPEN])
+  assert found.prediction == -1
+
+
+def test_the_bounds_of_a_radius_take_one_alpha():
+  plan = make_plan()
+  assert plan.bounds.majority.alpha == OPTIONS['alpha']
+  assert plan.bounds.top.alpha + plan.bounds.rivals.alpha == pytest.approx(
+    OPTIONS['alpha']
+  )
+
+
 def test_invalid_votes_oppose():
   plan = make_plan('full', ())
   invalid = (0.0, 0.3, 0.0)
@@ -125,7 +161,7 @@ def test_bounds_at_looks_are_those_of_the_table():
   found = cascade_plans.certificate_of_counts(
     Counts(selection, estimation), cast, plan
   )
-  table = plan.bounds.table
+  table = plan.bounds.majority.table
   here = 0.5 * table.lower_z(3, looks[3] - 5)
   earlier = -table.upper_z(5, 20 + 10)  # ten are invalid
   assert found.level_radius == pytest.approx(here, rel=1e-12)

@@ -178,7 +178,8 @@ def test_it_has_to_know_how_many_votes_chose():
     certified(*counts, n0=None)
 
 
-def test_stopped_votes_amount_to_no_more_than_fixed_ones():
+def test_stopped_votes_amount_to_what_fixed_ones_do():
+  """A little less, or more where the runner-up at the smallest level tells."""
   estimator, classifier = random_counts(3, 3, 4, 1_000, n0=100, rows=60)
   fixed = certified(estimator, classifier, n=1_000, n0=100)
   plan = plans.plan(
@@ -191,7 +192,7 @@ def test_stopped_votes_amount_to_no_more_than_fixed_ones():
     alpha=0.01,
     certificate=fallback,
   )
-  positive = 0
+  positive = more = 0
   for row in range(60):
     cast = np.where(rows(classifier, row).estimation.any(-1), 1_000, 0)
     found = plans.certificate_of_counts(
@@ -201,11 +202,17 @@ def test_stopped_votes_amount_to_no_more_than_fixed_ones():
       Cast(np.full(3, 100), cast),
       plan,
     )
-    assert found.radius <= fixed.radius[row]
+    _, _, answering = fallbacks.selection(
+      rows(estimator, row), rows(classifier, row), SIGMAS, 100, runner_up=True
+    )
+    if found.radius > fixed.radius[row]:
+      more += 1
+      assert 0 in answering
     if fixed.radius[row] > 0.1:
       positive += 1
       assert found.radius > 0.7 * fixed.radius[row]
   assert positive > 10
+  assert more > 1
 
 
 class Line:
@@ -225,22 +232,30 @@ class Line:
     return np.clip(p, 1e-12, 1 - 1e-12)
 
 
-def answer(estimator, experts, x):
-  """What is certified: exactly, at one point."""
+def answer(estimator, experts, x, *, anyway=True):
+  """What is certified: exactly, at one point.
+
+  Where no level has a majority, the smallest answers anyway, or nothing does.
+  """
   start = int(np.argmax(estimator.probabilities(x, ESTIMATOR_SIGMA)))
   for k in range(start, -1, -1):
     p = experts[k].probabilities(x, SIGMAS[k])
-    if p.max() > 0.5:
+    if p.max() > 0.5 or (k == 0 and anyway):
       return int(np.argmax(p))
   return ABSTAIN
 
 
-def true_radius(estimator, experts, x, label, level, answering):
+def true_radius(
+  estimator, experts, x, label, level, answering, *, runner_up=False
+):
   """R where every bound is the truth."""
   p = np.stack(
     [f.probabilities(x, s) for f, s in zip(experts, SIGMAS, strict=True)]
   )
   bounds = majorities.Bounds(special.ndtri(p), -special.ndtri(p))
+  if runner_up:
+    rival = np.delete(p[0], label).max()
+    bounds.wins[0, label] = (bounds.wins[0, label] - special.ndtri(rival)) / 2
   cascades = fallbacks.radii(
     bounds, np.asarray(label), np.asarray(answering), SIGMAS
   )
@@ -257,25 +272,35 @@ def true_radius(estimator, experts, x, label, level, answering):
   )
 
 
-def test_nothing_changes_within_the_radius():
-  """Whatever level, class and answering levels are put in."""
+@pytest.mark.parametrize('runner_up', [False, True])
+def test_nothing_changes_within_the_radius(runner_up):
+  """Whatever level, class and answering levels are put in.
+
+  With majorities alone, it does not matter what is answered without any.
+  """
   rng = np.random.default_rng(0)
-  counted = fell_back = 0
+  counted = fell_back = unsure = 0
   for _ in range(3_000):
     estimator = Line(rng, 3)
-    experts = [Line(rng, 3) for _ in SIGMAS]
+    experts = [Line(rng, 3, pieces=16 if runner_up else 5) for _ in SIGMAS]
     x = rng.uniform(-1, 1)
     label, level = rng.integers(3, size=2)
     answering = [rng.integers(k + 1) for k in range(3)]
-    radius = true_radius(estimator, experts, x, label, level, answering)
+    radius = true_radius(
+      estimator, experts, x, label, level, answering, runner_up=runner_up
+    )
     if not radius > 0:
       continue
     counted += 1
     fell_back += answering[level] < level
+    ways = [True] if runner_up else [True, False]
     for at in x + radius * np.linspace(-1, 1, 23)[1:-1]:
-      assert answer(estimator, experts, at) == label
+      for anyway in ways:
+        assert answer(estimator, experts, at, anyway=anyway) == label
+    unsure += answer(estimator, experts, x, anyway=False) == ABSTAIN
   assert counted > 100
   assert fell_back > 10
+  assert (unsure > 5) == runner_up
 
 
 def adaptively(estimator, experts, x, plan, rng):

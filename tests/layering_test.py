@@ -161,10 +161,11 @@ MAY_IMPORT = {
     'lookups',
     'validation',
   },
-  'pursuit': {'noise', 'plans'},
+  'pursuit': {'look_bounds', 'lookups', 'majorities', 'noise', 'plans'},
   'decisions': {
     'base',
     'fallbacks',
+    'look_bounds',
     'lookups',
     'noise',
     'plans',
@@ -218,7 +219,7 @@ MAY_IMPORT = {
   'majorities': {'base', 'confidence'},
   'cascade_prediction': {'base', 'confidence', 'majorities'},
   'fallbacks': {'base', 'composition', 'confidence', 'majorities'},
-  'look_bounds': {'base', 'confidence', 'fallbacks', 'majorities'},
+  'look_bounds': {'base', 'confidence', 'fallbacks', 'lookups', 'majorities'},
   'cascade': {
     'base',
     'cascade_prediction',

@@ -6,6 +6,7 @@ how probable the votes of a network are is drawn from what these leave open,
 votes of a certification are drawn from that, and certified as they would be.
 """
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -92,7 +93,7 @@ def forecasts(
     n: The number of estimation votes to come.
     alpha: The failure probability.
     runner_up: Whether the runner-up is bounded, as adaptive certification does;
-      cascades, and rules that fall back, know of majorities alone.
+      in cascades, and where a rule falls back, at the smallest level alone.
 
   Returns:
     Forecasts: those of the levels in their order, cascades by their number of
@@ -110,8 +111,10 @@ def forecasts(
       certificate.prediction == votes.labels, certificate.radius, 0.0
     )
 
-  single = (
-    forecast_runner_up.single if runner_up else smoothing.certificate_of_counts
+  single, cascade = (
+    (forecast_runner_up.single, forecast_runner_up.cascade)
+    if runner_up
+    else (smoothing.certificate_of_counts, majorities.certificate_of_counts)
   )
   each = [to_come(votes.classifier[:, k]) for k in range(len(levels))]
   classifier = Counts(
@@ -128,7 +131,7 @@ def forecasts(
   for of in _cascades(len(levels)):
     every = len(of) == len(levels)
     chosen = () if every else tuple(levels[[*of]].tolist())
-    certificate = majorities.certificate_of_counts(
+    certificate = cascade(
       Counts(*(split[..., of, :] for split in classifier)),
       levels[[*of]],
       n0=n0,
@@ -141,10 +144,10 @@ def forecasts(
     estimator = to_come(votes.estimator)
     for rule in run_plans.RULES.values():
       given = estimator, classifier, levels, estimator_sigma
-      if runner_up and not rule.falls_back:
-        certificate = forecast_runner_up.dual(rule, *given, **statistics)
-      else:
-        certificate = rule(*given, n0=n0, **statistics)
+      compose = rule
+      if runner_up:
+        compose = functools.partial(forecast_runner_up.dual, rule)
+      certificate = compose(*given, n0=n0, **statistics)
       options = {
         'smoothing': 'dual',
         'levels': (),

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from dualrs_jax import composition, confidence
+from dualrs_jax import composition, confidence, fallbacks, majorities
 from dualrs_jax.base import ABSTAIN, Counts
 from dualrs_jax.composition import CompositionRule
-from dualrs_jax.plans import RUNNER_UP_SHARE
+from dualrs_jax.look_bounds import RUNNER_UP_SHARE
 
 
 class Answer(NamedTuple):
@@ -43,6 +43,30 @@ def single(counts: Counts, sigma: float, *, n: int, alpha: float) -> Answer:
   return _answer(label, sigma * z)
 
 
+def cascade(
+  counts: Counts,
+  sigmas: Float[np.ndarray, ' levels'],
+  *,
+  n0: int,
+  n: int,
+  alpha: float,
+) -> Answer:
+  """Of a cascade, whose smallest level answers even without a majority.
+
+  Args:
+    counts: Arrays of shape [..., K, classes].
+    sigmas: The K noise levels, in pixel units.
+    n0: The number of selection votes at a level.
+    n: The number of estimation votes at a level, invalid ones included.
+    alpha: The failure probability.
+  """
+  likely = majorities.likely_z(counts.selection, n0)
+  level, label, _ = majorities.choose(likely, sigmas, runner_up=True)
+  bounds = _of_majorities(counts.estimation, label, sigmas, n=n, alpha=alpha)
+  parts = majorities.radii(bounds, level, label, sigmas)
+  return _answer(label, np.minimum(*parts))
+
+
 def dual(
   rule: CompositionRule,
   estimator: Counts,
@@ -50,28 +74,40 @@ def dual(
   sigmas: Float[np.ndarray, ' levels'],
   estimator_sigma: float,
   *,
+  n0: int,
   n: int,
   alpha: float,
 ) -> Answer:
-  """Of a dual certificate by a rule that does not fall back.
+  """Of a dual certificate.
 
   Args:
-    rule: See `composition`.
+    rule: See `composition` and `fallbacks`.
     estimator: Arrays of shape [..., K].
     classifier: Arrays of shape [..., K, classes].
     sigmas: The K noise levels, in pixel units.
     estimator_sigma: That of the estimator.
+    n0: The number of selection votes of a stage.
     n: The number of estimation votes of a stage, invalid ones included.
     alpha: The failure probability.
   """
-  level, label = composition.selection(estimator, classifier)
   votes = np.asarray(classifier.estimation)
-  everywhere = np.broadcast_to(label[..., None], votes.shape[:-1])
+  if rule.falls_back:
+    level, label, answering = fallbacks.selection(
+      estimator, classifier, sigmas, n0, runner_up=True
+    )
+  else:
+    level, label = composition.selection(estimator, classifier)
+    answering = None
 
   def at_levels(share):
     if not share:
-      return np.full(everywhere.shape, -np.inf)
-    return half_distance(votes, everywhere, n=n, alpha=share * alpha)
+      return np.full(votes.shape[:-1], -np.inf)
+    given = {'n': n, 'alpha': share * alpha}
+    if answering is not None:
+      bounds = _of_majorities(votes, label, sigmas, **given)
+      return fallbacks.radii(bounds, label, answering, sigmas)
+    everywhere = np.broadcast_to(label[..., None], votes.shape[:-1])
+    return sigmas * half_distance(votes, everywhere, **given)
 
   keeps, avoids = rule.estimator_bounds(
     estimator.estimation, level, n=n, alpha=alpha
@@ -79,9 +115,22 @@ def dual(
   selected = composition.take(
     at_levels(rule.selected_share(len(sigmas))), level
   )
-  bounds = composition.Bounds(keeps, avoids, selected, at_levels(rule.agrees))
-  radii = composition.compose(bounds, level, sigmas, estimator_sigma)
+  radii = composition.join(
+    keeps, avoids, selected, at_levels(rule.agrees), level, estimator_sigma
+  )
   return _answer(label, radii.radius)
+
+
+def _of_majorities(
+  votes, label, sigmas, *, n: int, alpha: float
+) -> majorities.Bounds:
+  """Bounds of all levels; at the smallest, of the label ahead of the others."""
+  bounds = majorities.fixed_bounds(votes, n=n, alpha=alpha)
+  smallest = majorities.smallest(sigmas)
+  ahead = half_distance(votes[..., smallest, :], label, n=n, alpha=alpha)
+  here = np.arange(votes.shape[-2]) == smallest
+  wins = np.where(here[:, None], ahead[..., None, None], bounds.wins)
+  return bounds._replace(wins=wins)
 
 
 def half_distance(
@@ -106,7 +155,8 @@ def half_distance(
   rival = np.where(others, votes, 0).max(-1) + n - votes.sum(-1)
 
   def lower(wins, share):
-    return confidence.lookup(confidence.lower_z(n, share * alpha), wins)
+    table = confidence.lower_z(n, share * alpha)
+    return confidence.lookup(table, np.asarray(wins))
 
   ours = lower(own, 1 - RUNNER_UP_SHARE)
   theirs = lower(n - rival, RUNNER_UP_SHARE)  # of what it has not

@@ -228,6 +228,7 @@ def _asked(votes: VoteCounts, level: int, plan: plans.Plan) -> list[int]:
     votes.classifier,
     plan.sigmas,
     votes.classifier_cast.selection,
+    runner_up=True,
   )
   last = int(answering[level])
   return [*fallbacks.visited(level, last, plan.sigmas), last]

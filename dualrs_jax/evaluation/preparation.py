@@ -55,7 +55,8 @@ def prepare(
   """Makes noise, bounds and key of a run; its tables are then in memory.
 
   Args:
-    settings: Those of the run, see `methods.result`, without `noise_alpha`.
+    settings: Those of the run, see `methods.result`, without `noise_alpha`
+      and `smallest_level`.
     image_shape: The shape of its images.
     seed: Of all noise.
     chunk_size: Noisy copies per device and forward pass; 0 if it is not known.
@@ -81,7 +82,7 @@ def prepare(
       f' noise takes {taken:.3g} of it; choose a larger alpha, or'
       " certify.noise = 'gaussian', whose rounding is not accounted for"
     )
-  settings = {**settings, 'noise_alpha': taken}
+  settings = {**settings, 'noise_alpha': taken, **_of_smallest(settings)}
   _check_statistics(settings)
   if chunk_size:
     validation.check_chunk_size(chunk_size)
@@ -120,6 +121,18 @@ def rehearse(
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   arguments = _silent(classes), images, prepared.key, prepared.noise, step
   jax.eval_shape(vote_batches.cast_batch, *arguments)
+
+
+def _of_smallest(settings: Mapping[str, Any]) -> dict[str, str]:
+  """What is bounded where the smallest level of a cascade answers.
+
+  Runs of before the runner-up was bounded there do not record it.
+  """
+  rule = run_plans.RULES.get(settings['certificate'] or '')
+  falls_back = rule is not None and rule.falls_back
+  cascades = settings['smoothing'] == 'cascade' or falls_back
+  adaptive = settings['goal'] is not None
+  return {'smallest_level': 'runner-up'} if cascades and adaptive else {}
 
 
 def _silent(width: int) -> Any:

@@ -206,7 +206,7 @@ def _subject(settings: Mapping[str, Any]) -> str:
     )
     return (
       f'the cascade of the smoothed classifiers at σ = {levels}, of which the'
-      ' first with a majority answers,'
+      ' first with a majority answers, and the smallest where none has one,'
     )
   if settings['smoothing'] == 'distance':
     level = settings['distance']

@@ -7,7 +7,10 @@ and z Phi^-1 of a lower bound at the full alpha,
     B_k = s_k z(y at level k)
     E_j = s_j min over c != y of z(not c at level j)
 
-Levels are visited from the largest down.
+Levels are visited from the largest down. The smallest answers even without a
+majority: where votes are looked at in between, its B_k is s_k times half the
+distance of y to its runner-up. Runs whose settings do not say so are older, and
+have majorities there, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,9 @@ from dualrs_jax.verify import bounds, claims, protocols
 from dualrs_jax.verify.bounds import NOTHING
 from dualrs_jax.verify.claims import ABSTAIN, Claim
 from dualrs_jax.verify.rows import Row
+
+#: What the settings of a run say of the smallest level, and by what word.
+SMALLEST_LEVEL, RUNNER_UP = 'smallest_level', 'runner-up'
 
 #: Promises are compared with 32 bits; those that are closer to the largest, as
 #: a share of it, may be taken for it.
@@ -87,7 +93,12 @@ def parts(
   here, earlier = NOTHING, np.full(2, np.inf)
   votes = row.classifier_estimation.get(level, ())
   if (cast := claims.second(row.classifier_cast.get(level, ()))) and votes:
-    here = sigmas[level] * protocol.bound(votes[label], cast, alpha)
+    ahead = (
+      protocol.bound_class(votes, label, cast, alpha)
+      if _bounds_runner_up(level, settings)
+      else protocol.bound(votes[label], cast, alpha)
+    )
+    here = sigmas[level] * ahead
   for j in visited:
     votes = row.classifier_estimation.get(j, ())
     loses = NOTHING
@@ -168,17 +179,28 @@ def able(
   }
   promises = {}
   for place, k in enumerate(order):
-    terms = [sigmas[k] * scores[k][labels[k]]]
+    own = scores[k][labels[k]]
+    if _bounds_runner_up(k, settings):
+      rest = np.min(-np.delete(scores[k], labels[k]), initial=np.inf)
+      own = max(own, (own + rest) / 2)
+    terms = [sigmas[k] * own]
     terms += [
       sigmas[j] * np.min(-np.delete(scores[j], labels[k]), initial=np.inf)
       for j in order[:place]
     ]
-    promises[k] = min(*terms, enough)
+    terms = np.nextafter(terms, -np.inf)  # what is 0 promises nothing
+    promises[k] = min(*terms.tolist(), enough)
   best = max(order, key=promises.__getitem__)
   near = promises[best] - _CLOSE * abs(promises[best])
   first = {promises[k]: k for k in reversed(order) if promises[k] >= near}
   found = [best, *(k for k in first.values() if k != best)]
   return {k: labels[k] for k in found}
+
+
+def _bounds_runner_up(level: int, settings: Mapping[str, Any]) -> bool:
+  """Whether y need only be ahead at a level, without a majority."""
+  smallest = visits(claims.sampled(settings['sigmas']))[-1]
+  return level == smallest and settings.get(SMALLEST_LEVEL) == RUNNER_UP
 
 
 def _scores(row: Row, level: int, classes: int) -> np.ndarray:

@@ -53,7 +53,7 @@ _SUBJECTS = {
   'single': 'the classifier that is smoothed at sigma = {levels}',
   'cascade': (
     'the cascade of the classifiers smoothed at sigma = {levels}, of which the'
-    ' first with a majority answers,'
+    ' first with a majority answers, and the smallest where none has one,'
   ),
   'distance': (
     'the classifier that is smoothed at every image with the level'

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dualrs_jax.verify import methods, protocols
+from dualrs_jax.verify import cascades, methods, protocols
 from dualrs_jax.verify.errors import Unverifiable
 from dualrs_jax.verify.rules import RULES
 
@@ -31,6 +31,7 @@ _KNOWN = {
   'goal': (None, 'radius', 'grid', 'full'),
   'noise': ('gaussian', 'lattice', 'published'),
   'protocol': ('adaptive', 'fixed', 'paper', 'open'),
+  cascades.SMALLEST_LEVEL: (cascades.RUNNER_UP,),
 }
 #: What is smoothed at several levels.
 _SEVERAL = ('dual', 'cascade')

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from dualrs_jax import majorities
 from dualrs_jax.evaluation import methods, records
 from dualrs_jax.verify import verify
+from tests.verify.conftest import RUNNER_UP
 
 CASCADE = {
   'smoothing': 'cascade',
@@ -13,10 +15,10 @@ CASCADE = {
 }
 GOALS = {
   'fixed': {},
-  'full': {'goal': 'full'},
-  'grid': {'goal': 'grid', 'radii': [0.0, 0.1, 0.25, 0.5]},
-  'late grid': {'goal': 'grid', 'radii': [0.2, 0.4]},
-  'radius': {'goal': 'radius', 'radii': [0.0]},
+  'full': RUNNER_UP | {'goal': 'full'},
+  'grid': RUNNER_UP | {'goal': 'grid', 'radii': [0.0, 0.1, 0.25, 0.5]},
+  'late grid': RUNNER_UP | {'goal': 'grid', 'radii': [0.2, 0.4]},
+  'radius': RUNNER_UP | {'goal': 'radius', 'radii': [0.0]},
 }
 
 
@@ -31,6 +33,26 @@ def test_rows_of_the_library_follow(settings, rows_of, write, sigmas, goal):
   assert report.problems == []
   assert report.record is not None
   assert 'of which the first with a majority' in report.record['guarantee']
+
+
+@pytest.mark.parametrize('method', [CASCADE, {'certificate': 'fallback'}])
+def test_runs_of_before_the_runner_up_was_bounded_follow(
+  settings, rows_of, write, monkeypatch, method
+):
+  several = {'sigmas': [0.25, 1.0], 'goal': 'full', 'n': 400}
+  new = settings | several | method | RUNNER_UP
+  rows = rows_of(new, 300)
+  monkeypatch.setattr(majorities, 'smallest', lambda sigmas: -1)
+  old = {name: value for name, value in new.items() if name not in RUNNER_UP}
+  before = rows_of(old, 300)
+  longer = sum(
+    ours.radius > theirs.radius
+    for ours, theirs in zip(rows, before, strict=True)
+  )
+  assert longer >= 3
+  assert verify(write(before, old)).problems == []
+  assert verify(write(before, new)).problems
+  assert verify(write(rows, old)).problems
 
 
 def test_predictions_of_the_library_follow(settings, rows_of, write):
@@ -61,7 +83,8 @@ CHANGES = {
     'sigma': 0.5,
   },
   'other votes that select': lambda row: {
-    'classifier_selection': row.classifier_selection | {0: (8, 8, 7, 7)}
+    'classifier_selection': row.classifier_selection
+    | {0: tuple(30 * np.eye(4, dtype=int)[row.predict - 1].tolist())}
   },
   'an estimator': lambda row: {'status': 'estimator'},
 }

@@ -8,6 +8,7 @@ from dualrs_jax.evaluation import methods, records, tsv
 from dualrs_jax.verify import verify
 from dualrs_jax.verify.rows import COLUMNS
 from dualrs_jax.verify.rules import RULES
+from tests.verify.conftest import RUNNER_UP
 
 GOALS = {
   'fixed': {},
@@ -25,6 +26,7 @@ GOALS = {
 }
 METHODS = {
   **{rule: {'certificate': rule} for rule in RULES},
+  'fallback': {'certificate': 'fallback'} | RUNNER_UP,
   'single': {
     'smoothing': 'single',
     'certificate': None,

@@ -29,13 +29,17 @@ SETTINGS = {
   'num_classes': CLASSES,
   'seed': 7,
 }
+#: What adaptive runs of cascades and rules that fall back record.
+RUNNER_UP = {'smallest_level': 'runner-up'}
 
 
 def draw(rng, votes, classes, leader):
   """Counts in which one class leads by more or less, some votes invalid."""
   share = np.full(classes, 1e-3)
   share[leader] = rng.choice([1.0, 0.99, 0.9, 0.7, 0.5])
-  share[(leader + 1) % classes] += 1 - share[leader]
+  others = [k for k in range(classes) if k != leader % classes] or [leader]
+  rivals = others[:1] if rng.random() < 0.6 else others
+  share[rivals] += (1 - share[leader]) / len(rivals)
   if leader == NOBODY:
     share = np.ones(classes)
   invalid = rng.choice([0.0, 0.0, 0.01])
