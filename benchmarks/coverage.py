@@ -109,7 +109,8 @@ def report(options) -> Iterator[str]:
     (
       'Cascade',
       'Two levels, the first undecided. Bounds are claims at any look, each at'
-      ' all of alpha; then the coroutine, and mistakes as above.',
+      ' all of alpha; then the coroutine, whose second level has 0.9 of it for'
+      ' its class and the rest for the runner-up; and mistakes as above.',
       [*coverage_cascade.valid_cases(), *coverage_cascade.mistakes()],
       options.coroutines,
     ),

@@ -84,6 +84,39 @@ def of_coroutine(generator, images, *, plan, z, noise, patience):
   return np.array([c.radius > (0 if c.prediction else min(z)) for c in found])
 
 
+def of_runner_up(generator, images, *, plan, shares):
+  """Images on which the second level answers without a majority.
+
+  Args:
+    plan: That of the coroutine.
+    shares: Of three classes at the second level, the first one ahead.
+  """
+  truth = np.subtract(*stats.norm.ppf(shares[:2])) / 2
+  looks = sorted({*plan.selection_looks, *plan.looks})
+
+  def counts(drawn, request):
+    found = np.zeros(2 + _OTHERS, np.int64)
+    if request.stage:
+      found[:3] = drawn[request.split][looks.index(request.votes)]
+    else:  # nobody has a second vote
+      found[2 : 2 + request.votes] = 1
+    return found
+
+  wrong = np.zeros(images, bool)
+  for image in range(images):
+    drawn = {
+      split: np.cumsum(
+        generator.multinomial(np.diff([0, *looks]), shares), axis=0
+      )
+      for split in (SELECTION, ESTIMATION)
+    }
+    found = coverage_coroutines.finish(
+      cascade_plans.certification(plan), functools.partial(counts, drawn)
+    )
+    wrong[image] = found.radius > (0 if found.prediction else truth)
+  return wrong
+
+
 def of_same_votes(generator, images, *, sides, rivals):
   """Level and class from the votes that bound, alpha over the stopping level.
 
@@ -196,18 +229,28 @@ def valid_cases() -> Iterator[Case]:
     yield coroutine_case('radius', noise)
   for goal in ('grid', 'full'):
     yield coroutine_case(goal, 'shared')
+  shares = (0.45, 0.3, 0.25)
+  event = functools.partial(
+    of_runner_up, plan=plan_of('full', ()), shares=shares
+  )
+  name = 'coroutine, no majority at the second level, goal full'
+  yield Case(name, '', event, cases.ALPHA, 'not above')
 
 
-def coroutine_case(goal, noise, patience=None) -> Case:
-  """The coroutine, as patient as it is or as it is made to be."""
-  plan = cascade_plans.plan(
+def plan_of(goal, radii):
+  return cascade_plans.plan(
     (1.0, 1.0),
     goal=goal,
-    radii=() if goal == 'full' else (1.0,),
+    radii=radii,
     n0=cases.N0,
     n=cases.N,
     alpha=cases.ALPHA,
   )
+
+
+def coroutine_case(goal, noise, patience=None) -> Case:
+  """The coroutine, as patient as it is or as it is made to be."""
+  plan = plan_of(goal, () if goal == 'full' else (1.0,))
   # Of two classes, the form with a runner-up adds nothing at the second level.
   tables = [
     cases.table_of(part) for part in (plan.bounds.majority, plan.bounds.top)

@@ -99,7 +99,7 @@ def plan(
   radii = validation.as_radii(radii)
   plans.check_goal(goal, radii)
   kind = lookups.planned
-  share = 1.0 if len(sigmas) > 1 else 1 - look_bounds.RUNNER_UP_SHARE
+  share = look_bounds.largest_part(len(sigmas), falls_back=True)
   budgets.check_possible(n, alpha, goal, 'cascade', [share], kind)
 
   def lookup(part: float) -> lookups.AnyLookup:

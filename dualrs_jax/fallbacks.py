@@ -2,7 +2,8 @@
 
 The level that the estimator selects is where a cascade (`majorities`) starts:
 of the levels from there down, the first at which a class has a majority
-answers. For a class y, and a level m that is to answer it from level k,
+answers, and the smallest where none has one. For a class y, and a level m that
+is to answer it from level k,
 
     C_k = min( B_m,  min over the levels j from k down to before m of E_j )
 
@@ -28,8 +29,9 @@ class FallbackRule(CompositionRule):
   """A composition rule with C_k in place of B_k, see `CompositionRule`.
 
   The classifier that it certifies, from level i = g_e(x) down, answers with the
-  first level at which a class has a majority. Each term of R is a bound of one
-  stage, or the larger one of two, so that alpha is spent as it is there.
+  first level at which a class has a majority, or else with the smallest. Each
+  term of R is a bound of one stage, or the larger one of two, so that alpha is
+  spent as it is there.
 
   Attributes:
     falls_back: True.

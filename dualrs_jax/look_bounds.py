@@ -32,6 +32,11 @@ class Tables(NamedTuple):
   majority: AnyLookup | None = None
 
 
+def largest_part(levels: int, *, falls_back: bool) -> float:
+  """Of a classifier's share, what its most generous bound has."""
+  return 1.0 if falls_back and levels > 1 else 1 - RUNNER_UP_SHARE
+
+
 def tables(
   make: Callable[[float], AnyLookup], share: float, *, falls_back: bool
 ) -> Tables:

@@ -23,8 +23,8 @@ from dualrs_jax import (
 )
 from dualrs_jax.base import ABSTAIN, AdaptiveCertificate, Cast, Counts
 from dualrs_jax.composition import CompositionRule
-from dualrs_jax.look_bounds import RUNNER_UP_SHARE, Tables
-from dualrs_jax.lookups import AnyLookup as AnyLookup
+from dualrs_jax.look_bounds import Tables
+from dualrs_jax.lookups import AnyLookup
 
 #: What may be decided: whether one radius is certified, which radii of a list
 #: are, or the radius that all n votes give.
@@ -137,10 +137,9 @@ def plan(
   check_goal(goal, radii)
   _check_tolerance(goal, tolerance)
   levels = len(sigmas)
-  # At a level of a cascade that is not the smallest, no runner-up is bounded.
   falls_back = certificate.falls_back
-  runner_up = 0.0 if falls_back and levels > 1 else RUNNER_UP_SHARE
-  shares = [certificate.selected_share(levels) * (1 - runner_up)]
+  part = look_bounds.largest_part(levels, falls_back=falls_back)
+  shares = [certificate.selected_share(levels) * part]
   if levels > 1:
     shares.append(certificate.keeps)
   aim = 'nearly full' if tolerance else goal

@@ -59,6 +59,7 @@ class Pursuit(abc.ABC):
       tolerance: The share of the radius that is not worth the other votes.
     """
     self._plan, self._tolerance = plan, tolerance
+    self._smallest = int(majorities.smallest(plan.sigmas))
     levels = len(plan.sigmas)
     stages = [ESTIMATOR, *range(levels)]
     self.level = 0
@@ -132,7 +133,7 @@ class Pursuit(abc.ABC):
       answers: Whether the class is to have the majority, or to be ahead at the
         smallest level; or no other one is to have it.
     """
-    if answers and level == majorities.smallest(self._plan.sigmas):
+    if answers and level == self._smallest:
       return self.of_level(level, bounds, sure)
     assert bounds.majority is not None
     cast = self.estimated(level)

@@ -125,9 +125,14 @@ def test_the_smallest_level_needs_no_majority():
     for k in (1, 2)
   ]
   assert found.earlier_radius == pytest.approx(min(limits))
-  # What a rival has, or could have, counts against it.
-  found, _ = run(plan, [(0.45, 0.3, 0.0), OPEN, OPEN])
-  assert found.prediction == -1
+  # Invalid votes could be the rival's.
+  valid = counts.copy()
+  valid[0, 2] = 0
+  votes = Counts(found.counts.selection, valid)
+  less = cascade_plans.certificate_of_counts(votes, found.cast, plan)
+  rival = plan.bounds.rivals.final[2_000 - counts[0, 0]]
+  assert (less.sigma_index, less.prediction) == (0, -1)
+  assert ours + rival < 0
   found, _ = run(plan, [OPEN, ahead, OPEN])
   assert found.sigma_index == 0
   found, _ = run(plan, [(0.34, 0.33, 0.33), ahead, OPEN])

@@ -18,7 +18,7 @@ from dualrs_jax import (
   smoothing,
 )
 from dualrs_jax.base import Cast
-from dualrs_jax.composition import agreement, join
+from dualrs_jax.composition import agreement, join, minimum
 from dualrs_jax.fallbacks import fallback
 from tests.composition_test import lower, random_counts
 
@@ -327,7 +327,8 @@ def adaptively(estimator, experts, x, plan, rng):
 @pytest.mark.parametrize(
   ('goal', 'radii'), [('full', ()), ('grid', (0.0, 0.25, 0.5))]
 )
-def test_adaptive_certificates_hold_on_the_line(goal, radii):
+@pytest.mark.parametrize('pieces', [5, 20])
+def test_adaptive_certificates_hold_on_the_line(goal, radii, pieces):
   rng, alpha = np.random.default_rng(2), 0.05
   plan = plans.plan(
     SIGMAS,
@@ -339,26 +340,73 @@ def test_adaptive_certificates_hold_on_the_line(goal, radii):
     alpha=alpha,
     certificate=fallback,
   )
-  wrong = answered = 0
+  wrong = answered = unsure = 0
   spent = []
   for _ in range(300):
     estimator = Line(rng, 3)
-    experts = [Line(rng, 3) for _ in SIGMAS]
+    experts = [Line(rng, 3, pieces=pieces) for _ in SIGMAS]
     x = rng.uniform(-1, 1)
     found, votes = adaptively(estimator, experts, x, plan, rng)
     spent.append(votes)
     if found.prediction == ABSTAIN:
       continue
     answered += 1
+    unsure += answer(estimator, experts, x, anyway=False) == ABSTAIN
     reach = x + found.radius * np.linspace(-0.999, 0.999, 31)
     wrong += any(
       answer(estimator, experts, at) != found.prediction for at in reach
     )
-  assert answered > 150
+  assert answered > 100
   assert wrong <= 3  # a cascade without its E_j has 8
+  assert (unsure > 10) == (pieces > 5)
   most = 4 * (64 + 2_000)
   assert np.mean(spent) < 0.6 * most
   assert max(spent) <= most
+
+
+def test_of_one_level_the_runner_up_is_bounded():
+  _, classifier = random_counts(8, 1, 4, 1_000, n0=100, rows=40)
+  estimator = Counts(np.ones(1, int), np.ones(1, int))
+  ours, theirs = (
+    [
+      plans.certificate_of_counts(
+        estimator,
+        rows(classifier, row),
+        Cast(0, 0),
+        Cast(np.array([100]), np.array([1_000])),
+        plans.plan(
+          (0.5,),
+          1.0,
+          goal='full',
+          radii=(),
+          n0=100,
+          n=1_000,
+          alpha=0.01,
+          certificate=rule,
+        ),
+      )
+      for row in range(40)
+    ]
+    for rule in (fallback, minimum)
+  )
+  assert [found.radius for found in ours] == [found.radius for found in theirs]
+  assert sum(found.radius > 0 for found in ours) > 10
+
+
+def test_the_bounds_of_each_radius_have_their_share():
+  plan = plans.plan(
+    SIGMAS,
+    ESTIMATOR_SIGMA,
+    goal='full',
+    radii=(),
+    n0=64,
+    n=200,
+    alpha=0.01,
+    certificate=fallback,
+  )
+  for bounds, share in ((plan.selected, 1.0), (plan.agrees, 0.25)):
+    shares = [part.alpha / 0.01 for part in bounds]
+    np.testing.assert_allclose(shares, np.array([0.9, 0.1, 1.0]) * share)
 
 
 def test_a_certificate_goes_on_with_more_votes():

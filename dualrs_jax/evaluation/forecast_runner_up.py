@@ -129,7 +129,8 @@ def _of_majorities(
   smallest = majorities.smallest(sigmas)
   ahead = half_distance(votes[..., smallest, :], label, n=n, alpha=alpha)
   here = np.arange(votes.shape[-2]) == smallest
-  wins = np.where(here[:, None], ahead[..., None, None], bounds.wins)
+  ours = np.arange(votes.shape[-1]) == label[..., None, None]
+  wins = np.where(here[:, None] & ours, ahead[..., None, None], bounds.wins)
   return bounds._replace(wins=wins)
 
 

@@ -28,7 +28,7 @@ from dualrs_jax.verify.rows import Row
 SMALLEST_LEVEL, RUNNER_UP = 'smallest_level', 'runner-up'
 
 #: Promises are compared with 32 bits; those that are closer to the largest, as
-#: a share of it, may be taken for it.
+#: a share of it and of the largest level, may be taken for it.
 _CLOSE = 1e-6
 
 
@@ -191,7 +191,7 @@ def able(
     terms = np.nextafter(terms, -np.inf)  # what is 0 promises nothing
     promises[k] = min(*terms.tolist(), enough)
   best = max(order, key=promises.__getitem__)
-  near = promises[best] - _CLOSE * abs(promises[best])
+  near = promises[best] - _CLOSE * (abs(promises[best]) + max(sigmas))
   first = {promises[k]: k for k in reversed(order) if promises[k] >= near}
   found = [best, *(k for k in first.values() if k != best)]
   return {k: labels[k] for k in found}

@@ -9,7 +9,7 @@ from typing import Any
 
 from dualrs_jax.verify import cascades, methods, protocols
 from dualrs_jax.verify.errors import Unverifiable
-from dualrs_jax.verify.rules import RULES
+from dualrs_jax.verify.rules import OF_CASCADES, RULES
 
 #: Beside the rows of a run.
 NAME = 'settings.json'
@@ -171,6 +171,15 @@ def _values(found: Mapping[str, Any]):
     taken == 0
     or (found['noise'] == 'lattice' and _positive(taken) and taken < alpha),
   )
+  if cascades.SMALLEST_LEVEL in found:
+    of_cascades = found['smoothing'] == 'cascade' or (
+      dual and found['certificate'] in OF_CASCADES
+    )
+    yield (
+      cascades.SMALLEST_LEVEL,
+      'there where levels fall back and votes are looked at in between alone',
+      of_cascades and found['goal'] is not None,
+    )
   if 'tolerance' in found:
     share = found['tolerance']
     yield (

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from dualrs_jax import checkpoints, models, sharding
-from dualrs_jax.evaluation import noises, preparation, sampling
+from dualrs_jax.evaluation import (
+  certify_dataset,
+  noises,
+  preparation,
+  sampling,
+)
 from dualrs_jax.programs import train
 from dualrs_jax.runtime.processes import Place
 from dualrs_jax.training import loop
@@ -323,3 +328,24 @@ def test_options_drawn_at_random(seed, workdir, capsys):
 @pytest.mark.parametrize('seed', range(100, 140))
 def test_more_options_drawn_at_random(seed, workdir, capsys):
   check_drawn(seed, workdir)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'recorded'),
+  [
+    ({'smoothing': 'cascade'}, True),
+    ({'certificate': 'fallback'}, True),
+    ({'certificate': 'fallback', 'task': 'predict'}, True),
+    ({'certificate': 'fallback', 'protocol': 'fixed'}, False),
+    ({'smoothing': 'cascade', 'protocol': 'fixed'}, False),
+    ({'certificate': 'agreement'}, False),
+    ({'certificate': 'minimum'}, False),
+    ({'smoothing': 'single'}, False),
+  ],
+)
+def test_what_is_bounded_at_the_smallest_level_is_recorded(changes, recorded):
+  """Where it is another bound than before; other runs go on as they are."""
+  config = make_config({'protocol': 'adaptive', 'noise': 'gaussian', **changes})
+  prepared = certify_dataset.prepare(config, Place())
+  said = {run.get('smallest_level') for run in prepared.runs}
+  assert said == {'runner-up' if recorded else None}

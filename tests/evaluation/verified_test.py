@@ -29,6 +29,7 @@ METHODS = {
   'predictions that stop': DECIDE,
   'cascade': CASCADE,
   'adaptive cascade': CASCADE | FULL | {'n': 200},
+  'adaptive, falls back': FULL | {'certificate': 'fallback', 'n': 200},
   'distance': DISTANCE,
   'predictions at a distance': DISTANCE | PREDICT,
   'predictions of a cascade': CASCADE | PREDICT | {'n': 400},
