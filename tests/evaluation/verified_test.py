@@ -93,7 +93,9 @@ def write(path, rows, settings):
   path.write_text('\n'.join(lines) + '\n')
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize(
+  'method', [method for method in METHODS if 'falls back' not in method]
+)
 def test_the_rows_of_a_run_follow_and_others_do_not(
   certify, classifier, method
 ):
@@ -114,6 +116,15 @@ def test_the_rows_of_a_run_follow_and_others_do_not(
     write(path, changed, settings)
     found = {problem.line for problem in verify(path).problems}
     assert found == {at + 2}, name
+
+
+def test_the_rows_of_a_rule_that_falls_back_follow(certify):
+  rows, path = certify('adaptive, falls back')
+  assert any(row.predict >= 0 for row in rows)
+  report = verify(path)
+  assert report.problems == []
+  recorded = settings_lib.read(path.with_name('settings.json'))
+  assert recorded['smallest_level'] == 'runner-up'
 
 
 def test_rows_to_which_votes_were_added_follow(certify):
