@@ -8,8 +8,8 @@ level by distance, on each image, once; they are kept in the working directory,
 and an interrupted recording goes on. Then derives what each method would have
 certified, and what it would have cost: with a fixed number of votes, and where
 the radii of the table are decided adaptively. Writes a table, ratios to the
-best level at each radius with what a dual certificate loses and where, the
-radius of every image (.csv), and a figure.
+best level at each radius with what a dual certificate loses and where, the same
+of what is decided adaptively, the radius of every image (.csv), and a figure.
 
 One method may be published for the images of a run; the others are shown
 beside it. docs/comparison.md says what each of them assumes and guarantees.
@@ -102,7 +102,7 @@ def markdown(found, results, radii, alpha):
         f'{fixed / standard:.2f}',
         '-'
         if adaptive[0] is None
-        else f'{np.mean([c + weight * e for c, e in adaptive]) / standard:.3f}',
+        else f'{_cost(adaptive, weight) / standard:.3f}',
       )
     )
   levels = len(found.sigmas)
@@ -119,6 +119,11 @@ def markdown(found, results, radii, alpha):
       '',
     ]
   return '\n'.join([*lines, *_row_by_row(results)])
+
+
+def _cost(adaptive, weight):
+  """Mean votes, those of the estimator weighted."""
+  return np.mean([a.classifier + weight * a.estimator for a in adaptive])
 
 
 def _row_by_row(results):
@@ -235,6 +240,7 @@ def main():
   table += '\n\n' + compared_ratios.markdown(
     found, results, options.radii, alpha
   )
+  table += '\n\n' + compared_ratios.adaptively(found, results, options.radii)
   table += f'\n\nMachine: {machine.in_short()}'
   print(table)
   if options.output:

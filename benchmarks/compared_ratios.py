@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from benchmarks import compared_rules
-from benchmarks.compared_rules import Answer, Method
+from benchmarks.compared_rules import Adaptive, Answer, Method
 from benchmarks.compared_votes import Recording
 
 _RESAMPLES = 10_000
@@ -45,7 +45,7 @@ class Ratios(NamedTuple):
 
 
 def reached(
-  answers: Sequence[Answer], labels, radii: Sequence[float]
+  answers: Sequence[Answer | Adaptive], labels, radii: Sequence[float]
 ) -> Bool[np.ndarray, 'radii images']:
   """Whether each image is right and certified, at each radius."""
   right = np.array([answer.predict for answer in answers]) == labels
@@ -208,6 +208,35 @@ def markdown(
     for sigma, share in zip(found.sigmas, shares, strict=True)
   )
   return '\n'.join([*lines, '', f'Levels selected: {chosen}.'])
+
+
+def adaptively(
+  found: Recording,
+  results: Mapping[Method, Sequence[Answer]],
+  radii: Sequence[float],
+) -> str:
+  """What is certified where the radii are decided adaptively, and its ratios.
+
+  Plain smoothing bounds the runner-up there, at every level; a cascade at its
+  smallest.
+  """
+  labels = np.array([recorded.label for recorded in found.images])
+  decided = {
+    method.name: [a.adaptive for a in answers if a.adaptive]
+    for method, answers in results.items()
+  }
+  hits = {
+    name: reached(answers, labels, radii)
+    for name, answers in decided.items()
+    if answers
+  }
+  levels = np.stack([hits[f'level {sigma:g}'] for sigma in found.sigmas])
+  hits['best level per image'] = np.any(levels, axis=0)
+  lines = head('decided adaptively, %', radii)
+  lines += [percent(name, which.mean(-1)) for name, which in hits.items()]
+  if levels.any(-1).any(0).all():
+    lines += ['', *rows('ratio to the best level', hits, levels, radii)]
+  return '\n'.join(lines)
 
 
 def _starts(

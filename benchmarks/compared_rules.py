@@ -30,6 +30,23 @@ from dualrs_jax import (
 ABSTAIN = -1
 
 
+class Adaptive(NamedTuple):
+  """What a method says where a grid of radii is decided adaptively.
+
+  Attributes:
+    predict: The class, or -1.
+    radius: The largest radius of the grid that it certifies; 0 for an
+      abstention.
+    classifier: Votes of the classifier.
+    estimator: Votes of the estimator.
+  """
+
+  predict: int
+  radius: float
+  classifier: int
+  estimator: int
+
+
 class Answer(NamedTuple):
   """What a method says of an image, and what that costs.
 
@@ -38,7 +55,7 @@ class Answer(NamedTuple):
     radius: Its radius; 0 for an abstention.
     classifier: Votes of the classifier, with a fixed number.
     estimator: Votes of the estimator.
-    adaptive: Both, where a grid of radii is decided adaptively; or None.
+    adaptive: The same, decided adaptively; None if it is not.
     first: The radius of the part that is asked first, the estimator or the
       earlier levels; infinite where there is none.
     last: That of the classifier at the level that answers.
@@ -48,7 +65,7 @@ class Answer(NamedTuple):
   radius: float
   classifier: int
   estimator: int = 0
-  adaptive: tuple[int, int] | None = None
+  adaptive: Adaptive | None = None
   first: float = math.inf
   last: float = math.inf
 
@@ -81,12 +98,13 @@ def single(
   plan = _plan(
     (found.sigmas[level],), 1.0, grid, found.n0, found.n, alpha, _RULES[1]
   )
-  cost = _replay(decisions.certification(plan), found, recorded, shift=level)
   return Answer(
     int(answer.prediction),
     float(answer.radius),
     found.n0 + found.n,
-    adaptive=cost,
+    adaptive=_replay(
+      decisions.certification(plan), found, recorded, shift=level
+    ),
   )
 
 
@@ -124,13 +142,12 @@ def dual(found, recorded, alpha, grid, *, rule) -> Answer:
     alpha,
     rule,
   )
-  cost = _replay(decisions.certification(plan), found, recorded)
   return Answer(
     int(answer.prediction),
     float(answer.radius),
     levels * votes,
     votes,
-    cost,
+    _replay(decisions.certification(plan), found, recorded),
     float(answer.estimator_radius),
     float(answer.classifier_radius),
   )
@@ -147,12 +164,11 @@ def cascade(found, recorded, alpha, grid, *, sigmas=()) -> Answer:
     found.levels(recorded), found.sigmas, n0=found.n0, n=found.n, alpha=alpha
   )
   plan = _cascade_plan(found.sigmas, grid, found.n0, found.n, alpha)
-  cost = _replay(cascade_plans.certification(plan), found, recorded)
   return Answer(
     int(answer.prediction),
     float(answer.radius),
     int(sum(np.sum(split) for split in answer.cast)),
-    adaptive=cost,
+    adaptive=_replay(cascade_plans.certification(plan), found, recorded),
     first=float(answer.earlier_radius),
     last=float(answer.level_radius),
   )
@@ -262,8 +278,8 @@ def _cascade_plan(sigmas, grid, n0, n, alpha):
   )
 
 
-def _replay(image, found, recorded, shift=0) -> tuple[int, int]:
-  """Votes of classifier and estimator that a coroutine asks for."""
+def _replay(image, found, recorded, shift=0) -> Adaptive:
+  """What a coroutine makes of the votes, and how many it asks for."""
   asked = {}
   request = next(image)
   while True:
@@ -275,11 +291,14 @@ def _replay(image, found, recorded, shift=0) -> tuple[int, int]:
     cast = recorded.votes[row, start : start + votes]
     try:
       request = image.send(np.bincount(cast, minlength=width + 1)[:width])
-    except StopIteration:
+    except StopIteration as end:
+      answer = end.value
       break
   total = sum(asked.values())
   estimator = sum(v for (k, _), v in asked.items() if k == decisions.ESTIMATOR)
-  return total - estimator, estimator
+  return Adaptive(
+    int(answer.prediction), float(answer.radius), total - estimator, estimator
+  )
 
 
 def methods(

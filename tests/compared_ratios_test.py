@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compared_ratios, compared_rules, forecasts
-from benchmarks.compared_rules import Answer, Method
+from benchmarks.compared_rules import Adaptive, Answer, Method
 from benchmarks.compared_votes import RecordedImage, Recording
 from dualrs_jax import metrics
 
@@ -92,6 +92,30 @@ def test_tables():
   assert none == 'No level certifies an image at r = 2: there are no ratios.'
 
 
+def test_what_is_decided_adaptively_is_compared_with_levels_decided_so():
+  votes = np.zeros((3, 30), np.int16)
+  images = [RecordedImage(0, np.nan, votes), RecordedImage(1, np.nan, votes)]
+  found = Recording(images, 10, 20, (0.5, 1.0), 1.0, 3, 9, None, (1.0, 1.0))
+
+  def answers(*radii):
+    return [
+      Answer(k, 0.0, 1, adaptive=Adaptive(k, radius, 5, 0))
+      for k, radius in enumerate(radii)
+    ]
+
+  results = {
+    Method('level 0.5', '', None): answers(0.5, 0.0),
+    Method('level 1', '', None): answers(0.0, 0.5),
+    Method('cascade', '', None): answers(0.5, 0.5),
+    Method('of a fixed number alone', '', None): [Answer(0, 1.0, 1)] * 2,
+  }
+  text = compared_ratios.adaptively(found, results, (0.0, 0.5))
+  assert '| level 1 | 100.0 | 50.0 |' in text
+  assert '| best level per image | 100.0 | 100.0 |' in text
+  assert '| cascade | 1.00 [1.00, 1.00] | 2.00 [' in text
+  assert 'fixed' not in text
+
+
 def test_a_part_of_the_votes_is_forecast():
   votes = np.zeros((3, 110), np.int16)
   votes[0, 60:] = 1
@@ -126,4 +150,4 @@ def test_a_cascade_of_some_levels_reads_their_votes():
   assert two.predict == 1
   assert two.radius > 0.5
   assert two.classifier == 2 * 100 + 1_000  # the first level answers
-  assert 0 < two.adaptive[0] < 2 * 100 + 1_000
+  assert 0 < two.adaptive.classifier < 2 * 100 + 1_000
